@@ -1,0 +1,1 @@
+"""(room text to be written by its owner)"""

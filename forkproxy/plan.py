@@ -1,0 +1,359 @@
+"""The plan: what a configuration means, as frozen, slotted values. The contract between ``config`` and the running proxy.
+
+``config`` builds one :class:`Plan` per file set; master and workers only read it. Every name is resolved, every unit
+converted (``_s`` seconds as float, ``_bytes`` integers), every rule a closure. Nothing here opens, reads or computes
+anything. A timeout of None means "none".
+
+Rule sets are tuples of steps (``rules.verdict``), or None where no rule exists, so that a stream pays only for what its
+configuration uses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+#: ``step(txn) -> Verdict | None``; None: look at the next rule.
+Step = Callable[[Any], Any]
+Steps = tuple[Step, ...] | None
+#: ``render(txn) -> bytes``
+Render = Callable[[Any], bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where something was written, for messages at run time."""
+
+    file: str = ""
+    line: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """One socket address, resolved (manual 2.9).
+
+    ``family`` is "ipv4", "ipv6", "unix", "abns" or "fd"; ``host`` the textual address, path, abstract name or descriptor
+    number; ``port`` 0 where there is none. ``kind`` is "stream" or "dgram". For servers ``port`` 0 with
+    ``port_relative`` False means "the port the client connected to", with True ``port`` is an offset to it.
+    """
+
+    family: str
+    host: str
+    port: int = 0
+    kind: str = "stream"
+    port_relative: bool = False
+
+    def __str__(self) -> str:
+        if self.family == "ipv6":
+            return f"[{self.host}]:{self.port}"
+        if self.family == "ipv4":
+            return f"{self.host}:{self.port}"
+        return f"{self.family}@{self.host}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bind:
+    """One listening address of a frontend or of the runtime CLI (one per port of a range)."""
+
+    address: Address
+    name: str = ""
+    id: int = 0
+    place: Place = Place()
+    backlog: int = 0  # 0: from the frontend's maxconn
+    maxconn: int = 0
+    interface: str = ""
+    v4v6: bool = False
+    v6only: bool = False
+    transparent: bool = False
+    defer_accept: bool = False
+    tfo: bool = False
+    mss: int = 0
+    tcp_ut_ms: int = 0
+    nice: int = 0
+    mode: int | None = None  # unix socket permissions
+    uid: int | None = None
+    gid: int | None = None
+    level: str = "operator"  # of a CLI socket
+    expose_fd_listeners: bool = False
+    accept_proxy: bool = False
+    namespace: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)  # what later issues add (ssl …)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """The timeouts of a proxy in seconds; the manual's fall-backs are already applied (http-request ← client …)."""
+
+    client_s: float | None = None
+    server_s: float | None = None
+    connect_s: float | None = None
+    queue_s: float | None = None
+    http_request_s: float | None = None
+    http_keep_alive_s: float | None = None
+    tunnel_s: float | None = None
+    client_fin_s: float | None = None
+    server_fin_s: float | None = None
+    check_s: float | None = None
+    tarpit_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogTarget:
+    """One ``log`` line (manual 4.2 "log", 3.1 "log"): where, how, and from which level on."""
+
+    address: Address | None  # None for stdout / stderr / ring
+    stream: str = ""  # "stdout", "stderr" or "ring@name"
+    format: str = "rfc3164"  # raw short timed iso priority local rfc3164 rfc5424
+    length: int = 1024
+    facility: int = 16  # numeric (local0)
+    level: int = 7  # maximum level sent
+    minlevel: int = 0
+    sample_ranges: tuple[tuple[int, int], ...] = ()
+    sample_size: int = 0
+    tag: str = ""  # log-tag of the proxy that inherits it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorReply:
+    """What a status code answers: whole raw message (errorfile) or parts (http-error / errorfiles)."""
+
+    status: int
+    raw: bytes | None = None  # a complete HTTP message as on disk
+    location: str = ""  # errorloc: the redirect's target
+    location_code: int = 0  # 302 or 303
+    reply: Any = None  # rules.verdict.Reply for http-error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckStep:
+    """One rule of an ``http-check`` or ``tcp-check`` sequence: ``kind`` is connect/send/expect/comment…; ``args`` its options."""
+
+    kind: str
+    args: Mapping[str, Any] = field(default_factory=dict)
+    comment: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """How a server's health is checked (manual 5.2 check, inter, rise …; 4.2 option httpchk, http-check).
+
+    ``kind`` is a name of ``registry.CHECKS`` ("tcp", "http", …). ``address``/``port`` override the server's.
+    """
+
+    kind: str = "tcp"
+    address: Address | None = None
+    port: int = 0
+    inter_s: float = 2.0
+    fastinter_s: float | None = None
+    downinter_s: float | None = None
+    rise: int = 2
+    fall: int = 3
+    timeout_s: float | None = None  # timeout check; None: inter, after connect
+    connect_timeout_s: float | None = None
+    send_proxy: bool = False
+    steps: tuple[CheckStep, ...] = ()
+    disable_on_404: bool = False
+    send_state: bool = False
+    log_checks: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """One server of a backend, defaults merged."""
+
+    name: str
+    address: Address
+    backend: str
+    id: int
+    place: Place = Place()
+    weight: int = 1
+    backup: bool = False
+    disabled: bool = False
+    maxconn: int = 0
+    minconn: int = 0
+    maxqueue: int = 0
+    cookie: bytes = b""
+    check: Check | None = None
+    track: str = ""  # "backend/server"
+    slowstart_s: float = 0.0
+    source: Address | None = None
+    source_interface: str = ""
+    redir: bytes = b""
+    on_marked_down: str = ""
+    on_marked_up: str = ""
+    on_error: str = "fail-check"
+    observe: str = ""
+    error_limit: int = 10
+    send_proxy: int = 0  # 0 none, 1, 2
+    tfo: bool = False
+    tcp_ut_ms: int = 0
+    pool_max_conn: int = -1  # -1 unlimited
+    pool_purge_delay_s: float = 5.0
+    pool_low_conn: int = 0
+    max_reuse: int = -1
+    init_state: str = "up"
+    non_stick: bool = False
+    hash_key: str = "id"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """``backend/server``: the name of its row in the shared state."""
+        return f"{self.backend}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Balance:
+    """``balance`` and ``hash-type`` of a backend (manual 4.2).
+
+    ``key(txn) -> bytes | int | None`` gives the key of a hashing algorithm (None: fall back to round robin as the manual says), made by ``rules``
+    or by the algorithm itself from ``args``.
+    """
+
+    algorithm: str = "roundrobin"
+    args: tuple[Any, ...] = ()
+    key: Callable[[Any], Any] | None = None
+    hash_method: str = "map-based"
+    hash_function: str = "sdbm"
+    hash_modifier: str = ""  # "avalanche"
+    hash_balance_factor: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proxy:
+    """What frontends and backends have in common. A ``listen`` section becomes one of each with the same name."""
+
+    name: str
+    id: int
+    place: Place = Place()
+    mode: str = "tcp"  # "tcp" or "http"
+    description: str = ""
+    disabled: bool = False
+    timeouts: Timeouts = Timeouts()
+    options: frozenset[str] = frozenset()  # names of the boolean options in force: "forwardfor", "httplog", "contstats" …
+    #: keep-alive | http-server-close | httpclose | tunnel
+    connection_mode: str = "keep-alive"
+    log_targets: tuple[LogTarget, ...] = ()
+    log_tag: str = ""
+    errors: Mapping[int, ErrorReply] = field(default_factory=dict)
+    #: forwardfor: (header name, except-networks predicate or None, if-none); None when off
+    forwardfor: tuple[bytes, Any, bool] | None = None
+    originalto: tuple[bytes, Any, bool] | None = None
+    tcp_request_content: Steps = None
+    tcp_response_content: Steps = None
+    http_request: Steps = None
+    http_response: Steps = None
+    http_after_response: Steps = None
+    inspect_delay_s: float | None = None
+    needs: int = 0  # OR of registry.Needs over all rules of this proxy
+    maxconn: int = 0  # frontend: limit; backend: unused
+    backlog: int = 0
+    fullconn: int = 0
+    capabilities: Mapping[str, Any] = field(default_factory=dict)  # what later issues add (cookie, stick, cache …)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backend(Proxy):
+    """Where streams go."""
+
+    servers: tuple[Server, ...] = ()
+    balance: Balance = Balance()
+    retries: int = 3
+    redispatch: int = 0  # 0 off, N>0 every Nth retry, -N last Nth; "option redispatch" alone is -1
+    retry_on: frozenset[str] = frozenset({"conn-failure"})
+    http_reuse: str = "safe"
+    allbackups: bool = False
+    use_server: tuple[tuple[Callable[[Any], bool] | None, Callable[[Any], str]], ...] = ()
+    default_server_check: Check | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frontend(Proxy):
+    """Where clients arrive."""
+
+    binds: tuple[Bind, ...] = ()
+    #: name of the backend that serves when no rule chooses; "" none
+    default_backend: str = ""
+    #: ``choose(txn) -> backend name | None``: all use_backend rules folded into one function; None when there are none
+    use_backend: Callable[[Any], str | None] | None = None
+    tcp_request_connection: Steps = None
+    tcp_request_session: Steps = None
+    #: renders a log line without header and newline; None: no logging
+    log_format: Render | None = None
+    error_log_format: Render | None = None
+    log_needs: int = 0
+    unique_id: Render | None = None
+    unique_id_header: bytes = b""
+    monitor_uri: bytes = b""
+    monitor_fail: tuple[Callable[[Any], bool], ...] = ()
+    monitor_net: Any = None
+    rate_limit_sessions: int = 0
+    #: declared captures: (request slots, response slots) of (name, length), cookie capture (name, length, prefix?) or None
+    capture_request: tuple[tuple[bytes, int], ...] = ()
+    capture_response: tuple[tuple[bytes, int], ...] = ()
+    capture_cookie: tuple[bytes, int, bool] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Global:
+    """The ``global`` section and what the command line changed in it."""
+
+    nbproc: int = 1  # number of workers, resolved
+    maxconn: int = 0  # resolved for one run: total over all workers
+    ulimit_n: int = 0
+    daemon: bool = False
+    master_worker: bool = True
+    pidfile: str = ""
+    chroot: str = ""
+    uid: int | None = None
+    gid: int | None = None
+    log_targets: tuple[LogTarget, ...] = ()
+    log_tag: str = "haproxy"
+    log_send_hostname: str = ""
+    hard_stop_after_s: float | None = None
+    close_spread_s: float | None = None
+    grace_s: float = 0.0
+    bufsize_bytes: int = 16384
+    maxrewrite_bytes: int = 1024
+    maxhdr: int = 101
+    maxaccept: int = 0
+    pipesize_bytes: int = 0
+    maxpipes: int = 0
+    rcvbuf_client_bytes: int = 0
+    rcvbuf_server_bytes: int = 0
+    sndbuf_client_bytes: int = 0
+    sndbuf_server_bytes: int = 0
+    spread_checks_percent: int = 0
+    max_spread_checks_s: float | None = None
+    stats_sockets: tuple[Bind, ...] = ()
+    stats_timeout_s: float = 10.0
+    stats_maxconn: int = 10
+    stats_endpoint: tuple[Bind, ...] = ()  # the master's own Prometheus endpoint
+    server_state_file: str = ""
+    node: str = ""
+    description: str = ""
+    localpeer: str = ""
+    nosplice: bool = False
+    quiet: bool = False
+    zero_warning: bool = False
+    master_sockets: tuple[Bind, ...] = ()  # -S
+    max_reloads: int = 0
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Everything that a running service needs to know about its configuration."""
+
+    global_: Global
+    frontends: tuple[Frontend, ...] = ()
+    backends: Mapping[str, Backend] = field(default_factory=dict)
+    files: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    #: named error sets, maps, userlists, rings … by "kind/name", for later issues
+    objects: Mapping[str, Any] = field(default_factory=dict)

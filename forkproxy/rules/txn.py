@@ -1,0 +1,119 @@
+"""The transaction: what rules, log formats and balancing may look at and change of one stream.
+
+``proxy`` subclasses it with what moves bytes; everything in this package is written against this class alone, so that rules are
+tested with a bare ``Txn``. The object lives as long as one request and its response (HTTP) or one TCP session.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from forkproxy.http.message import RequestHead, ResponseHead
+
+
+class Origin:
+    """The client's connection as rules see it; one per accepted connection, shared by its streams.
+
+    ``src``/``dst`` are text addresses (unix sockets: "unix"), ports integers; ``dst`` costs a system call, therefore :meth:`local`.
+    ``wall_accept`` is the epoch at accept. ``vars`` holds sess.* variables, made on first use.
+    """
+
+    __slots__ = ("bind", "family", "src", "src_port", "vars", "wall_accept")
+
+    src: str
+    src_port: int
+    family: int
+    bind: Any
+    wall_accept: float
+    vars: dict[str, Any] | None
+
+    def local(self) -> tuple[str, int]:
+        """The address and port that the client connected to."""
+        raise NotImplementedError
+
+
+class Txn:
+    """One stream as rules see it.
+
+    Owners: proxy fills everything but ``vars``, ``captures_*``, ``unique_id``, ``log_level``, ``marks``, which rules write. Times are epoch seconds
+    (``wall_start``) or clock.now readings (``t_*``; 0.0 = not reached). Sizes in bytes.
+    """
+
+    __slots__ = (
+        "be",  # backend's runtime: .name .plan; None before the choice
+        "body",  # bytes buffered of the request's body (Needs.BODY), or the first bytes of a TCP session (Needs.L6)
+        "body_done",  # True when ``body`` is the whole of it
+        "bytes_in",
+        "bytes_out",
+        "captures_req",
+        "captures_res",
+        "clock",
+        "conn_counts",  # (actconn, feconn, beconn, srvconn) at the end, for logs
+        "cookie_req",
+        "cookie_res",
+        "fe",  # frontend's runtime: .name .plan
+        "flags",  # two bytes: termination flags (manual 8.5); four with cookies in HTTP logs are made by the log
+        "id",  # stream number, unique in this process
+        "log_level",  # None: by status; -1 silent
+        "marks",  # dict of what actions set for the proxy (timeouts, nice, tos …), None mostly
+        "origin",
+        "queue_be",
+        "queue_srv",
+        "redispatched",
+        "req",  # RequestHead or None (TCP)
+        "res",  # ResponseHead or None
+        "res_body",
+        "retries",
+        "server_id",  # what the log shows as server: name, b"<NOSRV>" …; set by proxy
+        "srv",  # server's runtime: .name .plan; None before the pick
+        "status",  # sent to the client; 0 none
+        "t_connect",  # connection to the server established
+        "t_end",
+        "t_first",  # first byte of the request
+        "t_queue",  # server assigned / left the queue
+        "t_request",  # request head complete
+        "t_response",  # response head complete
+        "t_start",  # accept, or end of the previous exchange on this connection
+        "unique_id",
+        "vars",  # txn.*/req.*/res.* variables: {"txn.name": value}, None until the first set
+        "wall_start",
+    )
+
+    origin: Origin
+    clock: Any
+    fe: Any
+    be: Any
+    srv: Any
+    req: RequestHead | None
+    res: ResponseHead | None
+    body: bytes | bytearray
+    body_done: bool
+    res_body: bytes | bytearray
+    id: int
+    status: int
+    flags: bytes
+    bytes_in: int
+    bytes_out: int
+    retries: int
+    redispatched: bool
+    queue_be: int
+    queue_srv: int
+    conn_counts: tuple[int, int, int, int]
+    captures_req: list[bytes | None] | None
+    captures_res: list[bytes | None] | None
+    cookie_req: bytes
+    cookie_res: bytes
+    log_level: int | None
+    marks: dict[str, Any] | None
+    unique_id: bytes | None
+    server_id: bytes
+    vars: dict[str, Any] | None
+    wall_start: float
+    t_start: float
+    t_first: float
+    t_request: float
+    t_queue: float
+    t_connect: float
+    t_response: float
+    t_end: float

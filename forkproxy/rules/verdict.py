@@ -1,0 +1,49 @@
+"""What a rule's step gives back: nothing (go on) or a verdict that ends the rule set or the stream.
+
+Shared by rules (which make verdicts) and proxy (which carries them out). Knows no socket.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """``kind`` is one of: allow (rule set ends), wait (more bytes are needed: call again), reply, deny, reject,
+    silent-drop, tarpit, service."""
+
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reply(Verdict):
+    """Answer the client instead of a server (return, redirect, auth, deny, tarpit with a reply).
+
+    ``status`` the code, ``reason`` b"" for the usual one, ``headers(txn)`` the fields in order, ``body(txn)`` the payload or None.
+    ``body`` None and kind "deny"/"tarpit": the proxy's configured error for ``status``. ``denied`` tells that it counts as a
+    denied request (deny, tarpit, auth) and is logged with flags "PR"/"PT"; otherwise it is "LR". ``close`` ends the client's connection.
+    """
+
+    status: int = 200
+    reason: bytes = b""
+    headers: Callable[[Any], list[tuple[bytes, bytes]]] | None = None
+    body: Callable[[Any], bytes] | None = None
+    content_type: bytes = b""
+    denied: bool = False
+    close: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Service(Verdict):
+    """Let a registered service answer: ``handler(txn) -> (status, headers, body)``."""
+
+    handler: Callable[[Any], tuple[int, list[tuple[bytes, bytes]], bytes]] | None = None
+
+
+ALLOW = Verdict("allow")
+WAIT = Verdict("wait")
+REJECT = Verdict("reject")
+SILENT_DROP = Verdict("silent-drop")
