@@ -29,6 +29,10 @@ class Clock:
         self.now = now = time.monotonic()
         return now
 
+    def read(self) -> float:
+        """A fresh monotonic reading that changes neither attribute: the loop measures its own turns with it."""
+        return time.monotonic()
+
 
 class ManualClock(Clock):
     """A clock for tests: time passes only in :meth:`advance`."""
@@ -40,6 +44,9 @@ class ManualClock(Clock):
         self.wall = wall
 
     def tick(self) -> float:
+        return self.now
+
+    def read(self) -> float:
         return self.now
 
     def advance(self, seconds_s: float) -> None:
