@@ -1,0 +1,82 @@
+"""The promise between a kind of check and whoever moves its bytes.
+
+A :class:`Program` is made once per server, a :class:`Conversation` once per check. Both know no socket and no clock: they are told
+what happened (connected, bytes, end, time is up) and say what to do next. Next is one of: bytes to send, None (wait for more), a
+:class:`Hop` (close, connect there, then ``start`` again) or a :class:`Result` (it is over).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from forkproxy.health.status import Status
+from forkproxy.plan import Address
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a check ended. ``code`` is the application's (0: none), ``text`` what logs show as "info" (may be empty)."""
+
+    status: Status
+    code: int = 0
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """A connection to open. None and 0 mean "as for the check in general"."""
+
+    address: Address | None = None
+    port: int = 0
+    send_proxy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """How the balancer sees the server when a check starts; only ``http-check send-state`` needs it.
+
+    ``status`` as in the statistics ("UP 1/3"); weights, sessions and queue as in the manual's description of ``http-check send-state``.
+    """
+
+    status: str = "UP"
+    address: str = ""
+    port: int = 0
+    name: str = ""
+    node: str = ""
+    weight: int = 0
+    total_weight: int = 0
+    sessions: int = 0
+    total_sessions: int = 0
+    queued: int = 0
+
+
+Next = bytes | None | Hop | Result
+
+
+class Conversation(Protocol):
+    """One check from connect to verdict."""
+
+    def hop(self) -> Hop:
+        """Where the first connection goes."""
+
+    def start(self) -> Next:
+        """The connection (the first one, or the one of the last Hop) is established."""
+
+    def feed(self, data: bytes) -> Next:
+        """These bytes arrived."""
+
+    def eof(self) -> Next:
+        """The server has closed its side."""
+
+    def timeout(self) -> Result:
+        """The time for an answer on an established connection is over."""
+
+
+class Program(Protocol):
+    """What a kind of check compiled for one server."""
+
+    needs_view: bool
+
+    def begin(self, view: View | None) -> Conversation:
+        """A fresh conversation; ``view`` is given when ``needs_view`` is true."""
