@@ -42,6 +42,7 @@ RDHUP = select.EPOLLRDHUP
 EXCLUSIVE = select.EPOLLEXCLUSIVE
 #: "No deadline", for :attr:`Watched.deadline`.
 INF = float("inf")
+NEVER = INF
 
 #: The heap is swept when it is longer than twice the live entries plus this.
 _SLACK = 1024
@@ -117,7 +118,7 @@ class Poller(selectors.EpollSelector):
 
     def __init__(self) -> None:
         super().__init__()
-        self.epoll: select.epoll = self._selector  # type: ignore[attr-defined]  # the stubs do not show it
+        self.epoll: select.epoll = self._selector
 
     def renew(self, masks: dict[int, int]) -> None:
         """Replace the epoll object by a new one that watches ``masks`` (descriptor → events)."""
@@ -275,9 +276,7 @@ class Loop:
         table, timers = self._table, self._timers
         self._left.clear()
         self._heap[:] = {
-            (when, key)
-            for when, key in self._heap
-            if (key in timers if key < 0 else (w := table.get(key)) is not None and w.armed == when)
+            (when, key) for when, key in self._heap if (key in timers if key < 0 else (w := table.get(key)) is not None and w.armed == when)
         }
         heapq.heapify(self._heap)
 
