@@ -1,0 +1,266 @@
+"""The one entrance of config: files and command line in, a plan and diagnostics out.
+
+Reentrant: the master calls it again for every reload. What a configuration does to the process while it is read (environment,
+working directory) is undone before it returns; the environment that the file asked for is in ``plan.global_.options["environment"]``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pkgutil
+import socket
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from forkproxy import COMPAT_VERSION
+from forkproxy.config import conditions, lexer, reader
+from forkproxy.config.diagnostics import Diagnostics, Severity, did_you_mean
+from forkproxy.config.line import Line
+from forkproxy.config.options import Options
+from forkproxy.config.sections import Fatal, Reading
+from forkproxy.errors import ConfigError
+from forkproxy.plan import Plan
+
+_CONDITIONALS = frozenset({".if", ".elif", ".else", ".endif"})
+_MESSAGES = {".notice": Severity.NOTICE, ".warning": Severity.WARNING, ".alert": Severity.ALERT, ".diag": Severity.DIAG}
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """``plan`` is None when there was an alert. ``files`` are the files that were read; ``dump`` the lines as words, one list
+    per line, when the command line asked for them (-dC)."""
+
+    plan: Plan | None
+    diagnostics: Diagnostics
+    files: tuple[str, ...] = ()
+    dump: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+
+def register() -> None:
+    """Import every module of ``config.keywords``, so that the registry is complete."""
+    from forkproxy.config import keywords
+
+    for module in pkgutil.iter_modules(keywords.__path__):
+        importlib.import_module(f"{keywords.__name__}.{module.name}")
+
+
+def load(files: Iterable[str], options: Options) -> Result:
+    """Read ``files`` (directories expanded) and build the plan. Never raises for what the operator wrote: see the diagnostics."""
+    register()
+    diag = Diagnostics()
+    with _restored():
+        try:
+            paths = reader.expand(list(files))
+            texts = [(path, reader.read(path)) for path in paths]
+        except ConfigError as exc:
+            diag.error(exc)
+            return Result(None, diag)
+        _predefine(options, paths, any("_LOG_FMT" in text for _path, text in texts))
+        before = dict(os.environ)
+        reading = Reading(diag, options)
+        dump: list[tuple[str, tuple[str, ...]]] = []
+        fatal = False
+        for path, text in texts:
+            alerts = diag.count(Severity.ALERT)
+            try:
+                _File(path, reading, dump if options.dump_config is not None else None).run(text)
+            except Fatal:
+                fatal = True
+            if diag.count(Severity.ALERT) > alerts:
+                diag.alert(f"Error(s) found in configuration file : {path}")
+            if fatal:
+                return Result(None, diag, tuple(paths), tuple(dump))
+        reading.global_draft.options["environment"] = _changes(before)
+        plan = _build(reading, diag, options)
+        if diag.failed:
+            plan = None
+            diag.alert("Fatal errors found in configuration.")
+    return Result(plan, diag, tuple(paths), tuple(dump))
+
+
+def _build(reading: Reading, diag: Diagnostics, options: Options) -> Plan | None:
+    from forkproxy.config import build
+    from forkproxy.config.keywords import global_, userlist
+
+    for name, made in list(reading.objects.items()):
+        if isinstance(made, userlist.UserList):
+            reading.objects[name] = made.finish(diag)
+    global_.finish(reading.global_draft, reading.proxies, diag, options)
+    return build.build(reading.global_draft, reading.proxies, reading.objects, diag, options)
+
+
+@contextmanager
+def _restored() -> Iterator[None]:
+    """Give environment and working directory back as they were."""
+    environment = dict(os.environ)
+    directory = os.getcwd()
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - environment.keys():
+            del os.environ[name]
+        for name, value in environment.items():
+            if os.environ.get(name) != value:
+                os.environ[name] = value
+        if os.getcwd() != directory:
+            os.chdir(directory)
+
+
+def _changes(before: dict[str, str]) -> dict[str, str | None]:
+    """What the files did to the environment: name to new value, None where a variable was removed."""
+    changes: dict[str, str | None] = {n: v for n, v in os.environ.items() if before.get(n) != v}
+    changes.update((n, None) for n in before.keys() - os.environ.keys())
+    return changes
+
+
+def local_peer(options: Options) -> str:
+    """The name of this peer: ``-L``, else what the environment says, else the host's name."""
+    return options.localpeer or os.environ.get("HAPROXY_LOCALPEER", "") or socket.gethostname()
+
+
+def _predefine(options: Options, paths: list[str], formats: bool) -> None:
+    """Set the variables that every configuration may use (manual 2.3)."""
+    env = os.environ
+    env["HAPROXY_STARTUP_VERSION"] = env["HAPROXY_VERSION"] = COMPAT_VERSION
+    env["HAPROXY_BRANCH"] = COMPAT_VERSION.rpartition(".")[0]
+    env["HAPROXY_CFGFILES"] = ";".join(paths)
+    env["HAPROXY_LOCALPEER"] = local_peer(options)
+    env.pop("HAPROXY_MWORKER", None)
+    if options.master_worker:
+        env["HAPROXY_MWORKER"] = "1"
+    if formats:
+        from forkproxy.rules import logformat
+
+        for name, attribute in (("HTTP", "HTTPLOG"), ("HTTP_CLF", "CLF"), ("HTTPS", "HTTPSLOG"), ("TCP", "TCPLOG"), ("TCP_CLF", "TCPCLF")):
+            text = getattr(logformat, attribute, None)
+            if text is not None:
+                env[f"HAPROXY_{name}_LOG_FMT"] = text.decode() if isinstance(text, bytes) else str(text)
+
+
+class _File:
+    """One pass over the lines of one file: words, conditional blocks, messages; the rest goes to ``reading``."""
+
+    __slots__ = ("blocks", "context", "dump", "number", "path", "reading")
+
+    def __init__(self, path: str, reading: Reading, dump: list[tuple[str, tuple[str, ...]]] | None) -> None:
+        self.path = path
+        self.reading = reading
+        self.dump = dump
+        self.number = 0
+        self.blocks = conditions.Blocks()
+        switches = {"POLL", "EPOLL", "SPLICE", "GETADDRINFO", "REUSEPORT", "FAST-FORWARD"}
+        options = reading.options
+        if options.no_splice:
+            switches.discard("SPLICE")
+        if options.no_reuseport:
+            switches.discard("REUSEPORT")
+        if options.no_server_verify:
+            switches.add("SERVER-SSL-VERIFY-NONE")
+        self.context = conditions.Context(os.environ, frozenset(switches))
+
+    def run(self, text: str) -> None:
+        """Feed every line; raises Fatal when the rest cannot be understood."""
+        diag = self.reading.diag
+        try:
+            sources = reader.lines(self.path, text)
+        except ConfigError as exc:
+            diag.error(exc)
+            sources = text.split("\n")
+        for self.number, source in enumerate(sources, 1):
+            stripped = source.strip()
+            if stripped and stripped[0] != "#":
+                self._line(source, stripped)
+        if self.blocks.depth:
+            diag.alert("non-terminated '.if' block.", file=self.path, line=self.number, column=1, source=sources[-1])
+            raise Fatal
+        self.reading.end_of_file()
+
+    def _pseudo(self, name: str) -> str | None:
+        """Variables that only exist while a line is read."""
+        match name:
+            case ".FILE":
+                return self.path
+            case ".LINE":
+                return str(self.number)
+            case ".SECTION":
+                return self.reading.section_name or self.reading.section
+        return None
+
+    def _line(self, source: str, stripped: str) -> None:
+        reading = self.reading
+        if not self.blocks.active and not stripped.startswith((".if", ".el", ".endif")):
+            return
+        try:
+            lexed = lexer.split(source, os.environ, self._pseudo)
+        except lexer.LexError as exc:
+            if self.blocks.active:
+                reading.diag.alert(
+                    f"{exc} at position {exc.column}:", file=self.path, line=self.number, column=exc.column, source=source
+                )
+            return
+        words = lexed.words
+        if not words:
+            return
+        line = Line(
+            words,
+            lexed.columns,
+            file=self.path,
+            number=self.number,
+            section=reading.section,
+            section_name=reading.section_name,
+            source=source,
+            diag=reading.diag,
+        )
+        if not words[0]:
+            line.alert("a line must not begin with an empty word.")
+        elif words[0][0] == ".":
+            self._directive(line)
+        else:
+            if "" in words[:-1]:
+                self._cut_at_empty(line)
+            if self.dump is not None:
+                self.dump.append((reading.section, tuple(words)))
+            reading.feed(line)
+
+    @staticmethod
+    def _cut_at_empty(line: Line) -> None:
+        """An empty word ends the arguments; those behind it would silently be lost, so that it is an error as in HAProxy."""
+        index = line.words.index("")
+        line.alert(
+            f"argument number {index} at position {line.column(index)} is empty and marks the end of the argument list; "
+            "all subsequent arguments would be ignored.",
+            index,
+        )
+
+    def _directive(self, line: Line) -> None:
+        name = line.words[0]
+        if name in _CONDITIONALS:
+            try:
+                self.blocks.directive(name, lambda: self._condition(line))
+                if name in (".else", ".endif") and len(line.words) > 1:
+                    line.alert(f"Unexpected argument '{line.words[1]}' for '{name}'.", 1)
+            except conditions.BlockError as exc:
+                line.alert(str(exc))
+                raise Fatal from None
+            return
+        if not self.blocks.active:
+            return
+        severity = _MESSAGES.get(name)
+        if severity is None:
+            hint = did_you_mean(name, [*_CONDITIONALS, *_MESSAGES])
+            line.alert(f"unknown directive '{name}'" + (f"; {hint}" if hint else "") + ".")
+        elif len(line.words) > 2:
+            line.alert(f"Unexpected argument '{line.words[2]}' for '{name}'. Use quotes if the message should contain spaces.", 2)
+        else:
+            text = line.words[1] if len(line.words) > 1 else ""
+            self.reading.diag.add(severity, f"'{text}'.", file=self.path, line=self.number)
+
+    def _condition(self, line: Line) -> bool:
+        text = " ".join(line.words[1:])
+        try:
+            return conditions.evaluate(text, self.context)
+        except conditions.ConditionError as exc:
+            line.alert(f"{exc} in '{line.words[0]}' at position {exc.offset + 1}:", 1)
+            raise Fatal from None
