@@ -1,0 +1,116 @@
+"""``log`` lines of the global section and of proxies (manual 3.1 and 4.2, "log"): target, options, facility, levels. Knows no section."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from forkproxy.config.address import parse_address
+from forkproxy.config.known import refusal
+from forkproxy.config.line import Line
+from forkproxy.plan import LogTarget
+
+FACILITIES = (
+    "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "auth2", "ftp", "ntp", "audit", "alert", "cron2",
+    "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7",
+)  # fmt: skip
+LEVELS = ("emerg", "alert", "crit", "err", "warning", "notice", "info", "debug")
+FORMATS = ("local", "rfc3164", "rfc5424", "priority", "short", "timed", "iso", "raw")
+SYSLOG_PORT = 514
+#: what stands in ``LogTarget.format`` until the whole file is read: the default depends on ``log-send-hostname``
+UNSAID = ""
+
+
+def read_log(line: Line, index: int = 1) -> LogTarget:
+    """The target that the words from ``index`` on describe; its format is UNSAID when the line gives none. Raises ConfigError."""
+    words = line.words
+    if len(words) <= index + 1:
+        where = "" if line.section == "global" else " or global"
+        line.fail(f"log : expects <address> and <facility>{where} as arguments", len(words))
+    target = _target(line, index)
+    at = index + 1
+    while at < len(words) and words[at] in ("len", "format", "sample", "profile"):
+        target = _option(line, at, target)
+        at += 2
+    if at >= len(words) or words[at] not in FACILITIES:
+        line.fail(f"log : unknown log facility '{words[at] if at < len(words) else ''}'", at)
+    target = replace(target, facility=FACILITIES.index(words[at]))
+    if at + 1 < len(words):
+        target = replace(target, level=_level(line, at + 1))
+    if at + 2 < len(words):
+        target = replace(target, minlevel=_level(line, at + 2))
+    if at + 3 < len(words):
+        line.fail(f"log : cannot handle unexpected argument '{words[at + 3]}'", at + 3)
+    return target
+
+
+def _target(line: Line, index: int) -> LogTarget:
+    word = line.words[index]
+    if word in ("stdout", "stderr"):
+        return LogTarget(address=None, stream=word, format=UNSAID)
+    if word.startswith("ring@"):
+        line.fail(f"log : ring buffers: {refusal(word)}", index)
+    if word.startswith("backend@"):
+        line.fail(f"log : log backends: {refusal(word)}", index)
+    try:
+        address = parse_address(word, default_port=SYSLOG_PORT, dgram=True, either=True)[0]
+    except ValueError as exc:
+        line.fail(f"log : {exc}", index)
+    if address.family == "fd" and address.host in ("1", "2"):
+        return LogTarget(address=None, stream=("stdout", "stderr")[int(address.host) - 1], format=UNSAID)
+    if address.kind == "stream" and address.family != "fd":
+        line.fail(f"log : syslog over a stream: {refusal(word)}", index)
+    return LogTarget(address=address, format=UNSAID)
+
+
+def _option(line: Line, at: int, target: LogTarget) -> LogTarget:
+    name = line.words[at]
+    value = line.words[at + 1] if at + 1 < len(line.words) else ""
+    if name == "len":
+        if not (value.isascii() and value.isdigit() and 80 <= int(value) <= 65535):
+            line.fail(f"log : invalid log length '{value}', must be between 80 and 65535", at + 1)
+        return replace(target, length=int(value))
+    if name == "format":
+        if value not in FORMATS:
+            line.fail(f"log : unknown log format '{value}'", at + 1)
+        return replace(target, format=value)
+    if name == "profile":
+        line.fail(f"log : {refusal('profile')}", at)
+    ranges, size = _sample(line, at + 1, value)
+    return replace(target, sample_ranges=ranges, sample_size=size)
+
+
+def _sample(line: Line, at: int, text: str) -> tuple[tuple[tuple[int, int], ...], int]:
+    """``1,3-5:8``: of every eight messages the first, and the third to the fifth."""
+    listed, _, size_text = text.rpartition(":")
+    ranges = []
+    for part in listed.split(",") if listed else []:
+        low, dash, high = part.partition("-")
+        if not low.isdigit() or int(low) == 0 or (dash and not (high.isdigit() and int(high) >= int(low))):
+            line.fail(f"log : wrong sample range '{part}'", at)
+        ranges.append((int(low), int(high) if dash else int(low)))
+    if not size_text.isdigit() or int(size_text) == 0 or not ranges:
+        line.fail(f"log : wrong sample size '{size_text}' for sample range '{listed}'", at)
+    ranges.sort()
+    for (_, before), (after, _) in zip(ranges, ranges[1:], strict=False):
+        if after <= before:
+            line.fail("log : ranges are overlapping", at)
+    size, top = int(size_text), max(high for _, high in ranges)
+    if size < top:
+        line.fail(
+            f"log : sample size {size} should be greater or equal to {top} the maximum of the high ranges limits", at
+        )
+    return tuple(ranges), size
+
+
+def _level(line: Line, at: int) -> int:
+    word = line.words[at]
+    if word not in LEVELS:
+        line.fail(f"log : unknown optional log level '{word}'", at)
+    return LEVELS.index(word)
+
+
+def settle(target: LogTarget, send_hostname: bool) -> LogTarget:
+    """``target`` with the default format filled in: "local", or with ``log-send-hostname`` "rfc3164"."""
+    if target.format != UNSAID:
+        return target
+    return replace(target, format="rfc3164" if send_hostname else "local")
