@@ -1,0 +1,70 @@
+"""``balance roundrobin``: everyone in turns, by weight; weights may change at any time. The order is that of ``turns.py``."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from itertools import islice, repeat
+from typing import Any
+
+from forkproxy.balance.picker import Picker
+from forkproxy.balance.turns import turns
+from forkproxy.registry import algorithm
+
+#: Turns looked at to find the place of the server served last in a new order.
+_SEEK = 4096
+
+
+@algorithm("roundrobin", synopsis="roundrobin")
+class RoundRobin(Picker):
+    """Each server in turns, according to its weight; the smoothest distribution. Weights may be changed while running."""
+
+    __slots__ = ("_careful", "_last", "_turns")
+
+    _turns: Iterator[int | None]
+    _last: int | None
+
+    def rebuild(self) -> None:
+        """Begin a new order, after the server that was served last."""
+        self._select()
+        last = getattr(self, "_last", -1)
+        self._last = None if last == -1 else last
+        self._careful = self._limited()
+        members = self.candidates
+        if not members:
+            self._turns = repeat(None)
+            return
+        sequence = turns(members, [self._weight(i) for i in members])
+        self._turns = sequence
+        if last == -1:
+            next(islice(sequence, self.view.offset, self.view.offset), None)
+        elif last in members:
+            for i in islice(sequence, _SEEK):
+                if i == last:
+                    break
+
+    def pick(self, txn: Any, exclude: Collection[int] = ()) -> int | None:
+        i = next(self._turns)
+        if exclude or self._careful:
+            i = self._other(i, exclude)
+        self._last = i
+        return i
+
+    def _other(self, i: int | None, exclude: Collection[int]) -> int | None:
+        """Walk on from ``i`` past full and excluded servers; an excluded one that could serve is better than none."""
+        full = self.view.full if self._careful else None
+        left = len(self.candidates)
+        seen: set[int] = set()
+        avoided = None
+        while i is not None and left:
+            if i not in seen:
+                seen.add(i)
+                left -= 1
+                if full is None or not full(i):
+                    if i not in exclude:
+                        return i
+                    if avoided is None:
+                        avoided = i
+                if not left:
+                    break
+            i = next(self._turns)
+        return avoided
