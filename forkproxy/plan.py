@@ -222,6 +222,7 @@ class Balance:
     hash_function: str = "sdbm"
     hash_modifier: str = ""  # "avalanche"
     hash_balance_factor: int = 0
+    hash_preserve_affinity: str = "always"  # or "maxconn", "maxqueue"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
