@@ -1,0 +1,85 @@
+"""Logging of the proxy sections (manual 4.2, 8): log targets, formats, tags, unique identifiers."""
+
+from __future__ import annotations
+
+from forkproxy.config.args import Rest
+from forkproxy.config.drafts import ProxyDraft, RuleDraft
+from forkproxy.config.keywords.caps import PROXIES, frontend_side
+from forkproxy.config.keywords.options import choose_log_format
+from forkproxy.config.line import Line
+from forkproxy.config.log_target import parse_log_target
+from forkproxy.registry import keyword
+
+
+@keyword(PROXIES, "log", args=(Rest(),), synopsis="global | <target> [len <length>] [format <format>] [sample <ranges>:<size>] <facility> [<level> [<minlevel>]]")
+def _log(draft: ProxyDraft, line: Line, start: int) -> None:
+    """Where this proxy's logs go; ``log global`` adds those of the global section, ``no log`` drops all so far."""
+    if line.negated:
+        if start < len(line.words):
+            line.fail("log : 'no log' does not expect arguments", start)
+        draft.log_targets = []
+        return
+    if line.words[start:] == ["global"]:
+        draft.log_targets.append(None)
+        return
+    draft.log_targets.append(parse_log_target(line, start))
+
+
+def _one_format(line: Line, start: int) -> None:
+    name = line.words[0]
+    if start >= len(line.words):
+        line.fail(f"{name} expects an argument.", start)
+    if start + 1 < len(line.words):
+        line.fail(f"{name} expects only one argument, don't forget to escape spaces!", start + 1)
+
+
+@keyword(PROXIES, "log-format", args=(Rest(),), synopsis="<format>")
+def _log_format(draft: ProxyDraft, line: Line, start: int) -> None:
+    """The format of log lines."""
+    _one_format(line, start)
+    if choose_log_format(draft, line, "custom"):
+        draft.log_format = RuleDraft("log-format", line, start)
+
+
+@keyword(PROXIES, "error-log-format", args=(Rest(),), synopsis="<format>")
+def _error_log_format(draft: ProxyDraft, line: Line, start: int) -> None:
+    """The format of log lines of connections that failed before they carried a stream."""
+    _one_format(line, start)
+    if not draft.is_frontend:
+        line.warn(f"backend '{draft.name}' : 'error-log-format' directive is ignored in backends.")
+        return
+    draft.error_log_format = RuleDraft("error-log-format", line, start)
+
+
+@keyword(PROXIES, "log-format-sd", args=(Rest(),), synopsis="<format>")
+def _log_format_sd(draft: ProxyDraft, line: Line, start: int) -> None:
+    """The structured data of log lines in RFC 5424 format."""
+    _one_format(line, start)
+    if not draft.is_frontend:
+        line.warn(f"backend '{draft.name}' : 'log-format-sd' directive is ignored in backends.")
+        return
+    draft.settings["log-format-sd"] = RuleDraft("log-format-sd", line, start)
+
+
+@keyword(PROXIES, "log-tag", args=(Rest(),), synopsis="<tag>")
+def _log_tag(draft: ProxyDraft, line: Line, start: int) -> None:
+    """The program's name in log lines."""
+    if start >= len(line.words) or not line.words[start]:
+        line.fail("'log-tag' expects a tag for use in syslog.", start)
+    draft.log_tag = line.words[start]
+
+
+@keyword(PROXIES, "unique-id-format", args=(Rest(),), synopsis="<format>")
+def _unique_id_format(draft: ProxyDraft, line: Line, start: int) -> None:
+    """What identifies a request: %ID in logs, the fetch unique-id."""
+    _one_format(line, start)
+    draft.unique_id_format = RuleDraft("unique-id-format", line, start)
+
+
+@keyword(PROXIES, "unique-id-header", args=(Rest(),), synopsis="<name>")
+def _unique_id_header(draft: ProxyDraft, line: Line, start: int) -> None:
+    """The header that takes the unique identifier to servers."""
+    if start >= len(line.words) or not line.words[start]:
+        line.fail("unique-id-header expects an argument.", start)
+    if frontend_side(draft, line):
+        draft.unique_id_header = line.words[start].encode()
