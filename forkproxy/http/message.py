@@ -1,0 +1,223 @@
+"""Heads of messages: the field lines as bytes, looked into only when somebody asks. Knows nothing of reading or writing.
+
+A head is not a list of fields. Its field lines stay one piece of bytes, the received one in most cases, which is what goes to
+the other side; a question about a field is a search in its lower-case twin (made on the first question), a change cuts or
+appends bytes. So a request whose fields nobody asks for costs nothing, and one edit costs the same with five fields as with fifty.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from enum import IntEnum
+
+_fields = re.compile(rb"([^:]++):[ \t]*+([^\r]*+)\r\n").findall
+
+
+class BodyKind(IntEnum):
+    """How the end of a body is known (RFC 9112, section 6.3)."""
+
+    NONE = 0  # there is none
+    LENGTH = 1  # after ``length`` bytes, at least one
+    CHUNKED = 2  # after the last chunk and the trailers
+    CLOSE = 3  # when the sender closes (responses only)
+    TUNNEL = 4  # never: bytes of another protocol follow (101, CONNECT)
+
+
+class Head:
+    """What both kinds of heads share. Instances come from ``reader`` (which sets every attribute) or from ``create``.
+
+    ``fields_raw``: the field lines to forward, each ends with CRLF, without the final empty line; normalised by the reader and
+    free of what concerned only the sender's connection. ``changed`` tells that rules have edited them.
+    ``body``/``length``: framing; ``length`` is 0 unless ``body`` is LENGTH. ``version``: 10 or 11 (HTTP/1.2 or 2.0 in a request
+    line count as 11, HTTP/0.9 as 10). ``keep_alive``: the sender wants to go on with its connection after this message.
+    ``close_after``: the connection that it came from must be closed after the exchange, whatever the sender wanted (ambiguous
+    framing); ``close_peer``: so must the one on which it was forwarded. ``upgrade``: the protocols of Upgrade when the message
+    really asks for one (Connection names it), else None.
+    """
+
+    __slots__ = ("_lower", "body", "changed", "close_after", "close_peer", "fields_raw", "keep_alive", "length", "upgrade", "version")
+
+    fields_raw: bytes
+    body: BodyKind
+    length: int
+    version: int
+    keep_alive: bool
+    close_after: bool
+    close_peer: bool
+    upgrade: bytes | None
+    changed: bool
+    #: b"\n" and the field lines in lower case; None until the first question and after an edit
+    _lower: bytes | None
+
+    def _init(self, version: int, fields: Iterable[tuple[bytes, bytes]], body: BodyKind, length: int) -> None:
+        self.fields_raw = b"".join(b"%b: %b\r\n" % field for field in fields)
+        self.body = body
+        self.length = length
+        self.version = version
+        self.keep_alive = version >= 11
+        self.close_after = self.close_peer = self.changed = False
+        self.upgrade = self._lower = None
+
+    def _twin(self) -> bytes:
+        lower = self._lower
+        if lower is None:
+            lower = self._lower = b"\n" + self.fields_raw.lower()
+        return lower
+
+    def get(self, name: bytes) -> bytes | None:
+        """The value of the first field called ``name`` (lower case), surrounding white space cut; None without one."""
+        lower = self._lower
+        if lower is None:
+            lower = self._lower = b"\n" + self.fields_raw.lower()
+        at = lower.find(b"\n" + name + b":")
+        if at < 0:
+            return None
+        raw = self.fields_raw
+        start = at + len(name) + 1
+        return raw[start : raw.index(b"\r", start)].strip(b" \t")
+
+    def get_all(self, name: bytes) -> list[bytes]:
+        """The values of every field called ``name`` (lower case), one entry per line, in order."""
+        lower = self._twin()
+        raw = self.fields_raw
+        needle = b"\n" + name + b":"
+        found = []
+        at = lower.find(needle)
+        while at >= 0:
+            start = at + len(name) + 1
+            end = raw.index(b"\r", start)
+            found.append(raw[start:end].strip(b" \t"))
+            at = lower.find(needle, end)
+        return found
+
+    def items(self) -> list[tuple[bytes, bytes]]:
+        """Every field in order: (name as received, value with surrounding white space cut)."""
+        raw = self.fields_raw
+        fields: list[tuple[bytes, bytes]] = _fields(raw)
+        if b" \r" in raw or b"\t\r" in raw:
+            return [(name, value.rstrip(b" \t")) for name, value in fields]
+        return fields
+
+    def add(self, name: bytes, value: bytes) -> None:
+        """Append a field. The caller vouches that ``name`` is a token and ``value`` free of CR, LF and NUL."""
+        line = b"%b: %b\r\n" % (name, value)
+        self.fields_raw += line
+        if self._lower is not None:
+            self._lower += line.lower()
+        self.changed = True
+
+    def remove(self, name: bytes) -> int:
+        """Cut every field called ``name`` (lower case); returns how many there were."""
+        needle = b"\n" + name + b":"
+        lower = self._twin()
+        at = lower.find(needle)
+        if at < 0:
+            return 0
+        raw = self.fields_raw
+        count = 0
+        while at >= 0:
+            end = raw.index(b"\n", at) + 1
+            raw = raw[:at] + raw[end:]
+            lower = lower[: at + 1] + lower[end + 1 :]
+            count += 1
+            at = lower.find(needle, at)
+        self.fields_raw = raw
+        self._lower = lower
+        self.changed = True
+        return count
+
+    def set(self, name: bytes, value: bytes) -> None:
+        """Cut every field called ``name`` (any case), then append one."""
+        self.remove(name.lower())
+        self.add(name, value)
+
+    def replace_all(self, fields: Iterable[tuple[bytes, bytes]]) -> None:
+        """Put ``fields`` in the place of all that were there."""
+        self.fields_raw = b"".join([b"%b: %b\r\n" % field for field in fields])
+        self._lower = None
+        self.changed = True
+
+    def block(self) -> bytes:
+        """The field lines to forward now (without the empty line that ends a head)."""
+        return self.fields_raw
+
+
+class RequestHead(Head):
+    """The head of a request. ``target`` is as received but for what RFC 9112 3.2.2 and RFC 3986 6.2.3 normalise (absolute form: a
+    default port goes, an empty path becomes "/"). ``host``: value of Host, b"" if empty, None without one. ``expect_continue``:
+    the client waits for a 100 before it sends the body."""
+
+    __slots__ = ("expect_continue", "host", "method", "target")
+
+    method: bytes
+    target: bytes
+    expect_continue: bool
+    host: bytes | None
+
+    @classmethod
+    def create(
+        cls,
+        method: bytes,
+        target: bytes,
+        fields: Iterable[tuple[bytes, bytes]] = (),
+        *,
+        version: int = 11,
+        body: BodyKind = BodyKind.NONE,
+        length: int = 0,
+    ) -> RequestHead:
+        """A head made here instead of read; framing as the caller says."""
+        head = cls()
+        head._init(version, fields, body, length)
+        head.method = method
+        head.target = target
+        head.expect_continue = False
+        head.host = head.get(b"host")
+        return head
+
+    def start_line(self) -> bytes:
+        """The request line to forward, with its CRLF."""
+        if self.version >= 11:
+            return b"%b %b HTTP/1.1\r\n" % (self.method, self.target)
+        return b"%b %b HTTP/1.0\r\n" % (self.method, self.target)
+
+    def set_method(self, method: bytes) -> None:
+        self.method = method
+        self.changed = True
+
+    def set_target(self, target: bytes) -> None:
+        self.target = target
+        self.changed = True
+
+
+class ResponseHead(Head):
+    """The head of a response. ``reason`` may be empty."""
+
+    __slots__ = ("reason", "status")
+
+    status: int
+    reason: bytes
+
+    @classmethod
+    def create(
+        cls,
+        status: int,
+        reason: bytes,
+        fields: Iterable[tuple[bytes, bytes]] = (),
+        *,
+        version: int = 11,
+        body: BodyKind = BodyKind.NONE,
+        length: int = 0,
+    ) -> ResponseHead:
+        """A head made here instead of read; framing as the caller says."""
+        head = cls()
+        head._init(version, fields, body, length)
+        head.status = status
+        head.reason = reason
+        return head
+
+    def start_line(self) -> bytes:
+        """The status line to forward, with its CRLF."""
+        if self.version >= 11:
+            return b"HTTP/1.1 %d %b\r\n" % (self.status, self.reason)
+        return b"HTTP/1.0 %d %b\r\n" % (self.status, self.reason)

@@ -1,0 +1,216 @@
+"""Reads the head of a request or a response: the fast road. ``careful`` is the other one, and the one that explains errors.
+
+One compiled expression per kind of message validates the whole head, finds its end and brings out the few fields that decide about
+framing and connection. It matches only what is plainly right: CRLF line ends, no folding, origin form, exactly one Host, at most two of
+Connection, Content-Length and Transfer-Encoding. Everything else (also an incomplete head) does not match and takes the careful
+road, which must give the same answer for what both understand; a fuzz test holds them together.
+
+Measured (``bench/micro_http.py``, CPython 3.11, one shared core): 636 bytes with 12 fields 2.9 µs, curl's three fields 1.2 µs, an
+nginx response with 8 fields 2.0 µs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from forkproxy.http import careful
+from forkproxy.http.grammar import AUTHORITY, TARGET, TOKEN, VALUE
+from forkproxy.http.message import BodyKind, RequestHead, ResponseHead
+
+_Match = Callable[[bytes, int], "re.Match[bytes] | None"]
+
+#: fields that must not be skipped unseen: of a request, of a response
+_SPECIAL = rb"[Hh](?i:ost)|[Cc](?i:onnection|ontent-length)|[Tt](?i:e|ransfer-encoding)|[Ee](?i:xpect)|[Uu](?i:pgrade)"
+_SPECIAL_RESPONSE = rb"[Cc](?i:onnection|ontent-length)|[Tt](?i:ransfer-encoding)|[Uu](?i:pgrade)"
+#: a special field that the fast road understands itself, or nothing
+_KNOWN = rb"(?:([Cc](?i:onnection|ontent-length)|[Tt](?i:ransfer-encoding)):[ \t]*+(" + VALUE + rb"*+)\r\n|)"
+
+#: values of Connection that the fast road understands, with what they ask for
+_CONNECTION = {b"keep-alive": True, b"Keep-Alive": True, b"close": False, b"Close": False}
+_STATUS = {b"%d" % code: code for code in range(100, 1000)}
+
+_NONE = BodyKind.NONE
+_LENGTH = BodyKind.LENGTH
+_CHUNKED = BodyKind.CHUNKED
+_CLOSE = BodyKind.CLOSE
+
+
+def _plain_fields(special: bytes, limit: int) -> bytes:
+    """Up to ``limit`` field lines whose names are none of ``special``; atomic, so that a failure costs no second look."""
+    return rb"(?>(?:(?!(?:%b):)%b++:%b*+\r\n){0,%d})" % (special, TOKEN, VALUE, limit)
+
+
+def _request_match(max_fields: int) -> _Match:
+    if max_fields < 3:
+        return _never
+    plain = _plain_fields(_SPECIAL, (max_fields - 3) // 4)  # four stretches and three named fields stay within max_fields
+    return re.compile(
+        rb"(?!CONNECT )([A-Z]++) (/" + TARGET + rb"*+) HTTP/1\.([01])\r\n"
+        + plain + rb"[Hh](?i:ost):[ \t]*+(" + AUTHORITY + rb"*+)\r\n"
+        + plain + _KNOWN + plain + _KNOWN + plain + rb"\r\n"
+    ).match  # fmt: skip
+
+
+def _response_match(max_fields: int) -> _Match:
+    if max_fields < 3:
+        return _never
+    plain = _plain_fields(_SPECIAL_RESPONSE, (max_fields - 2) // 3)
+    return re.compile(
+        rb"HTTP/1\.([01]) ([2-5][0-9][0-9]) (" + VALUE + rb"*+)\r\n" + plain + _KNOWN + plain + _KNOWN + plain + rb"\r\n"
+    ).match
+
+
+def _never(buf: bytes, start: int) -> re.Match[bytes] | None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of a head, made once per proxy. ``head_bytes``: start line, fields and empty line together (tune.bufsize less
+    tune.maxrewrite); ``max_fields``: field lines (tune.http.maxhdr less one, which the manual counts for the start line);
+    ``relaxed``: the "accept-unsafe-violations" of the manual."""
+
+    head_bytes: int = 15360
+    max_fields: int = 100
+    relaxed: bool = False
+    request_match: _Match = field(init=False, repr=False, compare=False)
+    response_match: _Match = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "request_match", _request_match(self.max_fields))
+        object.__setattr__(self, "response_match", _response_match(self.max_fields))
+
+
+def parse_request(buf: bytes | bytearray, start: int, limits: Limits) -> tuple[RequestHead, int] | None:
+    """The request head that begins at ``start`` of ``buf`` and the offset of the first byte after it; None: more bytes are needed.
+
+    Empty lines before the request line are part of the head. The head's ``fields_raw`` is ready to forward: validated, normalised and
+    without what concerned only the client's connection. Raises ProtocolError with the status for the client (400, 413, 414, 422,
+    431) as soon as what has arrived cannot become a good head. Source: RFC 9112, RFC 9110 7.6 and 7.8.
+    """
+    if type(buf) is not bytes:
+        buf = bytes(buf)
+    match = limits.request_match(buf, start)
+    if match is None:
+        return careful.request(buf, start, limits.head_bytes, limits.max_fields, limits.relaxed)
+    end = match.end()
+    if end - start > limits.head_bytes:
+        return careful.request(buf, start, limits.head_bytes, limits.max_fields, limits.relaxed)
+    method, target, minor, host, name, value, name2, value2 = match.groups()
+    at = start + len(method) + len(target) + 12  # two blanks, HTTP/1.x, CRLF
+    head = RequestHead()
+    head.body = _NONE
+    head.length = 0
+    version_11 = head.keep_alive = minor == b"1"
+    head.version = 11 if version_11 else 10
+    if name is None:
+        head.fields_raw = buf[at : end - 2]
+    else:
+        kind = len(name)
+        cut = 0
+        while True:
+            if kind == 10:  # Connection
+                asked = _CONNECTION.get(value)
+                if asked is None or cut:
+                    return careful.request(buf, start, limits.head_bytes, limits.max_fields, limits.relaxed)
+                head.keep_alive = asked
+                cut = 5 if name is not name2 else 7
+            elif head.body or not version_11:
+                return careful.request(buf, start, limits.head_bytes, limits.max_fields, limits.relaxed)
+            elif kind == 14:  # Content-Length
+                if value == b"0":
+                    if name2 is not None and len(name2) != 10:
+                        return careful.request(buf, start, limits.head_bytes, limits.max_fields, limits.relaxed)
+                elif not value.isdigit() or value[0] == 48 or len(value) > 18:
+                    return careful.request(buf, start, limits.head_bytes, limits.max_fields, limits.relaxed)
+                else:
+                    head.body = _LENGTH
+                    head.length = int(value)
+            elif value == b"chunked":
+                head.body = _CHUNKED
+            else:
+                return careful.request(buf, start, limits.head_bytes, limits.max_fields, limits.relaxed)
+            if name2 is None or name is name2:
+                break
+            name = name2
+            value = value2
+            kind = len(name)
+        if cut:
+            head.fields_raw = buf[at : match.start(cut)] + buf[match.end(cut + 1) + 2 : end - 2]
+        else:
+            head.fields_raw = buf[at : end - 2]
+    head.method = method
+    head.target = target
+    head.host = host
+    head.upgrade = head._lower = None
+    head.expect_continue = head.close_after = head.close_peer = head.changed = False
+    return head, end
+
+
+def parse_response(buf: bytes | bytearray, start: int, limits: Limits, request_method: bytes) -> tuple[ResponseHead, int] | None:
+    """The response head that begins at ``start`` of ``buf`` and the offset of the first byte after it; None: more bytes are needed.
+
+    Framing is decided with ``request_method``. 1xx heads come out like all others: the caller goes on reading after them; a 101 has
+    TUNNEL whether or not somebody asked for it. Raises ProtocolError with status 502.
+    """
+    if type(buf) is not bytes:
+        buf = bytes(buf)
+    match = limits.response_match(buf, start)
+    if match is None:
+        return careful.response(buf, start, limits.head_bytes, limits.max_fields, limits.relaxed, request_method)
+    end = match.end()
+    minor, code, reason, name, value, name2, value2 = match.groups()
+    if end - start > limits.head_bytes or code == b"204" or request_method == b"CONNECT":
+        return careful.response(buf, start, limits.head_bytes, limits.max_fields, limits.relaxed, request_method)
+    at = start + len(reason) + 15  # HTTP/1.x, blank, code, blank, CRLF
+    head = ResponseHead()
+    head.body = _CLOSE
+    head.length = 0
+    version_11 = head.keep_alive = minor == b"1"
+    head.version = 11 if version_11 else 10
+    if name is None:
+        head.fields_raw = buf[at : end - 2]
+    else:
+        kind = len(name)
+        cut = 0
+        while True:
+            if kind == 10:  # Connection
+                asked = _CONNECTION.get(value)
+                if asked is None or cut:
+                    return careful.response(buf, start, limits.head_bytes, limits.max_fields, limits.relaxed, request_method)
+                head.keep_alive = asked
+                cut = 4 if name is not name2 else 6
+            elif head.body is not _CLOSE:
+                return careful.response(buf, start, limits.head_bytes, limits.max_fields, limits.relaxed, request_method)
+            elif kind == 14:  # Content-Length
+                if value == b"0":
+                    head.body = _NONE
+                elif not value.isdigit() or value[0] == 48 or len(value) > 18:
+                    return careful.response(buf, start, limits.head_bytes, limits.max_fields, limits.relaxed, request_method)
+                else:
+                    head.body = _LENGTH
+                    head.length = int(value)
+            elif value == b"chunked" and version_11:
+                head.body = _CHUNKED
+            else:
+                return careful.response(buf, start, limits.head_bytes, limits.max_fields, limits.relaxed, request_method)
+            if name2 is None or name is name2:
+                break
+            name = name2
+            value = value2
+            kind = len(name)
+        if cut:
+            head.fields_raw = buf[at : match.start(cut)] + buf[match.end(cut + 1) + 2 : end - 2]
+        else:
+            head.fields_raw = buf[at : end - 2]
+    if request_method == b"HEAD" or code == b"304":
+        head.body = _NONE
+        head.length = 0
+    head.status = _STATUS[code]
+    head.reason = reason
+    head.close_after = head.body is _CLOSE
+    head.upgrade = head._lower = None
+    head.close_peer = head.changed = False
+    return head, end
