@@ -1,7 +1,10 @@
-"""The HTTP check: one or more requests, each answered as expected (manual 4.2 "option httpchk", "http-check send", "http-check expect", "http-check connect").
+"""The HTTP check: one or more requests, each answered as expected (manual 4.2 "option httpchk", "http-check send", "http-check
+expect", "http-check connect").
 
-The steps are compiled to exchanges (a hop, a request, what to expect of the answer). An answer's head decides ``status``, ``rstatus``, ``hdr`` and ``fhdr``
-at once; ``string`` and ``rstring`` look at the body as far as it has come and at most at one buffer of it: a match decides at once, no match only when the body
+The steps are compiled to exchanges (a hop, a request, what to expect of the answer). An answer's head decides ``status``, ``rstatus``,
+``hdr`` and ``fhdr``
+at once; ``string`` and ``rstring`` look at the body as far as it has come and at most at one buffer of it: a match decides at once, no
+match only when the body
 is complete or the buffer full. ``min-recv`` is not needed for that and not looked at.
 """
 
@@ -99,7 +102,8 @@ def _matcher(method: str, text: str, fold: bool = False) -> Callable[[bytes], ob
 
 
 def _judge_header(args: Mapping[str, Any], negate: bool, split: bool) -> _Judge:
-    name_ok = _matcher(*args["name"], fold=True)
+    method, pattern = args["name"]
+    name_ok = _matcher(method, pattern, True)
     value_ok = _matcher(*args["value"]) if args.get("value") else None
 
     def match(head: ResponseHead) -> bool:
@@ -210,7 +214,8 @@ def _compile(check: Check) -> tuple[_Exchange, ...]:
 
 def dechunk(data: bytes) -> tuple[bytes, bool]:
     """The payload of a chunked body as far as it has come, and whether it is complete. Raises ProtocolError."""
-    out, at = [], 0
+    out: list[bytes] = []
+    at = 0
     while True:
         end = data.find(b"\r\n", at)
         if end < 0:

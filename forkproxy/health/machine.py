@@ -6,11 +6,14 @@ Health is an integer from 0 to ``rise + fall - 1``; the server is up from ``rise
     fully down  going up  | going down        fully up
 
 A passed check adds one, and once ``rise`` is reached the server is fully up at once; a failed one takes one away, and below ``rise`` it is
-fully down at once. So it takes ``rise`` passes in a row to come up and ``fall`` failures in a row to go down, and what lies between shows as
-"DOWN n/rise" and "UP n/fall". A start in the "up" state stands at ``rise``: the very first failure takes the server down, so that nobody waits for a
+fully down at once. So it takes ``rise`` passes in a row to come up and ``fall`` failures in a row to go down, and what lies between
+shows as
+"DOWN n/rise" and "UP n/fall". A start in the "up" state stands at ``rise``: the very first failure takes the server down, so that
+nobody waits for a
 dead server (manual 5.2 "rise", "fall", "init-state").
 
-A conditional pass (L7OKC: 404 with ``http-check disable-on-404``) counts as a pass and puts an up server in the stopping state (NOLB: only persistent
+A conditional pass (L7OKC: 404 with ``http-check disable-on-404``) counts as a pass and puts an up server in the stopping state (NOLB:
+only persistent
 connections); an unconditional one takes it out again. A server that is down stays as it is: 404s neither bring it up nor count for it.
 
 What the operator wants (maintenance, drain) lies over this and is kept apart: :class:`Admin`. Pure: no clock, no I/O, no configuration.
@@ -164,7 +167,8 @@ def delay_s(machine: Machine, inter_s: float, fastinter_s: float | None, downint
 
 
 def status_text(state: State, admin: Admin, health: int, rise: int, fall: int, *, checked: bool = True, via: str = "") -> str:
-    """The ``status`` column of a server (management manual 9.1): "UP", "UP 1/3", "DOWN 1/2", "NOLB", "DRAIN", "MAINT (via b/s)", "no check" …
+    """The ``status`` column of a server (management manual 9.1): "UP", "UP 1/3", "DOWN 1/2", "NOLB", "DRAIN", "MAINT (via b/s)", "no
+    check" …
 
     ``checked``: it has checks of its own or tracks a server that has; ``via`` the tracked server where the maintenance is inherited.
     """

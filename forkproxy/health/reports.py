@@ -37,9 +37,11 @@ def check_line(name: str, backup: bool, machine: Machine, duration_ms: int) -> s
 
 
 def change_line(
-    name: str, backup: bool, state: State, why: str, active: int, backups: int, sessions: int = 0, requeued: int = 0, queued: int = 0, via: str = ""
+    name: str, backup: bool, state: State, why: str, active: int, backups: int, sessions: int = 0, requeued: int = 0, queued: int = 0,
+    via: str = ""
 ) -> str:
-    """A server changed its operational state. ``why`` from :func:`reason` or empty; the counts are those of its backend after the change."""
+    """A server changed its operational state. ``why`` from :func:`reason` or empty; the counts are those of its backend after the
+    change."""
     verb = {State.STOPPED: "DOWN", State.STOPPING: "stopping"}.get(state, "UP")
     text = f"{'Backup ' if backup else ''}Server {name} is {verb}{f' via {via}' if via else ''}{why}. "
     text += f"{active} active and {backups} backup servers {'left' if state is State.STOPPED else 'online'}."
@@ -50,9 +52,12 @@ def change_line(
     return f"{text} {requeued} sessions requeued, {queued} total in queue."
 
 
-def admin_line(name: str, backup: bool, what: str, active: int, backups: int, left: bool, sessions: int = 0, requeued: int = 0, queued: int = 0) -> str:
+def admin_line(
+    name: str, backup: bool, what: str, active: int, backups: int, left: bool, sessions: int = 0, requeued: int = 0, queued: int = 0
+) -> str:
     """The operator changed a server: ``what`` is a phrase as "enters drain state" or "is going DOWN for maintenance"."""
-    text = f"{'Backup ' if backup else ''}Server {name} {what}. {active} active and {backups} backup servers {'left' if left else 'online'}."
+    text = f"{'Backup ' if backup else ''}Server {name} {what}. "
+    text += f"{active} active and {backups} backup servers {'left' if left else 'online'}."
     if not active and backups:
         text += " Running on backup."
     if left:
