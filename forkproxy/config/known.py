@@ -1,7 +1,7 @@
 """Names that HAProxy registers, so that what it knows and forkproxy does not is refused by name, not as a typing error.
 
-The table is ``known_keywords.txt`` beside this file: one line per kind (``global``, ``proxy``, ``bind``, ``server``, ``fetch`` …) with its names.
-It is read on the first question, which a good configuration never asks.
+The table is ``known_keywords.txt`` beside this file: one line per kind (``global``, ``proxy``, ``bind``, ``server``, ``fetch`` …) with
+its names. It is read on the first question, which a good configuration never asks.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ def _build(reading: Reading, diag: Diagnostics, options: Options) -> Plan | None
 
     for name, made in list(reading.objects.items()):
         if isinstance(made, userlist.UserList):
-            reading.objects[name] = made.finish(diag)
+            reading.objects[name] = made.finish()
     global_.finish(reading.global_draft, reading.proxies, diag, options)
     return build.build(reading.global_draft, reading.proxies, reading.objects, diag, options)
 

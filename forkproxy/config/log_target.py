@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 from forkproxy.config.address import parse_address
 from forkproxy.config.known import refusal
@@ -91,7 +92,7 @@ def _sample(line: Line, at: int, text: str) -> tuple[tuple[tuple[int, int], ...]
     if not size_text.isdigit() or int(size_text) == 0 or not ranges:
         line.fail(f"log : wrong sample size '{size_text}' for sample range '{listed}'", at)
     ranges.sort()
-    for (_, before), (after, _) in zip(ranges, ranges[1:], strict=False):
+    for (_, before), (after, _) in pairwise(ranges):
         if after <= before:
             line.fail("log : ranges are overlapping", at)
     size, top = int(size_text), max(high for _, high in ranges)
