@@ -28,7 +28,7 @@ def cookie(data: bytes, name: bytes) -> bytes | None:
 def rdp_cookie(backend: plan.Backend, view: View) -> Picker:
     """The same RDP cookie (``mstshash`` unless named) goes to the same server; round robin without one."""
     hash_key = hasher(backend.balance)
-    name = (backend.balance.args[0] if backend.balance.args else "msts").encode()
+    name = (backend.balance.args[0] if backend.balance.args else "mstshash").encode()
 
     def hash_of(txn: Any) -> int | None:
         value = cookie(bytes(txn.body[:512]), name)
