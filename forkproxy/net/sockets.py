@@ -434,7 +434,8 @@ def outcome(sock: socket.socket) -> int:
 
 
 def keepalive(sock: socket.socket, *, count: int = 0, idle_s: float = 0.0, interval_s: float = 0.0) -> None:
-    """Turn TCP keep-alive on (``option clitcpka``, ``srvtcpka``); 0 leaves the system's value. A listener passes it on to what it accepts."""
+    """Turn TCP keep-alive on (``option clitcpka``, ``srvtcpka``); 0 leaves the system's value. A listener passes it on to what it
+    accepts."""
     if _family_of(sock) == socket.AF_UNIX:
         return
     tcp = socket.IPPROTO_TCP

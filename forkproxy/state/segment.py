@@ -1,0 +1,134 @@
+"""The shared segment: one memory file, mapped before the first fork, in which every process has a slot of its own.
+
+::
+
+    header page | slot 0 | slot 1 | ... | slot N-1 | master's slot | retired slot
+    a slot:       row 0 (the process) | row 1 | ... | row R-1         a row: layout.ROW_CELLS cells of 8 bytes
+
+Only its owner writes a slot (the retired one is the master's too), everybody reads all. Cells are aligned 64-bit integers, which
+the processor loads and stores in one piece, so a reader never sees half a number; ``cells[i] += 1`` needs no atomicity because
+there is one writer. The file is sparse: a page costs memory once it is touched, so 64 slots of 1,000 rows cost nothing until they
+are used. Reading a hole of shared memory would allocate it, therefore readers look only at slots that :meth:`Segment.live` names.
+
+Measured (Python 3.11): ``cells[base + REQ_TOT] += 1`` on the "q" view 60 ns, on a ``list`` 32 ns; ``struct.pack_into`` 130 ns.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+
+from forkproxy.state.layout import FINGERPRINT, ROW_CELLS
+
+_MAGIC = 0x666F726B70727879  # "forkprxy"
+_PAGE = mmap.PAGESIZE
+# Cells of the header page.
+_H_MAGIC, _H_FINGERPRINT, _H_SLOTS, _H_ROWS, _H_CHANGES, _H_OWNERS = 0, 1, 2, 3, 4, 8
+#: What the header page has room for.
+MAX_SLOTS = _PAGE // 8 - _H_OWNERS - 2
+
+
+class Segment:
+    """``slots`` worker slots (numbers 0 to ``slots - 1``), then ``master`` and ``retired``; ``rows`` rows in each, ``fd`` the
+    memory file."""
+
+    __slots__ = ("_header", "_map", "_slot_bytes", "_views", "fd", "master", "retired", "rows", "slots")
+
+    def __init__(self, fd: int, slots: int, rows: int) -> None:
+        self.fd = fd
+        self.slots = slots
+        self.rows = rows
+        self.master = slots
+        self.retired = slots + 1
+        self._slot_bytes = _slot_bytes(rows)
+        self._map = mmap.mmap(fd, _PAGE + (slots + 2) * self._slot_bytes, mmap.MAP_SHARED)
+        whole = memoryview(self._map).cast("q")
+        self._header = whole[: _PAGE // 8]
+        first, step = _PAGE // 8, self._slot_bytes // 8
+        self._views = [whole[first + i * step : first + (i + 1) * step] for i in range(slots + 2)]
+
+    @classmethod
+    def create(cls, slots: int = 64, rows: int = 1024) -> Segment:
+        """A new segment, all zero. ``rows`` counts every frontend, backend, server and listener, present and to come, and the
+        process's own.
+
+        Raises ValueError for impossible sizes, OSError when the kernel gives no memory file.
+        """
+        if not 1 <= slots <= MAX_SLOTS or rows < 1:
+            raise ValueError(f"a segment has 1 to {MAX_SLOTS} slots and at least one row")
+        fd = os.memfd_create("forkproxy-state", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        try:
+            os.ftruncate(fd, _PAGE + (slots + 2) * _slot_bytes(rows))
+            # Nobody who gets the descriptor may make it shorter: that would kill the others with SIGBUS.
+            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
+            segment = cls(fd, slots, rows)
+        except BaseException:
+            os.close(fd)
+            raise
+        header = segment._header
+        header[_H_MAGIC], header[_H_FINGERPRINT], header[_H_SLOTS], header[_H_ROWS] = _MAGIC, FINGERPRINT, slots, rows
+        return segment
+
+    @classmethod
+    def attach(cls, fd: int) -> Segment:
+        """The segment behind ``fd`` (taken over), made by another process. Raises ValueError when it is none or of another layout."""
+        with mmap.mmap(fd, _PAGE, mmap.MAP_SHARED, mmap.PROT_READ) as page, memoryview(page) as raw, raw.cast("q") as header:
+            found = header[_H_MAGIC], header[_H_FINGERPRINT]
+            slots, rows = header[_H_SLOTS], header[_H_ROWS]
+        if found != (_MAGIC, FINGERPRINT):
+            raise ValueError("not a state segment of this version")
+        return cls(fd, slots, rows)
+
+    def slot(self, i: int) -> memoryview:
+        """The cells of slot ``i``: a view of "q" items, indexed by ``rows.base(name) + offset``. For its owner to write, for all to
+        read."""
+        return self._views[i]
+
+    def claim(self, i: int, pid: int) -> None:
+        """Mark worker slot ``i`` as used by ``pid`` (master only)."""
+        self._header[_H_OWNERS + i] = pid
+
+    def release(self, i: int) -> None:
+        """Zero slot ``i`` and give its memory back (master only, its worker being gone)."""
+        self._header[_H_OWNERS + i] = 0
+        self._map.madvise(mmap.MADV_REMOVE, _PAGE + i * self._slot_bytes, self._slot_bytes)
+
+    def owner(self, i: int) -> int:
+        """The pid that uses worker slot ``i``; 0: free."""
+        return self._header[_H_OWNERS + i]
+
+    def live(self) -> list[int]:
+        """The worker slots in use."""
+        owners = self._header[_H_OWNERS : _H_OWNERS + self.slots].tolist()
+        return [i for i, pid in enumerate(owners) if pid]
+
+    def free_slot(self) -> int | None:
+        """A worker slot that nobody uses; None: all are taken."""
+        return next((i for i in range(self.slots) if not self._header[_H_OWNERS + i]), None)
+
+    # Moving counters from one slot to another cannot be done in one step; readers compare this number before and after.
+
+    @property
+    def changes(self) -> int:
+        """Odd while the master moves counters between slots."""
+        return self._header[_H_CHANGES]
+
+    def changing(self, on: bool) -> None:
+        """The master begins or ends moving counters."""
+        self._header[_H_CHANGES] += 1 if on != bool(self._header[_H_CHANGES] & 1) else 0
+
+    def close(self) -> None:
+        """Unmap and close; views that were handed out must be gone."""
+        for view in self._views:
+            view.release()
+        self._header.release()
+        try:
+            self._map.close()
+        finally:
+            os.close(self.fd)
+
+
+def _slot_bytes(rows: int) -> int:
+    """Whole pages, so that releasing a slot touches no other."""
+    return -(-rows * ROW_CELLS * 8 // _PAGE) * _PAGE
