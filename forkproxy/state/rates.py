@@ -26,7 +26,8 @@ from forkproxy.state.layout import COUNTERS, ROW_CELLS, SECOND, Kind, of_kind
 WINDOW: Final = 1024
 _PERIOD_MS: Final = 1000
 
-#: (offset of the rate, of the counter that it is a rate of); the rate's cells: count when the second began, events in the one before, maximum
+#: (offset of the rate, of the counter that it is a rate of). The rate's cells: the counter when the second began, the events in the
+#: one before; behind them stands the maximum.
 RATES: Final = tuple((c.offset, COUNTERS[c.of].offset) for c in of_kind(Kind.RATE))
 
 
@@ -70,7 +71,7 @@ def rate(row: Sequence[int] | memoryview, at: int, of: int, second_ms: int, now_
 def times(cells: memoryview, at: int, queue_ms: int, connect_ms: int, response_ms: int, total_ms: int) -> None:
     """One sample of the four times. ``at`` is the index of the cell ``layout.TIMES``; four sums and four maxima follow it.
 
-    One slice read and only the writes that change something: 400 ns, against 680 ns with each cell by itself.
+    One slice read and only the writes that change something: 530 ns, against 680 ns with each cell by itself.
     """
     n, q, c, r, t, q_max, c_max, r_max, t_max = cells[at : at + 9].tolist()
     if n < WINDOW:
