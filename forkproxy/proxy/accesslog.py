@@ -1,0 +1,61 @@
+"""The log line of a stream: whether it is written, at which level, in which format, to whom (manual 8).
+
+Rendering is the plan's (``rules.logformat``), header forms are ``wire.syslog``'s, sending is ``net.logsink``'s, which never blocks: what a
+full or dead syslog refuses is counted and dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from forkproxy.plan import Frontend, Render
+    from forkproxy.proxy.stream import Stream
+
+#: ``send(level, wall, message)`` for one target; filtering by level is done here.
+Send = Callable[[int, float, bytes], Any]
+
+INFO, ERR = 6, 3
+
+
+class AccessLog:
+    """Where one frontend's lines go. ``targets`` are (most verbose level, least severe level sent as is, send)."""
+
+    __slots__ = ("_error_render", "_only_errors", "_render", "_separate", "_skip_null", "targets")
+
+    def __init__(self, plan: Frontend, targets: list[tuple[int, int, Send]]) -> None:
+        self.targets = targets
+        self._render: Render | None = plan.log_format
+        self._error_render: Render | None = plan.error_log_format
+        self._only_errors = "dontlog-normal" in plan.options
+        self._separate = "log-separate-errors" in plan.options
+        self._skip_null = "dontlognull" in plan.options
+
+    @property
+    def on(self) -> bool:
+        """Whether anything is ever written."""
+        return self._render is not None and bool(self.targets)
+
+    def emit(self, s: Stream) -> None:
+        """Write the line of ``s``, if it is one to be written."""
+        render = self._render
+        if render is None:
+            return
+        level = s.log_level
+        if level is not None and level < 0:
+            return
+        if self._skip_null and not s.bytes_in and not s.mode_http:
+            return
+        failed = s.redispatched or s.status >= 500 or (s.retries > 0 and s.error is None) or (s.error is not None and s.flags[:1] != b"L")
+        if self._only_errors and not failed:
+            return
+        if level is None:
+            level = ERR if failed and self._separate else INFO
+        if s.error is not None and self._error_render is not None and s.be is None:
+            render = self._error_render
+        line = render(s)
+        wall = s.clock.wall
+        for most, floor, send in self.targets:
+            if level <= most:
+                send(level if level > floor else floor, wall, line)

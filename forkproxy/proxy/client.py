@@ -1,0 +1,321 @@
+"""The client's side in HTTP mode: reads heads, one request after the other, and sees the client go.
+
+States (functions in ``ready``): :func:`await_head` (nothing is being served), :func:`busy` (a request is being served: its body, pipelined bytes and
+the client's end arrive here), :func:`drain_body` (an answer went out before the request's body was complete). Pipelined bytes wait
+in ``inbuf`` up to one buffer, then in the kernel. Knows the reader and the stream's life, not servers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from forkproxy.errors import ERRORS, ProtocolError
+from forkproxy.http.body import Chunks
+from forkproxy.http.message import BodyKind
+from forkproxy.http.reader import parse_request
+from forkproxy.net.loop import ERR, HUP, INF, WRITE
+from forkproxy.proxy import finish, flow, request
+from forkproxy.proxy.sides import Side, close, flush, pause, resume
+from forkproxy.proxy.stream import Stream
+
+if TYPE_CHECKING:
+    from forkproxy.proxy.parties import FrontendRt
+    from forkproxy.proxy.runtime import Runtime
+    from forkproxy.rules.txn import Origin
+
+
+class Client(Side):
+    """One accepted connection. ``served`` counts its requests; ``t_base`` is the accept or the end of the last exchange, ``t_first``
+    the first byte of the request being read (0.0: none yet); ``own`` the server's connection that is private to it."""
+
+    __slots__ = ("fe", "forwarded", "last_srv", "origin", "own", "served", "t_base", "t_first", "wall_base")
+
+    def __init__(self, rt: Runtime, sock: Any, fe: FrontendRt, origin: Origin) -> None:
+        self.fd = sock.fileno()
+        self.sock = sock
+        self.rt = rt
+        self.loop = rt.loop
+        self.fe = fe
+        self.origin = origin
+        self.inbuf = b""
+        self.out = b""
+        self.eof = False
+        self.stream: Stream | None = None
+        self.served = 0
+        self.t_base = rt.clock.now
+        self.wall_base = rt.clock.wall
+        self.t_first = 0.0
+        self.own: Any = None
+        self.last_srv: Any = None
+        self.forwarded = b""
+        self.peer = self.flow = None
+        self.limit_s = None
+        self.deadline = INF
+        self.armed = INF
+        self.mask = 0
+        self.ready = await_head
+        self.expire = head_timeout
+
+
+def start(c: Client) -> None:
+    """Begin with a fresh connection: its first request must be complete within ``timeout http-request``."""
+    limit = c.fe.head_timeout
+    if limit is not None:
+        c.loop.set_deadline(c, c.t_base + limit)
+    if c.inbuf:
+        c.loop.call_soon(next_head, c)
+
+
+def await_head(c: Any, mask: int) -> None:
+    """The client may send a request, the rest of one, or go."""
+    if mask & WRITE:
+        try:
+            flush(c)
+        except OSError:
+            gone(c)
+            return
+        if not mask & ~WRITE:
+            return
+    try:
+        data = c.sock.recv(c.rt.bufsize)
+    except (BlockingIOError, InterruptedError):
+        return
+    except OSError:
+        gone(c)
+        return
+    if not data:
+        c.eof = True
+        gone(c)
+        return
+    if c.inbuf:
+        data = c.inbuf + data
+    read_head(c, data)
+
+
+def next_head(c: Client) -> None:
+    """Look at what was pipelined behind the last request."""
+    if c.fd >= 0 and c.stream is None and c.inbuf:
+        read_head(c, c.inbuf)
+
+
+def read_head(c: Client, data: bytes) -> None:
+    """Parse a head when it is whole; otherwise wait for the rest, no longer than ``timeout http-request``."""
+    rt = c.rt
+    now = rt.clock.now
+    first = c.t_first
+    try:
+        parsed = parse_request(data, 0, c.fe.limits)
+    except ProtocolError as error:
+        c.inbuf = data
+        bad_request(c, error)
+        return
+    if parsed is None:
+        c.inbuf = data
+        if not first:
+            c.t_first = now
+            limit = c.fe.head_timeout
+            c.loop.set_deadline(c, None if limit is None else (now if c.served else c.t_base) + limit)
+        return
+    head, used = parsed
+    s = Stream(c, c.origin, c.fe, rt.clock, head, c.t_base, c.wall_base)
+    s.t_first = first or now
+    s.t_request = now
+    s.bytes_in = used
+    c.inbuf = data[used:] if used < len(data) else b""
+    c.stream = s
+    c.t_first = 0.0
+    c.ready = busy
+    c.deadline = INF  # what is armed comes too early at most, and is armed again then
+    c.served += 1
+    if head.body is not BodyKind.NONE:
+        open_body(s, c, head)
+    request.begin(s)
+
+
+def open_body(s: Stream, c: Client, head: Any) -> None:
+    """Prepare the request's body; what came with the head waits in ``inbuf`` until there is a server."""
+    kind = head.body
+    if kind is BodyKind.LENGTH and head.length == 0:
+        return
+    s.req_done = False
+    chunks = Chunks() if kind is BodyKind.CHUNKED else None
+    s.req_flow = flow.Flow(c, None, flow.framing(kind, head.length), chunks, c.rt.bufsize, c.rt.pipes)
+
+
+def busy(c: Any, mask: int) -> None:
+    """Events of the client while its request is served."""
+    s = c.stream
+    if mask & WRITE:
+        try:
+            empty = flush_response(c, s)
+        except OSError:
+            finish.client_gone(s)
+            return
+        if empty and s.res_flow is not None:
+            resume(s.res_flow.src)
+            touch(c, s)
+        if empty and s.waiting is LAST:
+            finish.ended(s)
+            return
+        if not mask & ~WRITE:
+            return
+    f = s.req_flow
+    if f is not None and not s.req_done:
+        if f.dst is None and s.then is None:
+            pause(c)  # no server yet (or none any more): the body waits in the kernel
+            if mask & (HUP | ERR):
+                finish.client_gone(s)
+            return
+        request.body_arrived(s, f)
+        return
+    try:
+        data = c.sock.recv(c.rt.bufsize)
+    except (BlockingIOError, InterruptedError):
+        return
+    except OSError:
+        finish.client_gone(s)
+        return
+    if not data:
+        c.eof = True
+        pause(c)
+        finish.client_half_closed(s)
+        return
+    c.inbuf += data
+    if len(c.inbuf) >= c.rt.bufsize:
+        pause(c)
+
+
+#: Marker in ``Stream.waiting``: everything was given to the client's side, the last bytes wait in its ``out``.
+LAST = object()
+
+
+def flush_response(c: Client, s: Stream) -> bool:
+    """Send what waits for the client, the pipe's content after the buffer; True when nothing is left."""
+    return flow.drain_to(s.res_flow, c)
+
+
+def touch(c: Client, s: Stream) -> None:
+    """The client took bytes: its inactivity timer starts anew while something still waits for it."""
+    limit = c.fe.plan.timeouts.client_s
+    c.loop.set_deadline(c, c.rt.clock.now + limit if limit is not None and c.out else None)
+
+
+def next_request(c: Client) -> None:
+    """The exchange is over and the connection stays: wait for the next one (or read what was pipelined)."""
+    rt = c.rt
+    now = rt.clock.now
+    c.stream = None
+    c.t_base = now
+    c.wall_base = rt.clock.wall
+    c.ready = await_head
+    c.expire = head_timeout
+    limit = c.fe.idle_timeout
+    if limit is None:
+        c.deadline = INF
+    else:
+        c.deadline = when = now + limit
+        if when < c.armed:
+            c.loop.set_deadline(c, when)
+    resume(c)
+    if c.inbuf:
+        c.loop.call_soon(next_head, c)
+    elif c.eof:
+        gone(c)
+
+
+def head_timeout(c: Any) -> None:
+    """Nothing, or not the whole of a head, in time: 408 when a request had begun or none ever came, else a silent close."""
+    if c.out:
+        gone(c)
+        return
+    if c.served and not c.inbuf:
+        gone(c)
+        return
+    if not c.inbuf and "http-ignore-probes" in c.fe.plan.options:
+        gone(c)
+        return
+    s = headless(c)
+    finish.fail(s, ERRORS["client-timeout-request"])
+
+
+def bad_request(c: Client, error: ProtocolError) -> None:
+    """Answer a request that must not be forwarded."""
+    s = headless(c)
+    c.rt.remember_error(c, s, error)
+    finish.fail(s, ERRORS["bad-request"], status=error.status)
+
+
+def headless(c: Client) -> Stream:
+    """A stream for a request whose head never became one, so that it is answered, counted and logged like any other."""
+    s = Stream(c, c.origin, c.fe, c.rt.clock, None, c.t_base, c.wall_base)
+    s.mode_http = True
+    s.close_client = True
+    s.bytes_in = len(c.inbuf)
+    s.t_first = c.t_first
+    c.stream = s
+    c.ready = busy
+    c.expire = client_timeout
+    c.deadline = INF
+    return s
+
+
+def gone(c: Client) -> None:
+    """The client left between requests, or before its first one was complete."""
+    if c.inbuf or (not c.served and "dontlognull" not in c.fe.plan.options and "http-ignore-probes" not in c.fe.plan.options):
+        s = headless(c)
+        finish.fail(s, ERRORS["client-abort-request"], silent=True)
+        return
+    finish.close_client(c)
+
+
+def client_timeout(c: Any) -> None:
+    """``timeout client`` while a request is served: the client neither sends its body nor takes the answer."""
+    s = c.stream
+    if s is None:
+        close(c)
+        return
+    finish.client_timeout(s)
+
+
+def drain_body(c: Any, mask: int) -> None:
+    """The answer is out; the rest of the request's body is read and thrown away, then the next request may come."""
+    if mask & WRITE:
+        try:
+            flush(c)
+        except OSError:
+            finish.close_client(c)
+            return
+        if not mask & ~WRITE:
+            return
+    s = c.stream
+    f = s.req_flow
+    outcome = flow.move(f)
+    drained(s, outcome)
+
+
+def drained(s: Stream, outcome: int) -> None:
+    """What a move of the draining flow came to."""
+    c = s.client
+    if outcome == flow.DONE:
+        s.req_done = True
+        finish.after(s)
+    elif outcome not in (flow.MORE, flow.BLOCKED):
+        s.close_client = True
+        finish.after(s)
+
+
+def last_look(c: Client) -> None:
+    """Before an idle connection of a draining worker is closed: a request that arrived this very moment is served."""
+    if c.stream is None and c.fd >= 0 and not c.inbuf:
+        try:
+            data = c.sock.recv(c.rt.bufsize)
+        except (BlockingIOError, InterruptedError):
+            finish.close_client(c)
+            return
+        except OSError:
+            data = b""
+        if not data:
+            finish.close_client(c)
+            return
+        c.expire = head_timeout
+        read_head(c, data)

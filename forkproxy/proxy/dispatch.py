@@ -1,0 +1,195 @@
+"""From a request (or a TCP session) to an established connection: server choice, pool, dial, retries, redispatch.
+
+Serves both modes: what happens once a connection stands is ``s.mode_http`` → ``upstream.transmit`` or ``relay.join``. Retries follow the manual ("retries", "option redispatch", "retry-on"):
+a turn-around delay before the same server is tried again, none before another one. Knows pickers, pools and dialling.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+from forkproxy.errors import ERRORS, StreamError
+from forkproxy.proxy import client, finish, flow, pool, queue, upstream
+from forkproxy.proxy.sides import close, pause, resume
+
+if TYPE_CHECKING:
+    from forkproxy.proxy.parties import ServerRt
+    from forkproxy.proxy.stream import Stream
+
+#: Longest turn-around delay before the same server is tried again, seconds (manual: retries).
+TURN_AROUND_S = 1.0
+
+#: errno of a connection attempt → row of errors.ERRORS
+_RESOURCE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL, errno.EAGAIN})
+
+
+def assign(s: Stream) -> None:
+    """Choose a server for ``s`` and get a connection to it."""
+    be = s.be
+    srv = None
+    if be.prefer_last and s.client.last_srv is not None and s.client.last_srv.backend is be and s.client.last_srv.usable and not s.retries:
+        srv = s.client.last_srv
+    if srv is None and be.use_server is not None:
+        srv = be.use_server(s)
+    if srv is None:
+        srv = be.pick(s)
+        if srv is None:
+            if be.queue is not None and be.has_usable():
+                queue.wait(s, None)
+                return
+            finish.fail(s, ERRORS["no-server"])
+            return
+    take(s, srv)
+
+
+def take(s: Stream, srv: ServerRt) -> None:
+    """Use ``srv`` now, or wait for one of its slots."""
+    if srv.maxconn and srv.served >= srv.limit():
+        queue.wait(s, srv)
+        return
+    hold(s, srv)
+
+
+def hold(s: Stream, srv: ServerRt) -> None:
+    """``srv`` serves ``s`` from now on: counted, then connected."""
+    s.srv = srv
+    s.server_id = srv.label
+    s.t_queue = s.clock.now
+    srv.begin(s)
+    connect(s)
+
+
+def release(s: Stream) -> None:
+    """``s.srv`` no longer serves ``s``; whoever waits for a slot gets it."""
+    srv = s.srv
+    if srv is not None and s.attempted:
+        srv.end(s)
+        if srv.waiting or srv.backend.waiting:
+            queue.freed(srv)
+
+
+def connect(s: Stream) -> None:
+    """Get a connection to ``s.srv``: an idle one if the policy allows, else a new one."""
+    if s.mode_http:
+        up = pool.take(s, s.srv)
+        if up is not None:
+            upstream.transmit(up, s, True)
+            return
+    upstream.dial_for(s, s.srv)
+
+
+def failed(s: Stream, row: StreamError) -> None:
+    """A connection attempt came to nothing: try again or give up."""
+    be, srv = s.be, s.srv
+    srv.count_connect_failure(s)
+    retries = be.plan.retries
+    if s.retries >= retries or s.body_sent:
+        release(s)
+        finish.fail(s, row, released=True)
+        return
+    s.retries += 1
+    if redispatches(s, retries):
+        release(s)
+        s.redispatched = True
+        s.avoid = srv
+        be.count_redispatch(srv)
+        s.srv = None
+        s.server_id = b"<NOSRV>"
+        assign(s)
+        return
+    be.count_retry(srv)
+    connect_s = be.plan.timeouts.connect_s
+    delay = TURN_AROUND_S if connect_s is None else min(TURN_AROUND_S, connect_s)
+    s.timer = s.client.loop.call_later(delay, turned_around, s)
+
+
+def turned_around(s: Stream) -> None:
+    """The delay is over: the same server again, if it is still usable."""
+    s.timer = None
+    if s.error is not None:
+        return
+    if not s.srv.usable and s.be.plan.redispatch:
+        srv = s.srv
+        release(s)
+        s.redispatched = True
+        s.be.count_redispatch(srv)
+        s.srv = None
+        assign(s)
+        return
+    upstream.dial_for(s, s.srv)
+
+
+def redispatches(s: Stream, retries: int) -> bool:
+    """Whether this retry may go to another server (manual: option redispatch)."""
+    every = s.be.plan.redispatch
+    if not every:
+        return False
+    if s.be.round_robin and s.be.usable_count() > 1:
+        return True
+    if every > 0:
+        return s.retries % every == 0
+    return (retries + 1 - s.retries) % -every == 0
+
+
+def classify(exc: OSError) -> StreamError:
+    """What a failed connect means."""
+    if exc.errno in _RESOURCE:
+        return ERRORS["resource-connect"]
+    return ERRORS["connect-refused"]
+
+
+def body_moved(s: Stream, outcome: int) -> None:
+    """A piece of the request's body went (or did not go) to the server."""
+    c, up = s.client, s.up
+    if outcome == flow.MORE:
+        touch_body(s)
+    elif outcome == flow.DONE:
+        s.req_done = True
+        upstream.request_sent(s)
+    elif outcome == flow.BLOCKED:
+        touch_body(s)
+    elif outcome in (flow.ENDED, flow.SRC_GONE):
+        finish.client_gone(s)
+    elif outcome == flow.BAD:
+        finish.fail(s, ERRORS["bad-request"], silent=s.body_sent)
+    elif outcome == flow.DST_GONE:
+        # The server may have answered before it closed: read that first.
+        s.keep_server = False
+        if s.req_flow is not None:
+            s.req_flow.dst = None
+            s.body_sent = True
+        pause(c)
+        if up is not None:
+            resume(up)
+
+
+def touch_body(s: Stream) -> None:
+    """While a body is on its way, the client's and the server's inactivity timers run from the last movement."""
+    c, up = s.client, s.up
+    now = c.rt.clock.now
+    limit = s.fe.plan.timeouts.client_s
+    if limit is not None:
+        c.expire = client.client_timeout
+        c.loop.set_deadline(c, now + limit)
+    if up is not None:
+        limit = s.be.plan.timeouts.server_s
+        if limit is not None:
+            up.loop.set_deadline(up, now + limit)
+
+
+def abandon(s: Stream) -> None:
+    """Give up whatever ``s`` holds or waits for on the server's side."""
+    if s.timer is not None:
+        s.timer.cancel()
+        s.timer = None
+    if s.waiting is not None:
+        queue.leave(s)
+    up = s.up
+    if up is not None:
+        s.up = None
+        up.stream = None
+        close(up)
+        up.srv.forget(up)
+    if s.srv is not None:
+        release(s)

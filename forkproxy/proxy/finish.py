@@ -1,0 +1,215 @@
+"""How streams end: completely, or with a row of ``errors.ERRORS``. Counters, the log line, and what becomes of both connections.
+
+Every stream comes through :func:`account` exactly once. Knows everybody; nobody below knows what it decides.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from forkproxy.errors import ERRORS, StreamError
+from forkproxy.net.loop import READ
+from forkproxy.proxy import client, dispatch, flow, pool, reply
+from forkproxy.proxy.sides import close, resume
+
+if TYPE_CHECKING:
+    from forkproxy.proxy.client import Client
+    from forkproxy.proxy.stream import Stream
+
+#: How long a connection that is closed with unread input is kept half open, so that the client can read the answer, seconds.
+LINGER_S = 2.0
+
+
+def complete(s: Stream) -> None:
+    """The whole answer was handed to the client's side."""
+    c = s.client
+    up = s.up
+    if up is not None:
+        s.up = None
+        if s.keep_server and up.fd >= 0 and not up.out and not up.eof and s.req_done:
+            pool.give(up, s)
+        else:
+            up.stream = None
+            close(up)
+            up.srv.forget(up)
+        c.last_srv = s.srv
+        dispatch.release(s)
+    f = s.res_flow
+    if c.out or (f is not None and f.pipe is not None and f.pipe.held):
+        s.waiting = client.LAST
+        if f is not None:
+            f.done = True
+        limit = s.fe.plan.timeouts.client_s
+        if limit is not None:
+            c.expire = client.client_timeout
+            c.loop.set_deadline(c, c.rt.clock.now + limit)
+        return
+    ended(s)
+
+
+def ended(s: Stream) -> None:
+    """The client has everything (as far as the kernel is concerned)."""
+    account(s)
+    after(s)
+
+
+def after(s: Stream) -> None:
+    """Where the client's connection goes from here."""
+    c = s.client
+    f = s.req_flow
+    if f is not None:
+        f.dst = None
+        f.free()
+    if not s.req_done and not s.close_client and f is not None:
+        drain(s, c)
+        return
+    c.stream = None
+    if s.res_flow is not None:
+        s.res_flow.free()
+        s.res_flow = None
+    s.req_flow = None
+    if s.close_client or c.rt.leaving:
+        if (not s.req_done or c.inbuf) and not c.eof:
+            linger(c)
+        else:
+            close_client(c)
+    else:
+        client.next_request(c)
+
+
+def drain(s: Stream, c: Client) -> None:
+    """Read the rest of a request's body that nobody wants, so that the connection can go on."""
+    f = s.req_flow
+    assert f is not None
+    f.sink = None
+    c.ready = client.drain_body
+    c.expire = client.client_timeout
+    limit = s.fe.plan.timeouts.client_s
+    c.loop.set_deadline(c, None if limit is None else c.rt.clock.now + limit)
+    resume(c)
+    if c.inbuf:
+        data, c.inbuf = c.inbuf, b""
+        client.drained(s, flow.feed(f, data))
+
+
+def linger(c: Client) -> None:
+    """Close, but let the client read what was sent: a close with unread input would make the kernel send a reset."""
+    try:
+        c.sock.shutdown(1)
+    except OSError:
+        close_client(c)
+        return
+    c.ready = lingering
+    c.expire = close_client
+    c.inbuf = b""
+    c.loop.set_deadline(c, c.rt.clock.now + LINGER_S)
+    c.loop.modify(c, READ)
+
+
+def lingering(c: Any, _mask: int) -> None:
+    """Throw away what still comes."""
+    try:
+        if c.sock.recv(65536):
+            return
+    except (BlockingIOError, InterruptedError):
+        return
+    except OSError:
+        pass
+    close_client(c)
+
+
+def close_client(c: Client) -> None:
+    """The client's connection ends here."""
+    c.stream = None
+    own = c.own
+    if own is not None:
+        c.own = None
+        own.owner = None
+        pool.discard(own)
+    if c.fd >= 0:
+        close(c)
+        c.rt.client_closed(c)
+    c.last_srv = None
+
+
+def fail(s: Stream, row: StreamError, *, status: int = 0, silent: bool = False, released: bool = False, counted: bool = False) -> None:
+    """``s`` cannot go on: answer the client if it has not been answered yet, otherwise close.
+
+    ``status`` overrides the row's; ``silent`` closes without an answer."""
+    if s.error is not None or s.logged:
+        return
+    s.error = row
+    s.flags = row.flags
+    c = s.client
+    if released:
+        s.attempted = False
+    if not counted:
+        s.fe.rt.count_error(s, row)
+    dispatch.abandon(s)
+    code = status or row.status
+    if s.res is not None or s.status or silent or not s.mode_http or not code or c.fd < 0:
+        if not s.status and silent:
+            s.status = 0
+        s.close_client = True
+        c.out = b""
+        account(s)
+        for f in (s.req_flow, s.res_flow):
+            if f is not None:
+                f.free()
+        s.req_flow = s.res_flow = None
+        close_client(c)
+        return
+    reply.error(s, code)
+
+
+def client_gone(s: Stream) -> None:
+    """The client's connection broke (reset, or ended in the middle of its body)."""
+    s.close_client = True
+    fail(s, ERRORS[f"client-abort-{phase(s)}"], silent=True)
+
+
+def client_half_closed(s: Stream) -> None:
+    """The client sent its last byte while it waits: nothing more will come, but it may still read."""
+    s.close_client = True
+    if s.status or "abortonclose" not in s.be_options():
+        return
+    fail(s, ERRORS[f"client-abort-{phase(s)}"])
+
+
+def client_timeout(s: Stream) -> None:
+    """``timeout client`` in the middle of an exchange."""
+    if s.then is not None:
+        fail(s, ERRORS["client-timeout-request"])
+    elif s.status:
+        fail(s, ERRORS["client-timeout-last" if s.waiting is client.LAST else "client-timeout-data"])
+    elif s.up is not None or not s.req_done:
+        fail(s, ERRORS["client-timeout-headers"])
+    else:
+        fail(s, ERRORS["client-timeout-request"])
+
+
+def phase(s: Stream) -> str:
+    """Where ``s`` stands, as errors.ERRORS names it."""
+    if s.status:
+        return "last" if s.waiting is client.LAST else "data"
+    if s.up is None:
+        if s.waiting is not None:
+            return "queue"
+        return "connect" if s.srv is not None else "request"
+    return "headers" if s.t_connect else "connect"
+
+
+def account(s: Stream) -> None:
+    """Count and log, once."""
+    if s.logged:
+        return
+    s.logged = True
+    s.t_end = s.clock.now
+    f = s.res_flow
+    if f is not None:
+        s.bytes_out += f.moved
+    f = s.req_flow
+    if f is not None:
+        s.bytes_in += f.moved
+    s.fe.account(s)
+

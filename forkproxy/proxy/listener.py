@@ -1,0 +1,114 @@
+"""Accepting: from a listening socket to a client's side of the right mode.
+
+Several connections per wake-up (``tune.maxaccept``), never beyond the frontend's or the process's limit: at a limit the listener is not watched,
+so that connections wait in the kernel's queue and nothing spins. ``tcp-request connection`` and ``session`` rules run here, before
+anything else is known. Knows sockets and frontends.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from forkproxy.net.loop import EXCLUSIVE, READ, Watched
+from forkproxy.net.sockets import accept, silent_drop
+from forkproxy.proxy import client, tcp
+from forkproxy.proxy.client import Client
+from forkproxy.proxy.stream import ClientOrigin, Stream
+from forkproxy.rules.verdict import ALLOW
+
+if TYPE_CHECKING:
+    import socket
+
+    from forkproxy.plan import Bind, Steps
+    from forkproxy.proxy.parties import FrontendRt
+    from forkproxy.proxy.runtime import Runtime
+
+
+class Listener(Watched):
+    """One listening socket of one frontend. ``on`` tells whether it is watched now."""
+
+    __slots__ = ("batch", "bind", "exclusive", "fe", "on", "rt", "sock")
+
+    def __init__(self, rt: Runtime, fe: FrontendRt, bind: Bind, sock: socket.socket, exclusive: bool) -> None:
+        super().__init__(sock.fileno(), ready)
+        self.rt = rt
+        self.fe = fe
+        self.bind = bind
+        self.sock = sock
+        self.exclusive = exclusive
+        self.batch = rt.maxaccept
+        self.on = False
+
+    def watch(self) -> None:
+        """Accept from now on."""
+        if not self.on:
+            self.on = True
+            self.rt.loop.add(self, READ | EXCLUSIVE if self.exclusive else READ)
+
+    def unwatch(self) -> None:
+        """Leave connections in the kernel's queue."""
+        if self.on:
+            self.on = False
+            self.rt.loop.remove(self)
+
+
+def ready(w: Any, _mask: int) -> None:
+    """Connections wait."""
+    rt, fe = w.rt, w.fe
+    for _ in range(w.batch):
+        if fe.full() or rt.full():
+            rt.hold_back(fe)
+            return
+        try:
+            found = accept(w.sock)
+        except OSError as exc:
+            rt.accept_failed(w, exc)
+            return
+        if found is None:
+            return
+        admit(rt, fe, w, found[0], found[1])
+
+
+def admit(rt: Runtime, fe: FrontendRt, w: Listener, sock: Any, peer: Any) -> None:
+    """A new connection: the rules of layer 4, then the mode's own way."""
+    if isinstance(peer, tuple):
+        src, port = peer[0], peer[1]
+        family = 6 if ":" in src else 4
+    else:
+        src, port, family = "unix", w.bind.id, 0
+    origin = ClientOrigin(sock, w.bind, src, port, family, rt.clock.wall)
+    c = Client(rt, sock, fe, origin)
+    fe.accepted()
+    rt.clients.add(c)
+    plan = fe.plan
+    if plan.tcp_request_connection is not None and not allowed(c, plan.tcp_request_connection, False):
+        return
+    if plan.tcp_request_session is not None and not allowed(c, plan.tcp_request_session, True):
+        return
+    if fe.socket_options is not None:
+        fe.socket_options(sock)
+    fe.session_started()
+    rt.loop.add(c)
+    if fe.http:
+        client.start(c)
+    else:
+        tcp.start(c)
+
+
+def allowed(c: Client, steps: Steps, session: bool) -> bool:
+    """Walk tcp-request connection (or session) rules; False: the connection was refused and is closed."""
+    s = Stream(c, c.origin, c.fe, c.rt.clock, None, c.t_base, c.wall_base)
+    for step in steps or ():
+        verdict = step(s)
+        if verdict is None:
+            continue
+        if verdict is ALLOW:
+            break
+        c.fe.count_denied(session)
+        if verdict.kind == "silent-drop":
+            silent_drop(c.sock)
+        c.sock.close()
+        c.fd = -1
+        c.rt.client_closed(c)
+        return False
+    return True

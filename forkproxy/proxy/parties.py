@@ -1,0 +1,396 @@
+"""Frontends, backends and servers as one worker sees them: the plan's values, what was derived from them once, and the counters.
+
+Whatever a request would have to look up or decide again and again is an attribute here. A party's ``row`` is its slice of the worker's own
+slot of the shared segment: only this worker writes it. Knows plan, balance and state; streams only by type.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from forkproxy import balance
+from forkproxy.http.reader import Limits
+from forkproxy.net.sockets import keepalive, reset_on_close
+from forkproxy.proxy import counting
+from forkproxy.registry import Needs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from forkproxy import plan as plans
+    from forkproxy.proxy.accesslog import AccessLog
+    from forkproxy.proxy.runtime import Runtime
+    from forkproxy.proxy.stream import Stream
+    from forkproxy.proxy.upstream import Upstream
+
+
+class ServerRt:
+    """One server. ``proven``/``fresh`` are its idle connections (``pool``), ``served`` the streams it has now in this worker, ``waiting`` its queue.
+
+    ``usable`` and ``weight`` (sixteenths) mirror the master's table; ``refresh`` reads them anew."""
+
+    __slots__ = (
+        "backend", "count", "dial_options", "fresh", "idle_limit", "index", "key", "label", "maxconn", "maxed_reuse", "name", "plan",
+        "proven", "rt", "served", "server_timeout", "share", "target_address", "usable", "waiting", "weight",
+    )  # fmt: skip
+
+    def __init__(self, rt: Runtime, backend: BackendRt, plan: plans.Server, index: int) -> None:
+        self.rt = rt
+        self.backend = backend
+        self.plan = plan
+        self.index = index
+        self.name = plan.name
+        self.key = plan.key
+        self.label = plan.name.encode()
+        self.proven: list[Upstream] = []
+        self.fresh: list[Upstream] = []
+        self.served = 0
+        self.waiting: deque[Stream] = deque()
+        self.usable = not plan.disabled
+        self.weight = plan.weight * balance.SCALE
+        self.maxconn = plan.maxconn
+        #: this worker's part of maxconn; sums up to it over all workers, at least one each
+        self.share = max(1, -(-plan.maxconn // max(1, rt.plan.global_.nbproc))) if plan.maxconn else 0
+        self.idle_limit = max(plan.pool_purge_delay_s, 1.0) * 2
+        self.maxed_reuse = plan.max_reuse == 0
+        self.server_timeout = backend.plan.timeouts.server_s
+        self.target_address = plan.address
+        self.dial_options: dict[str, Any] = {}
+        if plan.source is not None:
+            self.dial_options["source"] = plan.source
+        if plan.source_interface:
+            self.dial_options["interface"] = plan.source_interface
+        if plan.tfo:
+            self.dial_options["tfo"] = True
+        if plan.tcp_ut_ms:
+            self.dial_options["user_timeout_ms"] = plan.tcp_ut_ms
+        if "tcp-smart-connect" in backend.plan.options:
+            self.dial_options["quickack"] = False
+        settings = rt.plan.global_
+        if settings.rcvbuf_server_bytes:
+            self.dial_options["rcvbuf"] = settings.rcvbuf_server_bytes
+        if settings.sndbuf_server_bytes:
+            self.dial_options["sndbuf"] = settings.sndbuf_server_bytes
+        self.count = counting.ServerCounters(rt.row(plan.key, "server"))
+
+    def limit(self) -> int:
+        """How many streams this worker may give to the server now."""
+        return self.share
+
+    def target(self, s: Stream) -> plans.Address:
+        """Where to connect: the server's address; without a port of its own, the one that the client asked for (plus an offset)."""
+        address = self.plan.address
+        if address.family not in ("ipv4", "ipv6") or (address.port and not address.port_relative):
+            return address
+        from dataclasses import replace
+
+        return replace(address, port=s.origin.local()[1] + address.port, port_relative=False)
+
+    def private(self, up: Upstream) -> bool:
+        """Whether ``up`` must stay with its client."""
+        return up.owner is not None
+
+    def begin(self, s: Stream) -> None:
+        """``s`` was given to this server."""
+        self.served += 1
+        s.attempted = True
+        be = self.backend
+        if be.picker.counts:
+            be.picker.on_start(self.index)
+        self.count.begin(self.served, s, be)
+
+    def end(self, s: Stream) -> None:
+        """``s`` left this server."""
+        self.served -= 1
+        s.attempted = False
+        be = self.backend
+        if be.picker.counts:
+            be.picker.on_end(self.index)
+        self.count.end()
+
+    def opened(self, up: Upstream) -> None:
+        """A new connection is being made."""
+        if self.backend.tcpka:
+            keepalive(up.sock, **self.backend.tcpka)
+
+    def connected(self, s: Stream) -> None:
+        """A new connection stands."""
+
+    def forget(self, up: Upstream) -> None:
+        """A connection was closed."""
+
+    def count_connect(self) -> None:
+        """A connection attempt begins."""
+        self.count.connects(self.backend.count)
+
+    def count_reuse(self) -> None:
+        """An idle connection is used again."""
+        self.count.reuses(self.backend.count)
+
+    def count_connect_failure(self, s: Stream) -> None:
+        """An attempt failed."""
+        self.count.connect_failed()
+
+    def count_abort(self, reused: bool) -> None:
+        """The server closed before it answered."""
+
+
+class BackendRt:
+    """One backend. It is its picker's view of the servers, too (``balance.View``)."""
+
+    __slots__ = (
+        "addresses", "buffer_body", "close_client", "close_server", "count", "forwardfor", "name", "offset", "originalto", "picker", "plain",
+        "plain_response", "plan", "prefer_last", "queue", "reuse", "round_robin", "rt", "servers", "streams", "tcpka", "use_server", "waiting",
+    )  # fmt: skip
+
+    def __init__(self, rt: Runtime, plan: plans.Backend) -> None:
+        self.rt = rt
+        self.plan = plan
+        self.name = plan.name
+        self.waiting: deque[Stream] = deque()
+        self.queue = self.waiting
+        self.reuse = plan.http_reuse
+        self.prefer_last = "prefer-last-server" in plan.options
+        self.round_robin = plan.balance.algorithm in ("roundrobin", "static-rr")
+        self.forwardfor = plan.forwardfor
+        self.originalto = plan.originalto
+        self.addresses = plan.forwardfor is not None or plan.originalto is not None
+        self.buffer_body = bool(plan.needs & Needs.BODY) or "http-buffer-request" in plan.options
+        self.plain = plan.tcp_request_content is None and plan.http_request is None and not self.buffer_body
+        self.plain_response = plan.tcp_response_content is None and plan.http_response is None and plan.http_after_response is None
+        self.close_server = plan.connection_mode in ("http-server-close", "httpclose")
+        self.close_client = plan.connection_mode == "httpclose"
+        self.tcpka = keepalive_options(plan, "srvtcpka")
+        self.streams = 0
+        self.count = counting.BackendCounters(rt.row(plan.name, "backend"))
+        self.offset = rt.number - 1 if rt.number else 0
+        self.servers = [ServerRt(rt, self, server, i) for i, server in enumerate(plan.servers)]
+        self.use_server: Callable[[Stream], ServerRt | None] | None = self._chooser() if plan.use_server else None
+        self.picker = balance.build(plan, self)
+
+    # -- the picker's view
+
+    def usable(self, i: int) -> bool:
+        return self.servers[i].usable
+
+    def weight(self, i: int) -> int:
+        return self.servers[i].weight
+
+    def limited(self, i: int) -> bool:
+        return self.servers[i].maxconn > 0
+
+    def full(self, i: int) -> bool:
+        srv = self.servers[i]
+        return bool(srv.waiting) or (srv.maxconn > 0 and srv.served >= srv.limit())
+
+    def queue_full(self, i: int) -> bool:
+        srv = self.servers[i]
+        return srv.plan.maxqueue > 0 and len(srv.waiting) >= srv.plan.maxqueue
+
+    def elsewhere(self, i: int) -> int:
+        return 0
+
+    # -- choice
+
+    def pick(self, s: Stream) -> ServerRt | None:
+        """The server that the algorithm gives to ``s``; None: nobody can take it now."""
+        avoid = s.avoid
+        i = self.picker.pick(s) if avoid is None else self.picker.pick(s, (avoid.index,))
+        return None if i is None else self.servers[i]
+
+    def has_usable(self) -> bool:
+        """Whether waiting makes sense: some server is there, only full."""
+        return bool(self.picker.candidates)
+
+    def usable_count(self) -> int:
+        """How many servers share the load now."""
+        return len(self.picker.candidates)
+
+    def _chooser(self) -> Callable[[Stream], ServerRt | None]:
+        rules = self.plan.use_server
+        by_name = {srv.name: srv for srv in self.servers}
+        persist = "persist" in self.plan.options
+
+        def choose(s: Stream) -> ServerRt | None:
+            for condition, name in rules:
+                if condition is None or condition(s):
+                    srv = by_name.get(name(s))
+                    return srv if srv is not None and (srv.usable or persist) else None
+            return None
+
+        return choose
+
+    # -- counters
+
+    def enter(self, s: Stream) -> None:
+        """``s`` is this backend's from now on."""
+        self.streams += 1
+        s.counted_be = True
+        self.count.enter(self.streams, s.mode_http, self.rt)
+
+    def leave(self) -> None:
+        """A stream of this backend ended."""
+        self.streams -= 1
+        self.count.leave()
+
+    def count_queue(self, srv: ServerRt | None, change: int) -> None:
+        """A stream joined (+1) or left (-1) a queue."""
+        (srv.count if srv is not None else self.count).queued(change)
+
+    def count_redispatch(self, srv: ServerRt) -> None:
+        """A stream goes to another server."""
+        self.count.redispatched()
+        srv.count.redispatched()
+
+    def count_retry(self, srv: ServerRt) -> None:
+        """A stream tries the same server again."""
+        self.count.retried()
+        srv.count.retried()
+
+
+class FrontendRt:
+    """One frontend. ``default`` is the backend when no rule chooses, ``twin`` the backend half of the same ``listen`` section."""
+
+    __slots__ = (
+        "addresses", "buffer_body", "choose", "close_client", "close_server", "connections", "count", "default", "forwardfor", "head_timeout", "http",
+        "idle_timeout", "limits", "listeners", "log", "log_early", "name", "originalto", "plain", "plain_response", "plan", "rt", "session_limit",
+        "share", "socket_options", "twin",
+    )  # fmt: skip
+
+    def __init__(self, rt: Runtime, plan: plans.Frontend, backends: dict[str, BackendRt], log: AccessLog) -> None:
+        self.rt = rt
+        self.plan = plan
+        self.name = plan.name
+        self.log = log
+        self.http = plan.mode == "http"
+        self.twin = backends.get(plan.name)
+        self.default = backends.get(plan.default_backend)
+        self.choose = plan.use_backend
+        self.forwardfor = plan.forwardfor
+        self.originalto = plan.originalto
+        self.addresses = plan.forwardfor is not None or plan.originalto is not None
+        self.buffer_body = bool(plan.needs & Needs.BODY) or "http-buffer-request" in plan.options
+        self.plain = (
+            plan.tcp_request_content is None
+            and plan.http_request is None
+            and not self.buffer_body
+            and plan.use_backend is None
+            and self.default is not None
+            and not plan.capture_request
+            and plan.capture_cookie is None
+            and not plan.monitor_uri
+        )
+        self.plain_response = (
+            plan.tcp_response_content is None
+            and plan.http_response is None
+            and plan.http_after_response is None
+            and not plan.capture_response
+            and plan.capture_cookie is None
+        )
+        self.close_server = plan.connection_mode in ("http-server-close", "httpclose")
+        self.close_client = plan.connection_mode == "httpclose"
+        t = plan.timeouts
+        self.head_timeout = t.http_request_s if t.http_request_s is not None else t.client_s
+        self.idle_timeout = t.http_keep_alive_s if t.http_keep_alive_s is not None else self.head_timeout
+        settings = rt.plan.global_
+        self.limits = Limits(
+            head_bytes=settings.bufsize_bytes - settings.maxrewrite_bytes,
+            max_fields=settings.maxhdr - 1,
+            relaxed="accept-unsafe-violations-in-http-request" in plan.options,
+        )
+        self.log_early = "logasap" in plan.options and not self.http
+        self.connections = 0
+        self.share = max(1, -(-plan.maxconn // max(1, settings.nbproc))) if plan.maxconn else 0
+        self.session_limit = plan.rate_limit_sessions
+        self.listeners: list[Any] = []
+        self.socket_options = socket_options(plan, settings)
+        self.count = counting.FrontendCounters(rt.row(plan.name, "frontend"))
+
+    # -- limits
+
+    def full(self) -> bool:
+        """Whether this worker's part of the frontend's ``maxconn`` is used up."""
+        return self.share > 0 and self.connections >= self.share
+
+    # -- counters
+
+    def accepted(self) -> None:
+        """A connection was accepted."""
+        self.connections += 1
+        self.rt.connections += 1
+        self.count.accepted(self.connections, self.rt)
+
+    def session_started(self) -> None:
+        """It passed the rules of its connection."""
+        self.count.session(self.rt)
+
+    def closed(self) -> None:
+        """A connection ended."""
+        self.connections -= 1
+        self.count.closed()
+
+    def count_request(self) -> None:
+        """A request's head is complete."""
+        self.count.request(self.rt)
+
+    def count_intercepted(self) -> None:
+        """A request is answered by the proxy itself."""
+        self.count.intercepted()
+
+    def count_denied(self, session: bool) -> None:
+        """A connection or session was refused by a rule of layer 4."""
+        self.count.denied(session)
+
+    def account(self, s: Stream) -> None:
+        """The stream ended: totals, and its line in the log."""
+        rt = self.rt
+        be, srv = s.be, s.srv
+        status = s.status if s.mode_http else 0
+        self.count.ended(s, status)
+        if be is not None and s.counted_be:
+            s.counted_be = False
+            be.count.ended(s, status)
+            if srv is not None:
+                srv.count.ended(s, status)
+        log = self.log
+        if log.targets:
+            s.conn_counts = (
+                rt.connections, self.connections, be.streams if be is not None else 0, srv.served if srv is not None else 0
+            )
+            log.emit(s)
+        if be is not None:
+            be.leave()
+
+    def log_now(self, s: Stream) -> None:
+        """``option logasap``: the line is written as soon as the session is established."""
+        self.log.emit(s)
+        s.log_level = -1
+
+
+def keepalive_options(plan: plans.Proxy, name: str) -> dict[str, Any]:
+    """Arguments for ``net.sockets.keepalive``, empty when the option is off."""
+    if name not in plan.options and "tcpka" not in plan.options:
+        return {}
+    more = plan.capabilities
+    return {
+        "count": int(more.get(f"{name}-cnt", 0)),
+        "idle_s": float(more.get(f"{name}-idle", 0.0)),
+        "interval_s": float(more.get(f"{name}-intvl", 0.0)),
+    }
+
+
+def socket_options(plan: plans.Frontend, settings: plans.Global) -> Callable[[Any], None] | None:
+    """What every accepted socket of a frontend gets, or None when there is nothing to do."""
+    tcpka = keepalive_options(plan, "clitcpka")
+    nolinger = "nolinger" in plan.options
+    if not tcpka and not nolinger:
+        return None
+
+    def apply(sock: Any) -> None:
+        if tcpka:
+            keepalive(sock, **tcpka)
+        if nolinger:
+            reset_on_close(sock)
+
+    return apply

@@ -1,0 +1,120 @@
+"""Idle connections to servers: kept per server, given by the policy of ``http-reuse``, purged when there are too many.
+
+A connection enters by :func:`give` after a complete exchange and leaves by :func:`take` or when the server closes it; while idle it stays
+registered, so that its end is seen at once. ``proven`` holds those that carried more than one request already, ``fresh`` the others
+(manual: http-reuse safe, aggressive). Knows nothing of requests but whether it is a client's first.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from forkproxy.net.loop import INF, READ
+from forkproxy.proxy.sides import close
+
+if TYPE_CHECKING:
+    from forkproxy.proxy.parties import ServerRt
+    from forkproxy.proxy.stream import Stream
+    from forkproxy.proxy.upstream import Upstream
+
+
+def take(s: Stream, srv: ServerRt) -> Upstream | None:
+    """An idle connection to ``srv`` that ``s`` may use, or None."""
+    c = s.client
+    own = c.own
+    if own is not None:
+        c.own = None
+        if own.srv is srv and own.fd >= 0:
+            own.owner = None
+            srv.count_reuse()
+            return own  # type: ignore[no-any-return]
+        discard(own)
+    mode = srv.backend.reuse
+    if mode == NEVER or s.retries or (srv.maxed_reuse and not srv.proven and not srv.fresh):
+        return None
+    up: Upstream
+    if c.served > 1 or mode == ALWAYS:
+        if srv.proven:
+            up = srv.proven.pop()
+        elif srv.fresh:
+            up = srv.fresh.pop()
+        else:
+            return None
+    elif mode == AGGRESSIVE and srv.proven:
+        up = srv.proven.pop()
+    else:
+        return None
+    srv.count_reuse()
+    return up
+
+
+NEVER, SAFE, AGGRESSIVE, ALWAYS = "never", "safe", "aggressive", "always"
+
+
+def give(up: Upstream, s: Stream) -> None:
+    """The exchange over ``up`` is complete and the server keeps the connection: keep it too, if there is room."""
+    srv = up.srv
+    c = s.client
+    up.stream = None
+    up.inbuf = b""
+    up.ready = idle_ready
+    up.expire = idle_timeout
+    if up.mask != READ:
+        up.loop.modify(up, READ)
+    if srv.backend.reuse == NEVER or srv.private(up):
+        if s.close_client or c.fd < 0:
+            discard(up)
+            return
+        up.owner = c
+        up.deadline = INF
+        c.own = up
+        return
+    plan = srv.plan
+    if 0 <= plan.pool_max_conn <= len(srv.proven) + len(srv.fresh) or up.rt.leaving or 0 <= plan.max_reuse <= up.uses - 1:
+        discard(up)
+        return
+    up.idle_since = now = up.rt.clock.now
+    (srv.proven if up.uses > 1 else srv.fresh).append(up)
+    # One deadline per connection: whoever was not used for that long goes (pool-purge-delay counts in multiples of it).
+    up.deadline = when = now + srv.idle_limit
+    if when < up.armed:
+        up.loop.arm(up)
+
+
+def discard(up: Upstream) -> None:
+    """Close an idle connection."""
+    close(up)
+    up.srv.forget(up)
+
+
+def idle_ready(up: Any, _mask: int) -> None:
+    """An idle connection has no business to be readable: the server closed it, or sent what nobody asked for."""
+    remove(up)
+
+
+def idle_timeout(up: Any) -> None:
+    """Not used for so long."""
+    if len(up.srv.proven) + len(up.srv.fresh) <= up.srv.plan.pool_low_conn and up.owner is None:
+        up.loop.set_deadline(up, up.rt.clock.now + up.srv.idle_limit)
+        return
+    remove(up)
+
+
+def remove(up: Upstream) -> None:
+    """Take an idle connection out of wherever it waits and close it."""
+    if up.owner is not None:
+        up.owner.own = None
+        up.owner = None
+    else:
+        for place in (up.srv.fresh, up.srv.proven):
+            if up in place:
+                place.remove(up)
+                break
+    discard(up)
+
+
+def clear(srv: ServerRt) -> None:
+    """Close all idle connections of a server (it went down, or the worker drains)."""
+    for place in (srv.fresh, srv.proven):
+        while place:
+            discard(place.pop())

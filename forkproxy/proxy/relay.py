@@ -1,0 +1,204 @@
+"""Bytes both ways between a client and a server, whatever they mean: TCP mode, and HTTP connections that became tunnels.
+
+Each direction is a flow of its own; an end is carried through as a half-close; the session is over when both directions are, or
+when a timer or a broken connection says so. Small exchanges are copied by :func:`ready` itself (two calls, as little Python
+as possible), a direction that keeps filling its buffer goes to ``flow.move``, which splices. Knows no protocol.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from forkproxy.errors import ERRORS
+from forkproxy.net.loop import READ, WRITE
+from forkproxy.net.sockets import half_close
+from forkproxy.proxy import finish, flow
+from forkproxy.proxy.sides import pause, resume
+
+if TYPE_CHECKING:
+    from forkproxy.proxy.stream import Stream
+    from forkproxy.proxy.upstream import Upstream
+
+
+def join(s: Stream, up: Upstream) -> None:
+    """From now on bytes pass between ``s.client`` and ``up`` until both sides ended.
+
+    ``client.inbuf`` and ``up.out`` hold what was read already and what could not be sent yet."""
+    c = s.client
+    rt = up.rt
+    old = s.req_flow
+    there = flow.Flow(c, up, -1, None, rt.bufsize, rt.pipes)
+    back = flow.Flow(up, c, -1, None, rt.bufsize, rt.pipes)
+    if old is not None:
+        there.moved = old.moved
+        old.free()
+    s.req_flow, s.res_flow = there, back
+    s.req_done = True
+    timeouts_fe, timeouts_be = s.fe.plan.timeouts, s.be.plan.timeouts
+    if s.mode_http:
+        tunnel_s = timeouts_be.tunnel_s if timeouts_be.tunnel_s is not None else timeouts_fe.tunnel_s
+    else:
+        tunnel_s = timeouts_be.tunnel_s
+    c.limit_s = tunnel_s if tunnel_s is not None else timeouts_fe.client_s
+    up.limit_s = tunnel_s if tunnel_s is not None else timeouts_be.server_s
+    c.flow, up.flow = there, back
+    c.peer, up.peer = up, c
+    c.ready = up.ready = ready
+    c.expire = up.expire = timeout
+    up.loop.modify(up, READ | WRITE if up.out else READ)
+    active(c, up)
+    if c.inbuf:
+        data, c.inbuf = c.inbuf, b""
+        outcome(c, flow.feed(there, data))
+        if s.logged:
+            return
+    if c.eof:
+        outcome(c, flow.ENDED)
+    elif not up.out:
+        resume(c)
+    if not s.logged and s.fe.log_early:
+        s.fe.log_now(s)
+
+
+def active(a: Any, b: Any) -> None:
+    """Bytes moved: both sides' timers start anew (without ``option independent-streams`` activity counts for both)."""
+    now = a.rt.clock.now
+    for side in (a, b):
+        limit = side.limit_s
+        if limit is not None:
+            side.deadline = when = now + limit
+            if when < side.armed:
+                side.loop.arm(side)
+
+
+def ready(side: Any, mask: int) -> None:
+    """One side is readable, writable, or gone. The path of every small exchange in TCP mode."""
+    if mask & WRITE:
+        if not drained(side):
+            return
+        if not mask & ~WRITE:
+            return
+    f = side.flow
+    peer = side.peer
+    if f.full >= flow.SPLICE_AFTER or peer.out or side.eof:
+        outcome(side, flow.move(f) if not side.eof else flow.MORE)
+        return
+    try:
+        data = side.sock.recv(f.bufsize)
+    except (BlockingIOError, InterruptedError):
+        return
+    except OSError:
+        outcome(side, flow.SRC_GONE)
+        return
+    if not data:
+        side.eof = True
+        outcome(side, flow.ENDED)
+        return
+    size = len(data)
+    try:
+        sent = peer.sock.send(data)
+    except (BlockingIOError, InterruptedError):
+        sent = 0
+    except OSError:
+        outcome(side, flow.DST_GONE)
+        return
+    f.moved += size
+    if size >= f.bufsize:
+        f.full += 1
+    else:
+        f.full = 0
+    now = side.rt.clock.now
+    limit = side.limit_s
+    if limit is not None:
+        side.deadline = when = now + limit
+        if when < side.armed:
+            side.loop.arm(side)
+    limit = peer.limit_s
+    if limit is not None:
+        peer.deadline = when = now + limit
+        if when < peer.armed:
+            peer.loop.arm(peer)
+    if sent < size:
+        peer.out = memoryview(data)[sent:]
+        peer.loop.modify(peer, peer.mask | WRITE)
+        pause(side)
+
+
+def drained(side: Any) -> bool:
+    """A write event: send what waits for ``side``; when all is out its source is read again. False: the session is over or still blocked."""
+    f = side.peer.flow
+    try:
+        empty = flow.drain_to(f, side)
+    except OSError:
+        outcome(side.peer, flow.DST_GONE)
+        return False
+    active(side, side.peer)
+    if not empty:
+        return True
+    if side.peer.eof:
+        shut(side.peer)
+    else:
+        resume(side.peer)
+    return side.fd >= 0 and side.stream is not None
+
+
+def outcome(side: Any, what: int) -> None:
+    """What reading from ``side`` came to."""
+    s = side.stream
+    if what in (flow.MORE, flow.BLOCKED, flow.DONE):
+        active(side, side.peer)
+    elif what == flow.ENDED:
+        side.eof = True
+        pause(side)
+        if not flow.blocked(side.flow):
+            shut(side)
+    elif what == flow.SRC_GONE:
+        broken(s, side)
+    else:
+        broken(s, side.peer)
+
+
+def shut(side: Any) -> None:
+    """Everything from ``side`` was passed on and it ended: tell the other one; when both ended, so does the session."""
+    s = side.stream
+    peer = side.peer
+    side.flow.done = True
+    if peer.flow.done and not flow.blocked(peer.flow):
+        over(s)
+        return
+    half_close(peer.sock)
+    fin_s = s.fe.plan.timeouts.client_fin_s if side is s.client else s.be.plan.timeouts.server_fin_s
+    if fin_s is not None:
+        side.limit_s = fin_s
+        side.loop.set_deadline(side, side.rt.clock.now + fin_s)
+
+
+def broken(s: Stream, side: Any) -> None:
+    """One connection broke: whose it was decides the log's flags."""
+    if s.req_flow is not None and s.req_flow.done and s.res_flow is not None and s.res_flow.done:
+        over(s)
+        return
+    s.status = s.status or (0 if s.mode_http else 1)
+    finish.fail(s, ERRORS["client-abort-data" if side is s.client else "server-abort-data"])
+
+
+def timeout(side: Any) -> None:
+    """Neither side moved a byte for too long."""
+    s = side.stream
+    if s is None:
+        return
+    # The other side may have been active since: its deadline tells.
+    finish.fail(s, ERRORS["client-timeout-data" if side is s.client else "server-timeout-data"])
+
+
+def over(s: Stream) -> None:
+    """Both directions ended in order."""
+    up = s.up
+    c = s.client
+    s.close_client = True
+    s.keep_server = False
+    c.peer = c.flow = None
+    if up is not None:
+        up.peer = up.flow = None
+    finish.complete(s)
+

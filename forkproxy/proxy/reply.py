@@ -1,0 +1,212 @@
+"""Answers that the balancer makes by itself: what rules return, errors, redirects, services, monitor-uri, 100-continue.
+
+Turns verdicts and status codes into bytes for the client and ends the stream. Knows the writer of messages and the custom errors of
+the plan.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from forkproxy.errors import ERRORS
+from forkproxy.http.message import BodyKind, ResponseHead
+from forkproxy.http.writer import REASONS, error_page, response
+from forkproxy.net.sockets import silent_drop
+from forkproxy.proxy import finish
+from forkproxy.proxy.sides import send
+from forkproxy.rules.verdict import Reply, Service, Verdict
+
+if TYPE_CHECKING:
+    from forkproxy.plan import ErrorReply
+    from forkproxy.proxy.stream import Stream
+
+#: After these the request's framing, or the client's patience, cannot be trusted: the connection ends with the answer.
+CLOSING = frozenset({400, 408, 413, 414, 422, 431, 500, 501, 505})
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+Fields = list[tuple[bytes, bytes]]
+
+
+def go_on(s: Stream) -> None:
+    """Tell a client that waits for it to send the body that a rule wants to see."""
+    try:
+        send(s.client, CONTINUE)
+    except OSError:
+        finish.client_gone(s)
+
+
+def verdict(s: Stream, v: Verdict) -> None:
+    """Carry out a request rule's verdict."""
+    kind = v.kind
+    if isinstance(v, Service):
+        serve(s, v)
+    elif isinstance(v, Reply):
+        if kind == "tarpit":
+            tarpit(s, v)
+        elif v.denied:
+            s.fe.rt.count_denied(s)
+            answer(s, v, b"PR")
+        else:
+            s.fe.count_intercepted()
+            answer(s, v, b"LR")
+    elif kind == "silent-drop":
+        silent_drop(s.client.sock)
+        finish.fail(s, ERRORS["request-rejected"], silent=True)
+    else:
+        finish.fail(s, ERRORS["request-rejected"], silent=True)
+
+
+def response_verdict(s: Stream, v: Verdict) -> None:
+    """Carry out a response rule's verdict: the server's answer is thrown away."""
+    s.res = None
+    s.status = 0
+    s.keep_server = False
+    if isinstance(v, Reply):
+        close_upstream(s)
+        if v.denied:
+            s.fe.rt.count_response_denied(s)
+            answer(s, v, b"PH", default_status=502)
+        else:
+            answer(s, v, b"LH")
+        return
+    finish.fail(s, ERRORS["response-denied"], silent=v.kind in ("reject", "silent-drop"))
+
+
+def close_upstream(s: Stream) -> None:
+    """Let the server's connection go before an answer of our own."""
+    from forkproxy.proxy import dispatch
+
+    dispatch.abandon(s)
+
+
+def answer(s: Stream, v: Reply, flags: bytes, default_status: int = 0) -> None:
+    """Send what a rule wants to be answered."""
+    s.flags = flags
+    if v.close:
+        s.close_client = True
+    if v.body is None and v.headers is None and v.denied:
+        error(s, v.status or default_status, keep=not v.close)
+        return
+    headers = list(v.headers(s)) if v.headers is not None else []
+    body = v.body(s) if v.body is not None else b""
+    if v.content_type and body:
+        headers.append((b"content-type", v.content_type))
+    local(s, v.status, headers, body, v.reason)
+
+
+def serve(s: Stream, v: Service) -> None:
+    """Let a service answer (http-request use-service)."""
+    s.fe.count_intercepted()
+    s.flags = b"LR"
+    assert v.handler is not None
+    status, headers, body = v.handler(s)
+    local(s, status, headers, body)
+
+
+def monitor(s: Stream, failed: bool) -> None:
+    """monitor-uri: the service's own state, never logged as traffic of a server."""
+    s.flags = b"LR"
+    s.log_level = -1
+    if failed:
+        error(s, 503)
+    else:
+        local(s, 200, [(b"cache-control", b"no-cache"), (b"content-type", b"text/html")], b"<html><body><h1>200 OK</h1>\nService ready.\n</body></html>\n")
+
+
+def tarpit(s: Stream, v: Reply) -> None:
+    """Hold the client for ``timeout tarpit``, then deny."""
+    s.fe.rt.count_denied(s)
+    s.flags = b"PT"
+    delay = s.fe.plan.timeouts.tarpit_s
+    s.waiting = None
+    s.timer = s.client.loop.call_later(delay if delay is not None else 1.0, tarpit_over, s, v)
+
+
+def tarpit_over(s: Stream, v: Reply) -> None:
+    """The tarpit's time is up."""
+    s.timer = None
+    if not s.logged:
+        s.close_client = True
+        answer(s, v, b"PT", default_status=500)
+
+
+def local(s: Stream, status: int, headers: Fields, body: bytes, reason: bytes = b"") -> None:
+    """Send a message made here, through the rules of http-after-response."""
+    c = s.client
+    request = s.req
+    if request is not None and (not request.keep_alive or request.close_after):
+        s.close_client = True
+    if c.rt.leaving or s.fe.close_client:
+        s.close_client = True
+    is_head = request is not None and request.method == b"HEAD"
+    if s.fe.plan.http_after_response is not None or (s.be is not None and s.be.plan.http_after_response is not None):
+        head = ResponseHead.create(status, reason or REASONS.get(status, b""), headers, body=BodyKind.LENGTH, length=len(body))
+        s.res = head
+        from forkproxy.proxy.response import run_after
+
+        if not run_after(s):
+            return
+        headers, status, reason = head.items(), head.status, head.reason
+    data = response(
+        status, headers, body, version=11, close=s.close_client, head=is_head, reason=reason
+    )
+    deliver(s, status, data)
+
+
+def deliver(s: Stream, status: int, data: bytes) -> None:
+    """Give a complete message to the client and end the stream."""
+    s.status = status
+    s.bytes_out += len(data)
+    try:
+        send(s.client, data)
+    except OSError:
+        finish.client_gone(s)
+        return
+    finish.complete(s)
+
+
+def error(s: Stream, status: int, keep: bool = True) -> None:
+    """Answer with the page for ``status``: the backend's, the frontend's, or the built-in one."""
+    if s.req is None or status in CLOSING or not keep:
+        s.close_client = True
+    custom: ErrorReply | None = None
+    if s.be is not None:
+        custom = s.be.plan.errors.get(status)
+    if custom is None:
+        custom = s.fe.plan.errors.get(status)
+    if custom is not None:
+        if custom.raw is not None:
+            s.close_client = True
+            if not custom.raw:  # errorfile /dev/null: close without a word
+                s.status = status
+                finish.complete(s)
+            else:
+                deliver(s, status, headless_raw(s, custom.raw))
+            return
+        if custom.location:
+            local(s, custom.location_code, [(b"location", custom.location.encode()), (b"cache-control", b"no-cache")], b"")
+            return
+        if custom.reply is not None:
+            answer(s, custom.reply, s.flags)
+            return
+    builtin(s, status)
+
+
+def builtin(s: Stream, status: int) -> None:
+    """The built-in page for ``status``, finished for this client: its connection's fate, no body to HEAD, rules of http-after-response."""
+    page = error_page(status)
+    end = page.index(b"\r\n\r\n")
+    body = page[end + 4 :]
+    lines = page[:end].split(b"\r\n")
+    headers = [(name, value) for name, _, value in (line.partition(b": ") for line in lines[1:]) if name != b"connection"]
+    local(s, int(lines[0][9:12]), headers, body)
+
+
+def headless_raw(s: Stream, raw: bytes) -> bytes:
+    """An error file as it is sent; without its body to a HEAD request."""
+    if s.req is not None and s.req.method == b"HEAD":
+        end = raw.find(b"\r\n\r\n")
+        return raw[: end + 4] if end >= 0 else raw
+    return raw
+

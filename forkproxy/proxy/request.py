@@ -1,0 +1,262 @@
+"""A request from its head to the server's choice: rules of the frontend, choice of the backend, its rules, the head that goes out.
+
+Each step hands over to the next by a plain call; a rule that needs the request's body makes the stream wait
+(:func:`buffer_body`) and the interrupted step is called again. Knows verdicts and heads, no sockets but the client's body.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from forkproxy.errors import ERRORS
+from forkproxy.net.loop import INF
+from forkproxy.plan import Steps
+from forkproxy.proxy import dispatch, finish, flow, reply
+from forkproxy.proxy.sides import pause, resume
+from forkproxy.rules.verdict import ALLOW, Verdict
+
+if TYPE_CHECKING:
+    from forkproxy.proxy.flow import Flow
+    from forkproxy.proxy.stream import Stream
+
+CRLF = b"\r\n"
+
+
+def begin(s: Stream) -> None:
+    """The head is complete: what the frontend has to say about it."""
+    fe = s.fe
+    fe.count_request()
+    if fe.plain:
+        s.be = fe.default
+        enter_backend(s)
+        return
+    head = s.req
+    plan = fe.plan
+    if plan.capture_request or plan.capture_cookie:
+        capture(s, plan)
+    if plan.monitor_uri and head is not None and head.target == plan.monitor_uri:
+        reply.monitor(s, any(failed(s) for failed in plan.monitor_fail))
+        return
+    if fe.buffer_body and not s.req_done:
+        buffer_body(s, frontend_rules)
+        return
+    frontend_rules(s)
+
+
+def capture(s: Stream, plan: Any) -> None:
+    """Keep the header values and the cookie that logs want (manual 8.7, 8.8)."""
+    head = s.req
+    assert head is not None
+    if plan.capture_request:
+        values: list[bytes | None] = []
+        for name, length in plan.capture_request:
+            value = head.get_all(name)
+            values.append(value[-1][:length] if value else None)
+        s.captures_req = values
+    if plan.capture_cookie:
+        name, length, prefix = plan.capture_cookie
+        s.cookie_req = find_cookie(head.get_all(b"cookie"), name, length, prefix)
+
+
+def find_cookie(lines: list[bytes], name: bytes, length: int, prefix: bool) -> bytes:
+    """The first ``name=value`` of the cookie lines whose name is (or begins with) ``name``, cut to ``length``."""
+    for line in lines:
+        for part in line.split(b";"):
+            part = part.strip()
+            found, eq, _ = part.partition(b"=")
+            if eq and (found.startswith(name) if prefix else found == name):
+                return part[:length]
+    return b""
+
+
+def run(s: Stream, steps: Steps, again: Callable[[Stream], None]) -> bool:
+    """Walk one rule set; True: go on, False: the stream was answered, closed, or waits and ``again`` will be called."""
+    if steps is None:
+        return True
+    done = s.step
+    for step in steps[done:] if done else steps:
+        verdict = step(s)
+        done += 1
+        if verdict is not None:
+            if verdict is ALLOW:
+                break
+            s.step = done - 1
+            return settle(s, verdict, again)
+    s.step = 0
+    return True
+
+
+def settle(s: Stream, verdict: Verdict, again: Callable[[Stream], None]) -> bool:
+    """Carry out what a rule decided."""
+    kind = verdict.kind
+    if kind == "wait":
+        if s.req_done or s.body_done:  # nothing more will come: the rule had its chance
+            s.step += 1
+            again(s)
+        else:
+            buffer_body(s, again)
+        return False
+    s.step = 0
+    reply.verdict(s, verdict)
+    return False
+
+
+def frontend_rules(s: Stream) -> None:
+    """tcp-request content, then http-request of the frontend."""
+    plan = s.fe.plan
+    if s.stage == 0:
+        if not run(s, plan.tcp_request_content, frontend_rules):
+            return
+        s.stage = 1
+    if not run(s, plan.http_request, frontend_rules):
+        return
+    s.stage = 0
+    choose_backend(s)
+
+
+def choose_backend(s: Stream) -> None:
+    """use_backend rules in order, else default_backend."""
+    fe = s.fe
+    be = fe.default
+    if fe.choose is not None:
+        name = fe.choose(s)
+        if name is not None:
+            be = fe.rt.backends.get(name)
+    if be is None:
+        finish.fail(s, ERRORS["no-backend"])
+        return
+    s.be = be
+    enter_backend(s)
+
+
+def enter_backend(s: Stream) -> None:
+    """The backend's own rules, unless it is the other half of the same ``listen`` section and they ran already."""
+    be = s.be
+    be.enter(s)
+    if be.plain or s.fe.twin is be:
+        forward(s)
+    elif be.buffer_body and not s.req_done and not s.body_done:
+        buffer_body(s, backend_rules)
+    else:
+        backend_rules(s)
+
+
+def backend_rules(s: Stream) -> None:
+    """tcp-request content, then http-request of the backend."""
+    plan = s.be.plan
+    if s.stage == 0:
+        if not run(s, plan.tcp_request_content, backend_rules):
+            return
+        s.stage = 1
+    if not run(s, plan.http_request, backend_rules):
+        return
+    s.stage = 0
+    forward(s)
+
+
+def buffer_body(s: Stream, then: Callable[[Stream], None]) -> None:
+    """Read the request's body into ``s.body`` until it is whole or one buffer is full, then call ``then(s)``.
+
+    Bounded in time by ``timeout http-request`` (manual: option http-buffer-request)."""
+    c = s.client
+    f = s.req_flow
+    if s.body_done or f is None:
+        s.body_done = True
+        then(s)
+        return
+    s.then = then
+    if f.sink is None:
+        f.sink = bytearray()
+    limit = s.fe.head_timeout
+    if c.deadline == INF and limit is not None:
+        c.loop.set_deadline(c, s.t_request + limit)
+    if c.inbuf:
+        data, c.inbuf = c.inbuf, b""
+        gather(s, f, flow.feed(f, data))
+    elif s.req is not None and s.req.expect_continue:
+        reply.go_on(s)
+
+
+def gather(s: Stream, f: Flow, outcome: int) -> None:
+    """A piece of a body that is being buffered arrived."""
+    c = s.client
+    if outcome in (flow.DONE, flow.MORE):
+        s.body = f.sink if f.sink is not None else b""
+        if outcome == flow.DONE:
+            s.req_done = True
+        elif len(s.body) < c.rt.bufsize:
+            return
+    elif outcome == flow.ENDED or outcome == flow.SRC_GONE:
+        finish.client_gone(s)
+        return
+    elif outcome == flow.BAD:
+        finish.fail(s, ERRORS["bad-request"])
+        return
+    if not s.req_done:
+        pause(c)
+    c.deadline = INF
+    s.body_done = True
+    then, s.then = s.then, None
+    if then is not None:
+        then(s)
+
+
+def body_arrived(s: Stream, f: Flow) -> None:
+    """The client sent a piece of its body: buffered, or on to the server."""
+    outcome = flow.move(f)
+    if f.dst is None:
+        gather(s, f, outcome)
+    else:
+        dispatch.body_moved(s, outcome)
+
+
+def forward(s: Stream) -> None:
+    """Make the head that the server gets, then look for one."""
+    head = s.req
+    be = s.be
+    c = s.client
+    assert head is not None
+    parts = [head.start_line(), head.block()]
+    if be.addresses or s.fe.addresses:
+        add_forwarded(s, parts)
+    if s.fe.plan.unique_id_header:
+        parts.append(s.fe.plan.unique_id_header + b": " + unique_id(s) + CRLF)
+    if be.close_server or s.fe.close_server:
+        s.keep_server = False
+        if head.upgrade is None:
+            parts.append(b"connection: close\r\n")
+    elif head.version < 11 and head.upgrade is None:
+        parts.append(b"connection: keep-alive\r\n")
+    parts.append(CRLF)
+    s.sending = b"".join(parts)
+    if not head.keep_alive or head.close_after or be.close_client or s.fe.close_client:
+        s.close_client = True
+    if s.req_flow is not None and not s.req_done:
+        resume(c)
+    dispatch.assign(s)
+
+
+def unique_id(s: Stream) -> bytes:
+    """The stream's identifier, made once on first use (unique-id-format)."""
+    if s.unique_id is None:
+        s.unique_id = s.fe.plan.unique_id(s) if s.fe.plan.unique_id is not None else b""
+    return s.unique_id
+
+
+def add_forwarded(s: Stream, parts: list[bytes]) -> None:
+    """X-Forwarded-For and X-Original-To (options forwardfor, originalto): the backend's settings prevail where both have them."""
+    rule = s.be.forwardfor or s.fe.forwardfor
+    if rule is not None and (s.origin.family or s.origin.src != "unix") and wanted(s, rule):
+        parts.append(rule[0] + b": " + s.origin.src.encode() + CRLF)
+    rule = s.be.originalto or s.fe.originalto
+    if rule is not None and wanted(s, rule):
+        parts.append(rule[0] + b": " + s.origin.local()[0].encode() + CRLF)
+
+
+def wanted(s: Stream, rule: Any) -> bool:
+    """Whether an address header of the plan is to be added to this request (except, if-none)."""
+    name, excepted, if_none = rule
+    if if_none and s.req is not None and s.req.get(name.lower()) is not None:
+        return False
+    return excepted is None or not excepted(s)

@@ -1,0 +1,231 @@
+"""A response from its head to the client's side: response rules, the head that goes out, its body.
+
+A body that came whole with its head leaves with it in one call; any other is moved by a flow (states :func:`body_ready` of the server's side,
+``client.busy`` of the client's). Knows heads and flows.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from forkproxy.errors import ERRORS
+from forkproxy.http.body import Chunks
+from forkproxy.http.message import BodyKind
+from forkproxy.net.loop import INF, WRITE
+from forkproxy.proxy import client, finish, flow, relay, reply
+from forkproxy.proxy.sides import pause, send
+from forkproxy.rules.verdict import ALLOW
+
+if TYPE_CHECKING:
+    from forkproxy.http.message import ResponseHead
+    from forkproxy.plan import Steps
+    from forkproxy.proxy.stream import Stream
+    from forkproxy.proxy.upstream import Upstream
+
+CRLF = b"\r\n"
+CLOSE = b"connection: close\r\n"
+KEEP_ALIVE = b"connection: keep-alive\r\n"
+
+
+def interim(s: Stream, head: ResponseHead) -> bool:
+    """Pass a 1xx on; False when the stream ended over it."""
+    try:
+        send(s.client, head.start_line() + head.block() + CRLF)
+    except OSError:
+        finish.client_gone(s)
+        return False
+    return True
+
+
+def run(s: Stream, steps: Steps) -> bool:
+    """Walk one set of response rules; False when the stream was answered otherwise."""
+    if steps is not None:
+        for step in steps:
+            verdict = step(s)
+            if verdict is not None:
+                if verdict is ALLOW:
+                    return True
+                reply.response_verdict(s, verdict)
+                return False
+    return True
+
+
+def begin(up: Upstream, s: Stream, head: ResponseHead) -> None:
+    """The answer's head is complete."""
+    c = s.client
+    rt = up.rt
+    s.res = head
+    s.t_response = rt.clock.now
+    s.status = head.status
+    be, fe = s.be, s.fe
+    if not (be.plain_response and fe.plain_response):
+        if fe.plan.capture_response:
+            capture(s, head)
+        if not run(s, be.plan.tcp_response_content):
+            return
+        if not run(s, be.plan.http_response):
+            return
+        if fe.twin is not be and not run(s, fe.plan.http_response):
+            return
+        if not run_after(s):
+            return
+        s.status = head.status
+    kind = head.body
+    if kind is BodyKind.TUNNEL:
+        tunnel(up, s, head)
+        return
+    if s.keep_server and (not head.keep_alive or not s.req_done or kind is BodyKind.CLOSE):
+        s.keep_server = False
+    if kind is BodyKind.CLOSE or rt.leaving or head.close_after:
+        s.close_client = True
+    request = s.req
+    assert request is not None
+    if s.close_client:
+        tail = CLOSE + CRLF
+    elif request.version < 11:
+        tail = KEEP_ALIVE + CRLF
+    else:
+        tail = CRLF
+    body = up.inbuf
+    if kind is BodyKind.NONE or (kind is BodyKind.LENGTH and len(body) >= head.length):
+        length = head.length if kind is BodyKind.LENGTH else 0
+        if len(body) > length:  # surplus bytes are never delivered, and nobody trusts that connection any more
+            body = body[:length]
+            s.keep_server = False
+        data = b"".join((head.start_line(), head.block(), tail, body))
+        up.inbuf = b""
+        s.bytes_out += len(data)
+        if not c.out:  # sides.send without the call: this is the path of most answers
+            try:
+                sent = c.sock.send(data)
+            except (BlockingIOError, InterruptedError):
+                sent = 0
+            except OSError:
+                finish.client_gone(s)
+                return
+            if sent < len(data):
+                c.out = memoryview(data)[sent:]
+                c.loop.modify(c, c.mask | WRITE)
+        else:
+            c.out = bytes(c.out) + data
+        finish.complete(s)
+        return
+    chunks = Chunks() if kind is BodyKind.CHUNKED else None
+    f = flow.Flow(up, c, flow.framing(kind, head.length), chunks, rt.bufsize, rt.pipes)
+    s.res_flow = f
+    up.ready = body_ready
+    up.expire = body_timeout
+    up.inbuf = b""
+    lead = b"".join((head.start_line(), head.block(), tail))
+    s.bytes_out += len(lead)
+    try:
+        if body and chunks is None and not c.out:
+            # Head and first bytes together: one segment, one call.
+            if kind is BodyKind.LENGTH:
+                f.left -= len(body)
+            f.moved += len(body)
+            if len(body) + up.rt.head_slack >= f.bufsize:
+                f.full = 1
+            send(c, lead + body)
+            body = b""
+        else:
+            send(c, lead)
+    except OSError:
+        finish.client_gone(s)
+        return
+    if body:
+        body_moved(up, s, flow.feed(f, body))
+    else:
+        body_moved(up, s, flow.BLOCKED if c.out else flow.MORE)
+
+
+def capture(s: Stream, head: ResponseHead) -> None:
+    """Keep the header values that logs want (manual 8.8)."""
+    values: list[bytes | None] = []
+    for name, length in s.fe.plan.capture_response:
+        found = head.get_all(name)
+        values.append(found[-1][:length] if found else None)
+    s.captures_res = values
+    if s.fe.plan.capture_cookie:
+        from forkproxy.proxy.request import find_cookie
+
+        name, length, prefix = s.fe.plan.capture_cookie
+        s.cookie_res = find_cookie(head.get_all(b"set-cookie"), name, length, prefix)
+
+
+def run_after(s: Stream) -> bool:
+    """http-after-response of backend and frontend."""
+    be, fe = s.be, s.fe
+    if be is not None and not run(s, be.plan.http_after_response):
+        return False
+    return not (fe.twin is not be and not run(s, fe.plan.http_after_response))
+
+
+def body_ready(up: Any, mask: int) -> None:
+    """More of the answer's body, or its end."""
+    s = up.stream
+    f = s.res_flow
+    if mask & WRITE:  # the rest of a request whose answer came early
+        try:
+            flow.drain_to(s.req_flow, up)
+        except OSError:
+            up.loop.modify(up, up.mask & ~WRITE)
+            up.out = b""
+        if not mask & ~WRITE:
+            return
+    body_moved(up, s, flow.move(f))
+
+
+def body_moved(up: Upstream, s: Stream, outcome: int) -> None:
+    """What a move of the response's body came to."""
+    now = up.rt.clock.now
+    if outcome == flow.MORE:
+        limit = s.be.plan.timeouts.server_s
+        if limit is not None:
+            up.deadline = when = now + limit
+            if when < up.armed:
+                up.loop.arm(up)
+        if s.client.deadline != INF and s.req_done:
+            s.client.deadline = INF
+    elif outcome == flow.BLOCKED:
+        up.deadline = INF
+        pause(up)
+        limit = s.fe.plan.timeouts.client_s
+        if limit is not None:
+            s.client.expire = client.client_timeout
+            s.client.loop.set_deadline(s.client, now + limit)
+    elif outcome == flow.DONE:
+        if up.inbuf:
+            up.inbuf = b""
+            s.keep_server = False
+        finish.complete(s)
+    elif outcome == flow.ENDED and s.res is not None and s.res.body is BodyKind.CLOSE:
+        finish.complete(s)
+    elif outcome in (flow.ENDED, flow.SRC_GONE):
+        finish.fail(s, ERRORS["server-abort-data"])
+    elif outcome == flow.DST_GONE:
+        finish.client_gone(s)
+    else:
+        finish.fail(s, ERRORS["bad-response-data"])
+
+
+def body_timeout(up: Any) -> None:
+    """``timeout server`` in the middle of an answer's body."""
+    finish.fail(up.stream, ERRORS["server-timeout-data"])
+
+
+def tunnel(up: Upstream, s: Stream, head: ResponseHead) -> None:
+    """101 or a successful CONNECT: from here on bytes pass both ways until the end (timeout tunnel)."""
+    c = s.client
+    s.keep_server = False
+    s.close_client = True
+    data = b"".join((head.start_line(), head.block(), CRLF, up.inbuf))
+    up.inbuf = b""
+    s.bytes_out += len(data)
+    try:
+        send(c, data)
+    except OSError:
+        finish.client_gone(s)
+        return
+    relay.join(s, up)
+

@@ -1,0 +1,264 @@
+"""The data plane of one worker: every party, listener, connection and pool of it, and how it begins to leave.
+
+Made once after the fork from what the worker inherited (``make``), then driven by the worker's role. Owns every client's side: ``clients``
+is the one place from which all of them can be reached. Knows plan, net and state; no processes, no configuration text.
+"""
+
+from __future__ import annotations
+
+import random
+import socket
+from collections import deque
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from forkproxy.errors import ERRORS, ProtocolError, StreamError
+from forkproxy.http.reader import Limits
+from forkproxy.net.loop import INF, Loop
+from forkproxy.net.pipes import PipePool
+from forkproxy.proxy import client, counting, finish, pool, queue
+from forkproxy.proxy.accesslog import AccessLog
+from forkproxy.proxy.listener import Listener
+from forkproxy.proxy.logs import LogTargets
+from forkproxy.proxy.parties import BackendRt, FrontendRt
+from forkproxy.state import layout, rates
+from forkproxy.state.names import backend_key, frontend_key
+
+if TYPE_CHECKING:
+    from forkproxy.plan import Bind, Frontend, Plan
+    from forkproxy.proxy.client import Client
+    from forkproxy.proxy.sides import Side
+    from forkproxy.proxy.stream import Stream
+
+#: Malformed messages that are kept for ``show errors``.
+KEPT_ERRORS = 16
+
+
+class Runtime:
+    """See the head of this file. ``leaving`` is set while the worker drains; ``process`` is row 0 of the worker's slot."""
+
+    def __init__(self, plan: Plan, loop: Loop, cells: memoryview, state: Any, number: int) -> None:
+        self.plan = plan
+        self.loop = loop
+        self.clock = loop.clock
+        self.state = state
+        self.number = number
+        self._cells = cells
+        self._row_bases: list[int] = []
+        self.process = cells[: layout.ROW_CELLS]
+        settings = plan.global_
+        workers = max(1, settings.nbproc)
+        self.bufsize = settings.bufsize_bytes
+        self.head_slack = 1024
+        self.maxaccept = settings.maxaccept or 64
+        self.maxconn = max(1, -(-settings.maxconn // workers)) if settings.maxconn else 0
+        limit = settings.maxpipes or max(16, settings.maxconn // 4 or 256)
+        self.pipes = None if settings.nosplice else PipePool(max(1, limit // workers), settings.pipesize_bytes or 1 << 18)
+        self.response_limits = Limits(head_bytes=settings.bufsize_bytes - settings.maxrewrite_bytes, max_fields=settings.maxhdr - 1)
+        self.connections = 0
+        self.leaving = False
+        self.paused = False
+        self.clients: set[Client] = set()
+        self.listeners: list[Listener] = []
+        self.errors: deque[tuple[float, Any, str, bytes]] = deque(maxlen=KEPT_ERRORS)
+        self.logs = LogTargets(plan.global_, loop, self.process)
+        self.backends: dict[str, BackendRt] = {name: BackendRt(self, be) for name, be in plan.backends.items()}
+        self.frontends: dict[str, FrontendRt] = {
+            fe.name: FrontendRt(self, fe, self.backends, AccessLog(fe, self.logs.open(fe))) for fe in plan.frontends
+        }
+        self._held: set[Listener] = set()
+        self._bases = [0, *self._row_bases]
+        self.refresh()
+        self._second()
+
+    def row(self, key: str, kind: str) -> memoryview:
+        """The cells of one party in this worker's slot."""
+        name = frontend_key(key) if kind == "frontend" else backend_key(key) if kind == "backend" else key
+        base = self.state.rows.base(name)
+        self._row_bases.append(base)
+        return self._cells[base : base + layout.ROW_CELLS]
+
+    def _second(self) -> None:
+        """Once a second: rates are taken."""
+        rates.close_second(self._cells, self._bases, self.clock.now)
+        process = self.process
+        process[layout.STREAMS_CUR] = self.connections
+        if self.pipes is not None:
+            process[layout.PIPES_USED] = self.pipes.used
+            process[layout.PIPES_FREE] = self.pipes.free
+        for be in self.backends.values():
+            for srv in be.servers:
+                srv.count.idle(len(srv.fresh), len(srv.proven), srv.served)
+        self.loop.call_later(1.0, self._second)
+
+    # -- listening
+
+    def attach(self, listeners: list[tuple[Frontend, Bind, socket.socket]]) -> None:
+        """Accept from these sockets too."""
+        for fe, bind, sock in listeners:
+            rt = self.frontends.get(fe.name)
+            if rt is None or fe.disabled:
+                continue
+            shared = bind.address.family not in ("ipv4", "ipv6")
+            listener = Listener(self, rt, bind, sock, shared)
+            self.listeners.append(listener)
+            rt.listeners.append(listener)
+            if not self.paused:
+                listener.watch()
+
+    def detach(self, sockets: Iterable[socket.socket] | None = None) -> None:
+        """Accept no more from these sockets (None: from any); their owner closes them."""
+        chosen = None if sockets is None else {sock.fileno() for sock in sockets}
+        for listener in list(self.listeners):
+            if chosen is None or listener.fd in chosen:
+                listener.unwatch()
+                self.listeners.remove(listener)
+                listener.fe.listeners.remove(listener)
+                self._held.discard(listener)
+
+    def pause(self) -> None:
+        """Accept nothing until :meth:`resume`."""
+        self.paused = True
+        for listener in self.listeners:
+            listener.unwatch()
+
+    def resume(self) -> None:
+        """Accept again."""
+        self.paused = False
+        for listener in self.listeners:
+            listener.watch()
+
+    def full(self) -> bool:
+        """Whether this worker's part of the global ``maxconn`` is used up."""
+        return self.maxconn > 0 and self.connections >= self.maxconn
+
+    def hold_back(self, fe: FrontendRt) -> None:
+        """A limit is reached: leave connections in the kernel until one of ours ends."""
+        for listener in self.listeners if self.full() else fe.listeners:
+            listener.unwatch()
+            self._held.add(listener)
+
+    def accept_failed(self, listener: Listener, _exc: OSError) -> None:
+        """Out of descriptors or memory: try again in a moment instead of spinning."""
+        listener.unwatch()
+        self._held.add(listener)
+        self.loop.call_later(0.1, self._release)
+
+    def _release(self) -> None:
+        if self.paused or self.leaving or self.full():
+            return
+        for listener in list(self._held):
+            if not listener.fe.full():
+                self._held.discard(listener)
+                listener.watch()
+
+    # -- clients
+
+    def client_closed(self, c: Client) -> None:
+        """A client's side is gone."""
+        self.clients.discard(c)
+        self.connections -= 1
+        self.process[layout.CONN_CUR] -= 1
+        c.fe.closed()
+        if self._held:
+            self._release()
+
+    def count_error(self, s: Stream, row: StreamError) -> None:
+        """A stream failed."""
+        counting.count_error(s, row)
+
+    def count_denied(self, s: Stream) -> None:
+        """A request was denied by a rule."""
+        s.fe.count.error("req_denied")
+        if s.be is not None:
+            s.be.count.error("req_denied")
+
+    def count_response_denied(self, s: Stream) -> None:
+        """A response was denied by a rule."""
+        s.fe.count.error("resp_denied")
+        if s.be is not None:
+            s.be.count.error("resp_denied")
+            if s.srv is not None:
+                s.srv.count.error("resp_denied")
+
+    def remember_error(self, side: Side, s: Stream, error: ProtocolError) -> None:
+        """Keep the bytes of a message that was refused."""
+        self.errors.append((self.clock.wall, (s.fe.name, s.be.name if s.be is not None else ""), error.reason, bytes(side.inbuf[:4096])))
+
+    # -- the servers' state
+
+    def refresh(self) -> None:
+        """The master changed a server: read all of them anew, let pickers rebuild, close what belongs to servers that went down."""
+        table = self.state.servers
+        for be in self.backends.values():
+            went, came = [], []
+            for srv in be.servers:
+                state = table.get(srv.key)
+                usable, weight = state.usable, state.weight
+                if srv.usable and not usable:
+                    went.append(srv)
+                elif usable and not srv.usable:
+                    came.append(srv)
+                srv.usable, srv.weight = usable, weight
+            be.picker.rebuild()
+            for srv in went:
+                pool.clear(srv)
+                queue.redistribute(srv)
+                if srv.plan.on_marked_down == "shutdown-sessions":
+                    self._shutdown_sessions(srv)
+            for srv in came:
+                queue.serve_backend(srv)
+
+    def _shutdown_sessions(self, srv: Any) -> None:
+        for c in list(self.clients):
+            s = c.stream
+            if s is not None and s.srv is srv:
+                finish.fail(s, ERRORS["server-went-down"])
+
+    # -- leaving
+
+    def busy(self) -> int:
+        """How many client connections are left."""
+        return self.connections
+
+    def drain(self, spread_s: float | None) -> None:
+        """Finish what there is. Answers say ``Connection: close`` from now on; what stays idle is closed late and spread, so that no
+        request crosses a close: an idle client that still sends is served once more."""
+        self.leaving = True
+        for be in self.backends.values():
+            for srv in be.servers:
+                pool.clear(srv)
+        first, last = (1.0, 3.0) if spread_s is None else (spread_s / 4, spread_s)
+        now = self.clock.now
+        for c in list(self.clients):
+            if c.stream is None and c.fe.http:
+                idle_close(c, now + random.uniform(first, max(first, last)))
+
+    def kill_all(self) -> None:
+        """End every stream and connection now."""
+        for c in list(self.clients):
+            s = c.stream
+            if s is not None:
+                s.close_client = True
+                finish.fail(s, ERRORS["killed"], silent=True)
+            if c.fd >= 0:
+                finish.close_client(c)
+
+
+def idle_close(c: Client, when: float) -> None:
+    """Close an idle client at ``when``, unless it sends a request before."""
+    if not c.inbuf:
+        c.expire = leave
+    if c.deadline == INF or c.deadline > when:
+        c.loop.set_deadline(c, when)
+
+
+def leave(c: Any) -> None:
+    """The time of an idle connection of a draining worker is up. What arrived this very moment is served first."""
+    client.last_look(c)
+
+
+def make(heritage: Any, loop: Loop) -> Runtime:
+    """The runtime of a worker from what it inherited."""
+    state = heritage.state
+    return Runtime(heritage.plan, loop, state.segment.slot(heritage.slot), state, heritage.number)

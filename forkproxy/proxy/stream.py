@@ -1,0 +1,132 @@
+"""A stream: one request and its response, or one TCP session. The transaction that rules see, plus what moves its bytes.
+
+Owned by the client's side from its first byte to ``finish``; everything that a stream reaches is let go there, so that
+reference counting frees it at once (no cycles survive a request). Knows the sides and parties by type only.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from forkproxy.rules.txn import Origin, Txn
+
+if TYPE_CHECKING:
+    import socket
+
+    from forkproxy.clock import Clock
+    from forkproxy.errors import StreamError
+    from forkproxy.http.message import RequestHead
+    from forkproxy.proxy.flow import Flow
+    from forkproxy.proxy.parties import FrontendRt
+    from forkproxy.proxy.sides import Side
+    from forkproxy.proxy.upstream import Upstream
+
+_numbers = itertools.count(1)
+
+NORMAL = b"--"
+
+
+class ClientOrigin(Origin):
+    """The origin of streams that arrived on a real socket."""
+
+    __slots__ = ("_local", "sock")
+
+    def __init__(self, sock: socket.socket, bind: Any, src: str, src_port: int, family: int, wall: float) -> None:
+        self.sock = sock
+        self.bind = bind
+        self.src = src
+        self.src_port = src_port
+        self.family = family
+        self.wall_accept = wall
+        self.vars = None
+        self._local: tuple[str, int] | None = None
+
+    def local(self) -> tuple[str, int]:
+        found = self._local
+        if found is None:
+            try:
+                name = self.sock.getsockname()
+            except OSError:
+                name = ""
+            found = self._local = (name[0], name[1]) if isinstance(name, tuple) else ("unix", 0)
+        return found
+
+
+class Stream(Txn):
+    """``client`` and ``up`` are the two sides (``up`` None while no server's connection is in use).
+
+    ``req_flow``/``res_flow`` exist only for bodies that did not come whole with their head. ``sending`` is the request as it goes out, kept until the
+    answer begins so that it can be sent again. ``then`` is what happens when the awaited event (a buffered body, a
+    turn-around delay) arrives. ``error`` is set once, by ``finish.fail``.
+    """
+
+    __slots__ = (
+        "attempted", "avoid", "body_sent", "client", "close_client", "counted_be", "error", "keep_server", "logged", "mode_http",
+        "req_done", "req_flow", "res_flow", "sending", "stage", "step", "then", "timer", "up", "waiting",
+    )  # fmt: skip
+
+    def __init__(self, client: Side, origin: Origin, fe: FrontendRt, clock: Clock, req: RequestHead | None, t_start: float, wall: float) -> None:
+        self.client: Any = client
+        self.origin = origin
+        self.fe = fe
+        self.clock = clock
+        self.req = req
+        self.id = next(_numbers)
+        self.be = None
+        self.srv = None
+        self.res = None
+        self.up: Upstream | None = None
+        self.body = b""
+        self.body_done = False
+        self.res_body = b""
+        self.status = 0
+        self.flags = NORMAL
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.retries = 0
+        self.redispatched = False
+        self.queue_be = 0
+        self.queue_srv = 0
+        self.conn_counts = (0, 0, 0, 0)
+        self.captures_req = None
+        self.captures_res = None
+        self.cookie_req = b""
+        self.cookie_res = b""
+        self.log_level = None
+        self.marks = None
+        self.unique_id = None
+        self.server_id = b"<NOSRV>"
+        self.vars = None
+        self.wall_start = wall
+        self.t_start = t_start
+        self.t_first = 0.0
+        self.t_request = 0.0
+        self.t_queue = 0.0
+        self.t_connect = 0.0
+        self.t_response = 0.0
+        self.t_end = 0.0
+        self.req_flow: Flow | None = None
+        self.res_flow: Flow | None = None
+        self.req_done = True  # the request's body was taken whole from the client
+        self.sending = b""
+        self.stage = 0  # which of a proxy's rule sets is being walked
+        self.step = 0  # the rule in it to go on with
+        self.body_sent = False  # bytes of the body beyond ``sending`` left: no second attempt
+        self.close_client = False
+        self.keep_server = True
+        self.error: StreamError | None = None
+        self.then: Callable[[Stream], None] | None = None
+        self.timer: Any = None
+        self.attempted = False
+        self.avoid: Any = None  # the server that just failed
+        self.counted_be = False
+        self.logged = False
+        self.mode_http = req is not None
+        self.waiting: Any = None  # its place in a queue
+
+    def be_options(self) -> frozenset[str]:
+        """The options in force for this stream: the backend's where it is known."""
+        options: frozenset[str] = (self.be or self.fe).plan.options
+        return options

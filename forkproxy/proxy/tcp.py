@@ -1,0 +1,184 @@
+"""TCP mode: one session per connection. Content rules if there are any, the choice of backend and server, then ``relay``.
+
+States: :func:`inspect` (waiting for the first bytes that rules want to see, at most ``inspect-delay``), :func:`waiting` (no server yet).
+Knows the same dispatch as HTTP; no message is ever parsed here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from forkproxy.errors import ERRORS
+from forkproxy.net.loop import ERR, HUP, INF, READ
+from forkproxy.net.sockets import silent_drop
+from forkproxy.proxy import dispatch, finish
+from forkproxy.proxy.sides import pause
+from forkproxy.proxy.stream import Stream
+from forkproxy.rules.verdict import ALLOW, Verdict
+
+if TYPE_CHECKING:
+    from forkproxy.plan import Steps
+    from forkproxy.proxy.client import Client
+
+
+def start(c: Client) -> None:
+    """A connection arrived on a TCP frontend."""
+    s = Stream(c, c.origin, c.fe, c.rt.clock, None, c.t_base, c.wall_base)
+    c.stream = s
+    c.expire = client_timeout
+    c.ready = waiting
+    s.t_request = s.t_first = c.t_base
+    content(s)
+
+
+def content(s: Stream) -> None:
+    """The frontend's content rules."""
+    if run(s, s.fe.plan.tcp_request_content, content):
+        choose(s)
+
+
+def choose(s: Stream) -> None:
+    """use_backend rules, else default_backend."""
+    fe = s.fe
+    be = fe.default
+    if fe.choose is not None:
+        name = fe.choose(s)
+        if name is not None:
+            be = fe.rt.backends.get(name)
+    if be is None:
+        finish.fail(s, ERRORS["no-backend"])
+        return
+    s.be = be
+    be.enter(s)
+    s.step = 0
+    backend_content(s)
+
+
+def backend_content(s: Stream) -> None:
+    """The backend's content rules, then a server."""
+    if s.fe.twin is not s.be and not run(s, s.be.plan.tcp_request_content, backend_content):
+        return
+    c = s.client
+    s.t_request = c.rt.clock.now
+    c.ready = waiting
+    limit = s.fe.plan.timeouts.client_s
+    c.expire = client_timeout
+    c.loop.set_deadline(c, None if limit is None else s.t_request + limit)
+    if len(c.inbuf) >= c.rt.bufsize:
+        pause(c)
+    dispatch.assign(s)
+
+
+def run(s: Stream, steps: Steps, again: Any) -> bool:
+    """Walk a content rule set; False: the session ended or waits for more bytes."""
+    if steps is None:
+        return True
+    s.body = s.client.inbuf
+    for i in range(s.step, len(steps)):
+        verdict = steps[i](s)
+        if verdict is None:
+            continue
+        if verdict is ALLOW:
+            break
+        if verdict.kind == "wait":
+            if s.body_done:
+                continue  # nothing more will come: what is missing does not match
+            s.step = i
+            await_bytes(s, again)
+            return False
+        refuse(s, verdict)
+        return False
+    s.step = 0
+    return True
+
+
+def refuse(s: Stream, verdict: Verdict) -> None:
+    """A rule does not want this session."""
+    s.fe.rt.count_denied(s)
+    if verdict.kind == "silent-drop":
+        silent_drop(s.client.sock)
+    finish.fail(s, ERRORS["request-rejected"], silent=True, counted=True)
+
+
+def await_bytes(s: Stream, again: Any) -> None:
+    """Rules want to see more bytes: wait for them, no longer than ``tcp-request inspect-delay``."""
+    c = s.client
+    s.then = again
+    c.ready = inspect
+    c.expire = inspected
+    plan = s.be.plan if s.be is not None else s.fe.plan
+    delay = plan.inspect_delay_s
+    if c.deadline == INF or c.deadline > c.t_base + (delay or 0.0):
+        c.loop.set_deadline(c, c.t_base + (delay or 0.0))
+
+
+def inspect(c: Any, mask: int) -> None:
+    """Bytes that content rules wait for."""
+    s = c.stream
+    room = c.rt.bufsize - len(c.inbuf)
+    try:
+        data = c.sock.recv(room)
+    except (BlockingIOError, InterruptedError):
+        return
+    except OSError:
+        finish.fail(s, ERRORS["client-abort-request"], silent=True)
+        return
+    if data:
+        c.inbuf += data
+        if len(c.inbuf) < c.rt.bufsize:
+            resume_rules(s)
+            return
+    else:
+        c.eof = True
+        pause(c)
+    s.body_done = True
+    resume_rules(s)
+
+
+def inspected(c: Any) -> None:
+    """The inspection's time is up: rules decide with what is there."""
+    s = c.stream
+    s.body_done = True
+    resume_rules(s)
+
+
+def resume_rules(s: Stream) -> None:
+    """Call the interrupted rule set again."""
+    then, s.then = s.then, None
+    s.client.ready = waiting
+    if then is not None:
+        then(s)
+
+
+def waiting(c: Any, mask: int) -> None:
+    """The client sends, or goes, before there is a server: one buffer is kept, the rest waits in the kernel."""
+    s = c.stream
+    if mask & (HUP | ERR) and not mask & READ:
+        finish.client_gone(s)
+        return
+    room = c.rt.bufsize - len(c.inbuf)
+    if room <= 0:
+        pause(c)
+        return
+    try:
+        data = c.sock.recv(room)
+    except (BlockingIOError, InterruptedError):
+        return
+    except OSError:
+        finish.client_gone(s)
+        return
+    if data:
+        c.inbuf += data
+        return
+    c.eof = True
+    pause(c)
+    if "abortonclose" in s.fe.plan.options:
+        finish.client_gone(s)
+
+
+def client_timeout(c: Any) -> None:
+    """``timeout client`` before the relay began."""
+    s = c.stream
+    if s is not None:
+        finish.fail(s, ERRORS["client-timeout-request"] if s.srv is None else ERRORS["client-timeout-headers"])
+

@@ -1,0 +1,317 @@
+"""A server's connection in HTTP mode: connecting, sending the request, waiting for the answer's head, idle.
+
+States (functions in ``ready``): :func:`connecting`, :func:`await_answer`, ``response.body_ready`` and ``pool.idle_ready``. The
+first bytes are tried at once after ``connect``: on a near network the connection stands already and a turn of the loop is saved; otherwise the
+kernel says EAGAIN and the write event tells both, connected and writable. Knows the reader of responses.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from forkproxy.errors import ERRORS, ProtocolError
+from forkproxy.http.reader import parse_response
+from forkproxy.net.loop import INF, READ, WRITE
+from forkproxy.net.sockets import dial
+from forkproxy.proxy import dispatch, finish, flow, relay, response
+from forkproxy.proxy.sides import Side, close, resume
+
+if TYPE_CHECKING:
+    from forkproxy.proxy.parties import ServerRt
+    from forkproxy.proxy.runtime import Runtime
+    from forkproxy.proxy.stream import Stream
+
+
+class Upstream(Side):
+    """``uses`` counts the requests it carried, ``reused`` tells whether the current one is not its first; ``owner`` the client it is private to."""
+
+    __slots__ = ("idle_since", "owner", "reused", "srv", "uses")
+
+    def __init__(self, rt: Runtime, sock: Any, srv: ServerRt) -> None:
+        self.fd = sock.fileno()
+        self.sock = sock
+        self.rt = rt
+        self.loop = rt.loop
+        self.srv = srv
+        self.stream = None
+        self.peer = self.flow = None
+        self.limit_s = None
+        self.inbuf = b""
+        self.out = b""
+        self.eof = False
+        self.uses = 0
+        self.reused = False
+        self.owner: Any = None
+        self.idle_since = 0.0
+        self.deadline = INF
+        self.armed = INF
+        self.mask = 0
+        self.ready = connecting
+        self.expire = connect_timeout
+
+
+def dial_for(s: Stream, srv: ServerRt) -> None:
+    """Open a new connection to ``srv`` for ``s``."""
+    c = s.client
+    rt = c.rt
+    srv.count_connect()
+    try:
+        sock, _pending = dial(srv.target(s), **srv.dial_options)
+    except OSError as exc:
+        dispatch.failed(s, dispatch.classify(exc))
+        return
+    up = Upstream(rt, sock, srv)
+    up.stream = s
+    s.up = up
+    srv.opened(up)
+    limit = s.be.plan.timeouts.connect_s
+    up.loop.add(up, READ | WRITE)
+    if limit is not None:
+        up.loop.set_deadline(up, rt.clock.now + limit)
+    if s.sending:
+        established(up, s)
+
+
+def connecting(up: Any, mask: int) -> None:
+    """The connection stands, or failed."""
+    s = up.stream
+    if not s.sending:
+        error = up.sock.getsockopt(1, 4)  # SOL_SOCKET, SO_ERROR
+        if error:
+            broken(up, s, OSError(error, "connect"))
+            return
+    established(up, s)
+
+
+def broken(up: Upstream, s: Stream, exc: OSError) -> None:
+    """The attempt failed: close it, and let dispatch decide."""
+    s.up = None
+    up.stream = None
+    close(up)
+    up.srv.forget(up)
+    dispatch.failed(s, dispatch.classify(exc))
+
+
+def connect_timeout(up: Any) -> None:
+    """``timeout connect``."""
+    s = up.stream
+    s.up = None
+    up.stream = None
+    close(up)
+    up.srv.forget(up)
+    dispatch.failed(s, ERRORS["connect-timeout"])
+
+
+def established(up: Upstream, s: Stream) -> None:
+    """Send what begins the exchange; the kernel's EAGAIN means that the connection does not stand yet."""
+    data = s.sending
+    if data:
+        try:
+            sent = up.sock.send(data)
+        except (BlockingIOError, InterruptedError):
+            return  # the write event comes when the connection stands
+        except OSError as exc:
+            broken(up, s, exc)
+            return
+        if sent < len(data):
+            up.out = memoryview(data)[sent:]
+    s.t_connect = up.rt.clock.now
+    up.srv.connected(s)
+    if not s.mode_http:
+        relay.join(s, up)
+        return
+    if not up.out:
+        up.loop.modify(up, READ)
+    launch(up, s)
+
+
+def transmit(up: Upstream, s: Stream, reused: bool) -> None:
+    """Send the request over a connection that stands already."""
+    up.stream = s
+    up.reused = reused
+    s.up = up
+    s.t_connect = up.rt.clock.now
+    data = s.sending
+    try:
+        sent = up.sock.send(data)
+    except (BlockingIOError, InterruptedError):
+        sent = 0
+    except OSError:
+        answer_missing(up, s)
+        return
+    if sent < len(data):
+        up.out = memoryview(data)[sent:]
+        up.loop.modify(up, READ | WRITE)
+    launch(up, s)
+
+
+def launch(up: Upstream, s: Stream) -> None:
+    """The head is on its way: await the answer, and let the body follow."""
+    up.ready = await_answer
+    up.expire = answer_timeout
+    up.uses += 1
+    if s.req_done and not s.body:
+        limit = up.srv.server_timeout
+        if limit is None:
+            up.deadline = INF
+        else:
+            up.deadline = when = up.rt.clock.now + limit
+            if when < up.armed:
+                up.loop.arm(up)
+        return
+    send_body(up, s)
+
+
+def send_body(up: Upstream, s: Stream) -> None:
+    """Begin with the body: what was buffered, what came with the head, then what follows."""
+    c = s.client
+    f = s.req_flow
+    if f is None:
+        request_sent(s)
+        return
+    f.dst = up
+    if f.sink:
+        data = bytes(f.sink)
+        f.sink = None
+        if up.out:
+            up.out = bytes(up.out) + data
+        else:
+            try:
+                sent = up.sock.send(data)
+            except (BlockingIOError, InterruptedError):
+                sent = 0
+            except OSError:
+                dispatch.body_moved(s, flow.DST_GONE)
+                return
+            if sent < len(data):
+                up.out = memoryview(data)[sent:]
+                up.loop.modify(up, READ | WRITE)
+    if s.req_done:
+        request_sent(s)
+        return
+    outcome = flow.MORE
+    if c.inbuf:
+        s.body_sent = True
+        data, c.inbuf = c.inbuf, b""
+        outcome = flow.feed(f, data)
+    if not up.out:
+        resume(c)
+    dispatch.body_moved(s, outcome)
+
+
+def request_sent(s: Stream) -> None:
+    """The whole request was handed over: only the server's timer runs now."""
+    c, up = s.client, s.up
+    if c.deadline != INF and s.res is None:
+        c.deadline = INF
+    if not s.res_flow:
+        resume(c)
+    if up is not None and s.res is None:
+        limit = s.be.plan.timeouts.server_s
+        up.loop.set_deadline(up, None if limit is None else up.rt.clock.now + limit)
+
+
+def await_answer(up: Any, mask: int) -> None:
+    """The server takes the rest of the request, answers, or goes."""
+    s = up.stream
+    if mask & WRITE:
+        try:
+            empty = flow.drain_to(s.req_flow, up)
+        except OSError:
+            empty = True
+            s.keep_server = False
+        if empty and not s.req_done and s.req_flow is not None and s.req_flow.dst is up:
+            resume(s.client)
+        if not mask & ~WRITE:
+            return
+    try:
+        data = up.sock.recv(up.rt.bufsize)
+    except (BlockingIOError, InterruptedError):
+        return
+    except OSError:
+        answer_missing(up, s)
+        return
+    if not data:
+        up.eof = True
+        answer_missing(up, s)
+        return
+    if up.inbuf:
+        data = up.inbuf + data
+    read_answer(up, s, data)
+
+
+def read_answer(up: Upstream, s: Stream, data: bytes) -> None:
+    """Parse the answer's head when it is whole; interim answers pass at once."""
+    start = 0
+    while True:
+        try:
+            parsed = parse_response(data, start, up.rt.response_limits, s.req.method)  # type: ignore[union-attr]
+        except ProtocolError as error:
+            up.rt.remember_error(up, s, error)
+            finish.fail(s, ERRORS["bad-response"])
+            return
+        if parsed is None:
+            up.inbuf = data[start:] if start else data
+            return
+        head, start = parsed
+        if head.status >= 200 or head.status == 101:
+            break
+        if not response.interim(s, head):
+            return
+    up.inbuf = data[start:] if start < len(data) else b""
+    response.begin(up, s, head)
+
+
+def answer_missing(up: Upstream, s: Stream) -> None:
+    """The connection ended before a whole head came."""
+    if up.inbuf:
+        finish.fail(s, ERRORS["server-abort-headers"])
+        return
+    up.srv.count_abort(up.reused)
+    if may_repeat(s, up):
+        s.up = None
+        up.stream = None
+        close(up)
+        up.srv.forget(up)
+        s.retries += not up.reused
+        upstream_again(s)
+        return
+    if up.reused:
+        # It was idle and the server closed it while the request was under way: the client may repeat it by itself, a 502
+        # would hide that (observed behaviour; RFC 9112 9.5).
+        finish.fail(s, ERRORS["server-abort-headers"], silent=True)
+        return
+    finish.fail(s, ERRORS["server-abort-headers"])
+
+
+def upstream_again(s: Stream) -> None:
+    """Send the same request once more over a fresh connection to the same server."""
+    dial_for(s, s.srv)
+
+
+#: Methods that RFC 9110 9.2.2 calls idempotent: sending them twice does what sending them once does.
+IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"})
+
+
+def may_repeat(s: Stream, up: Upstream) -> bool:
+    """Whether the request may be sent again after a connection died before the first byte of an answer."""
+    if s.body_sent or s.client.eof:
+        return False
+    if up.reused:
+        return s.req is not None and s.req.method in IDEMPOTENT
+    retry_on = s.be.plan.retry_on
+    return "empty-response" in retry_on and s.retries < s.be.plan.retries
+
+
+def answer_timeout(up: Any) -> None:
+    """``timeout server`` while the answer's head is awaited."""
+    s = up.stream
+    if not s.req_done and s.req_flow is not None and s.req_flow.dst is up and not up.out:
+        # It is the client who owes the rest of the body; its own timer speaks for that.
+        limit = s.be.plan.timeouts.server_s
+        if limit is not None:
+            up.loop.set_deadline(up, up.rt.clock.now + limit)
+        return
+    finish.fail(s, ERRORS["server-timeout-headers"])
+
+
