@@ -1,0 +1,435 @@
+"""The board: what is known of every server, put together from checks, the operator's wishes and tracking, and written for the workers
+to read.
+
+One :class:`Entry` per server of the plan. Its effective state follows from three layers: the checks (``machine``; of a server without
+checks always up), what it tracks
+(``track``: it repeats the state of another server, which may itself track), and the operator (maintenance and drain; inherited by
+those who track). After every change the
+entry is published to ``state.servers.ServerTable``, those who track it follow, its backend is counted anew, and the log is told in
+HAProxy's words.
+
+The master owns the only board. It does no I/O and sets no timer: the runner tells it results and asks it to step slow starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from forkproxy.clock import Clock
+from forkproxy.health import reports
+from forkproxy.health.conversation import Result
+from forkproxy.health.machine import Admin, Machine, Outcome, State, status_text
+from forkproxy.health.status import Status
+from forkproxy.plan import Backend, Plan, Server
+from forkproxy.state.names import backend_key
+from forkproxy.state.servers import SCALE, ServerTable
+
+#: ``log(backend, level, text)``: one line for the log targets of a backend.
+Log = Callable[[Backend, int, str], object]
+#: ``changed(entry, before)``: the operational state of a server is another one than ``before``.
+Changed = Callable[["Entry", State], object]
+
+
+class Group:
+    """A backend and how many of its servers take new clients."""
+
+    __slots__ = ("active", "backend", "backups", "entries")
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.entries: list[Entry] = []
+        self.active = 0
+        self.backups = 0
+
+
+class Entry:
+    """One server. ``op`` is the published state; ``since`` the epoch of its last change; ``root`` the entry it tracks."""
+
+    __slots__ = (
+        "admin", "followers", "group", "machine", "op", "root", "server", "since", "slow_since", "text", "throttle", "usable", "uweight",
+    )  # fmt: skip
+
+    def __init__(self, server: Server, group: Group, now: float) -> None:
+        self.server = server
+        self.group = group
+        self.machine = Machine(server.check.rise, server.check.fall, server.init_state) if server.check is not None else None
+        self.root: Entry | None = None
+        self.followers: list[Entry] = []
+        self.admin = Admin.CONFIG_MAINT if server.disabled else Admin.NONE
+        self.op = State.RUNNING
+        self.uweight = server.weight
+        self.throttle = 0  # percent while starting slowly, else 0
+        self.slow_since = 0.0  # monotonic
+        self.since = now
+        self.text = ""  # last_chk
+        self.usable = False
+
+    @property
+    def key(self) -> str:
+        return self.server.key
+
+    def source(self) -> Entry:
+        """The entry at the end of the tracking chain, itself when it tracks nothing."""
+        entry = self
+        while entry.root is not None:
+            entry = entry.root
+        return entry
+
+    def wanted(self) -> State:
+        """The state that checks, tracking and maintenance give."""
+        if self.admin.maint:
+            return State.STOPPED
+        machine = self.source().machine
+        return machine.state if machine is not None else State.RUNNING
+
+    def effective(self) -> int:
+        """The weight in 1/SCALE; a slow start shows only a part of it, but never nothing of something."""
+        full = self.uweight * SCALE
+        return max(1, full * self.throttle // 100) if self.throttle and full else full
+
+    def status(self) -> str:
+        """As in the statistics."""
+        machine = self.source().machine
+        admin = self.admin if self.uweight else self.admin | Admin.FORCED_DRAIN
+        via = self.root.key if self.root is not None else ""
+        if machine is None:
+            return status_text(self.op, admin, 1, 1, 1, checked=False, via=via)
+        return status_text(self.op, admin, machine.health, machine.rise, machine.fall, via=via)
+
+
+class Board:
+    """All entries by ``backend/server``. ``log`` and ``changed`` are called after the table was written."""
+
+    __slots__ = ("_changed", "_clock", "_log", "_table", "entries", "groups", "slow")
+
+    def __init__(self, table: ServerTable, clock: Clock, log: Log, changed: Changed | None = None) -> None:
+        self._table = table
+        self._clock = clock
+        self._log = log
+        self._changed = changed
+        self.entries: dict[str, Entry] = {}
+        self.groups: dict[str, Group] = {}
+        #: Entries in a slow start: :meth:`step` must be called every now and then while there are any.
+        self.slow: set[Entry] = set()
+
+    # -- the plan
+
+    def replace(self, plan: Plan) -> None:
+        """Make the board that of ``plan``. What is known of a server with the same key is kept; the rows must exist in the table.
+
+        Before the first plan the table itself is asked: a segment taken over from another master knows the states.
+        """
+        now = self._clock.wall
+        old, self.entries, self.groups, self.slow = self.entries, {}, {}, set()
+        for backend in plan.backends.values():
+            group = self.groups[backend.name] = Group(backend)
+            for server in backend.servers:
+                entry = Entry(server, group, now)
+                self.entries[server.key] = entry
+                group.entries.append(entry)
+                if server.key in old:
+                    _carry(old[server.key], entry)
+                else:
+                    self._restore(entry)
+        for entry in self.entries.values():
+            self._track(entry)
+        for entry in self.entries.values():
+            if entry.root is None:
+                entry.op = _starting(entry, entry.wanted())
+                self._publish(entry, first=True)
+        for group in self.groups.values():
+            self._table.set(backend_key(group.backend.name), last_change=self._group_since(group, now))
+        self.slow = {entry for entry in self.entries.values() if entry.throttle}
+        self._table.bump()
+
+    def _group_since(self, group: Group, now: float) -> int:
+        return self._table.read(backend_key(group.backend.name), "last_change") or int(now)
+
+    def _track(self, entry: Entry) -> None:
+        root = self.entries.get(entry.server.track) if entry.server.track else None
+        seen = root
+        while seen is not None and seen is not entry:
+            seen = self.entries.get(seen.server.track) if seen.server.track else None
+        if root is not None and seen is None:  # a ring would have no end; config refuses it
+            entry.root = root
+            root.followers.append(entry)
+
+    def _restore(self, entry: Entry) -> None:
+        """From a table that an earlier master wrote; a fresh one is all zero."""
+        table, key = self._table, entry.key
+        since = table.read(key, "last_change")
+        if not since:
+            return
+        state = table.get(key)
+        entry.since = float(since)
+        entry.admin = (Admin(state.admin) & ~Admin.CONFIG_MAINT) | entry.admin
+        entry.uweight = state.uweight
+        if entry.machine is not None and not entry.admin.maint:
+            result = Result(Status(table.read(key, "check_status")), table.read(key, "check_code"))
+            entry.machine.restore(state.health, State(state.op), result)
+
+    # -- checks
+
+    def result(self, entry: Entry, result: Result, duration_ms: int) -> Outcome:
+        """A check has ended."""
+        machine = entry.machine
+        if machine is None or entry.admin.maint:
+            return Outcome.NOTHING
+        outcome = machine.apply(result)
+        entry.text = reports.printable(result.text)
+        key, table = entry.key, self._table
+        table.set(key, srv_health=machine.health, check_status=int(result.status), check_code=result.code, check_duration_ms=duration_ms)
+        if outcome & Outcome.FAILED:
+            table.add(key, "chk_fail")
+        check = entry.server.check
+        why = reports.reason(result, duration_ms)
+        if check is not None and check.log_checks:
+            if outcome & (Outcome.HEALTH | Outcome.STATUS):
+                line = reports.check_line(key, entry.server.backup, machine, duration_ms)
+                self._log(entry.group.backend, reports.NOTICE, line)
+            why = ""  # it has just been said
+        if machine.state is not entry.op and not (entry.op is State.STARTING and machine.state is State.RUNNING):
+            self._move(entry, why)
+        elif outcome & Outcome.HEALTH:
+            for follower in entry.followers:
+                self._publish(follower)
+        return outcome
+
+    def _move(self, entry: Entry, why: str, via: str = "") -> None:
+        """The entry takes the state that its layers now give; those who track it follow."""
+        before = entry.op
+        after = _starting(entry, entry.wanted())
+        if after is before:
+            return
+        group = entry.group
+        had = group.active + group.backups
+        entry.op = after
+        self._stamp(entry, before)
+        if before is State.STOPPED and entry.server.slowstart_s > 0:
+            entry.op = State.STARTING
+            entry.throttle, entry.slow_since = 1, self._clock.now
+            self.slow.add(entry)
+        elif after is not State.STARTING:
+            self._end_slow(entry)
+        self._publish(entry)
+        line = reports.change_line(entry.key, entry.server.backup, after, why, group.active, group.backups, via=via)
+        level = reports.ALERT if after is State.STOPPED and before is not State.STOPPING else reports.NOTICE
+        self._log(group.backend, level, line)
+        self._nobody_left(group, had)
+        if self._changed is not None:
+            self._changed(entry, before)
+        for follower in entry.followers:
+            if not follower.admin.maint:
+                self._move(follower, "", via=entry.key)
+
+    def _stamp(self, entry: Entry, before: State) -> None:
+        """Times and counters of a change of state."""
+        now = self._clock.wall
+        if before is State.STOPPED:
+            self._table.add(entry.key, "downtime_s", max(0, int(now) - int(entry.since)))
+        elif entry.op is State.STOPPED and not entry.admin.maint:
+            self._table.add(entry.key, "chk_down")
+        entry.since = now
+
+    def _nobody_left(self, group: Group, had: int) -> None:
+        if had and not group.active + group.backups:
+            self._log(group.backend, reports.EMERG, reports.no_server_line(group.backend.name))
+
+    # -- publishing
+
+    def _publish(self, entry: Entry, first: bool = False) -> None:
+        """Write the entry's cells and count its backend anew."""
+        weight = entry.effective()
+        machine = entry.source().machine
+        values = {
+            "srv_op": int(entry.op),
+            "srv_admin": int(entry.admin),
+            "weight": weight,
+            "uweight": entry.uweight,
+            "throttle": entry.throttle,
+            "last_change": int(entry.since),
+        }
+        if machine is not None:
+            values["srv_health"] = machine.health
+            if machine is entry.machine:
+                values["check_status"] = int(machine.result.status)
+        self._table.set(entry.key, **values)
+        usable = entry.op in (State.RUNNING, State.STARTING) and not entry.admin and weight > 0
+        if usable != entry.usable:
+            entry.usable = usable
+            self._recount(entry.group, entry.server.backup, 1 if usable else -1, first)
+        if first:
+            for follower in entry.followers:
+                _inherit(follower)
+                follower.op = _starting(follower, follower.wanted())
+                self._publish(follower, first=True)
+
+    def _recount(self, group: Group, backup: bool, step: int, first: bool) -> None:
+        had = group.active + group.backups
+        if backup:
+            group.backups += step
+        else:
+            group.active += step
+        has = group.active + group.backups
+        if first or bool(had) == bool(has):
+            return
+        key, now = backend_key(group.backend.name), int(self._clock.wall)
+        if has:
+            self._table.add(key, "downtime_s", max(0, now - self._table.read(key, "last_change")))
+        else:
+            self._table.add(key, "chk_down")
+        self._table.set(key, last_change=now)
+
+    # -- the operator
+
+    def set_state(self, key: str, word: str) -> None:
+        """"set server … state": ``word`` is "ready", "drain" or "maint". Raises KeyError, and ValueError for another word."""
+        entry = self.entries[key]
+        forced = Admin.FORCED_MAINT | Admin.CONFIG_MAINT
+        if word == "maint":
+            self._set_admin(entry, (entry.admin & ~Admin.FORCED_DRAIN) | Admin.FORCED_MAINT)
+        elif word == "drain":
+            self._set_admin(entry, (entry.admin & ~forced) | Admin.FORCED_DRAIN)
+        elif word == "ready":
+            self._set_admin(entry, entry.admin & ~(forced | Admin.FORCED_DRAIN))
+        else:
+            raise ValueError(f"unknown state '{word}'")
+
+    def _set_admin(self, entry: Entry, admin: Admin, via: str = "") -> None:
+        """Carry out a change of the administrative state, say it, hand it on."""
+        before, was = entry.admin, entry.op
+        if admin == before:
+            return
+        group = entry.group
+        had = group.active + group.backups
+        entry.admin = admin
+        if before.maint and not admin.maint and entry.machine is not None:
+            entry.machine.reset(entry.server.init_state)
+            entry.machine.result = Result(Status.INI)
+        entry.op = _starting(entry, entry.wanted())
+        if admin.maint or entry.op is State.STOPPED:
+            self._end_slow(entry)
+        if entry.op is not was:
+            self._stamp(entry, was)
+        self._publish(entry)
+        self._say_admin(entry, before, was, via)
+        self._nobody_left(group, had)
+        if self._changed is not None and entry.op is not was:
+            self._changed(entry, was)
+        for follower in entry.followers:
+            wanted = _inherited(follower)
+            if wanted != follower.admin:
+                self._set_admin(follower, wanted, via=entry.key)
+
+    def _say_admin(self, entry: Entry, before: Admin, was: State, via: str) -> None:
+        key, backup, group, admin = entry.key, entry.server.backup, entry.group, entry.admin
+        counts = (group.active, group.backups)
+        tail = f" via {via}" if via else ""
+        name = f"{'Backup ' if backup else ''}Server {key}"
+        up = "DOWN" if entry.op is State.STOPPED else "UP"
+        if admin.maint and not before.maint:
+            if was is State.STOPPED:
+                self._log(group.backend, reports.NOTICE, f"{name} was DOWN and now enters maintenance{tail}.")
+                return
+            level = reports.NOTICE if was is State.STOPPING or before.drain else reports.ALERT
+            line = reports.admin_line(key, backup, f"is going DOWN for maintenance{tail}", *counts, True)
+            self._log(group.backend, level, line)
+        elif before.maint and not admin.maint:
+            forced = "" if via else "forced "
+            mode = "DRAIN" if admin.drain else "READY"
+            self._log(group.backend, reports.NOTICE, f"{name} is {up}/{mode} (leaving {forced}maintenance).")
+        elif admin.drain and not before.drain:
+            self._log(group.backend, reports.NOTICE, reports.admin_line(key, backup, f"enters drain state{tail}", *counts, False))
+        elif before.drain and not admin.drain:
+            self._log(group.backend, reports.NOTICE, f"{name} is {up} (leaving forced drain).")
+
+    def set_health(self, key: str, word: str) -> None:
+        """"set server … health": "up", "stopping" or "down". Raises KeyError, and ValueError for a server that is not checked."""
+        entry = self.entries[key]
+        machine = entry.machine
+        if entry.server.track:
+            raise ValueError("cannot change the health of a server that tracks another one")
+        if machine is None:
+            raise ValueError("cannot change the health of a server that is not checked")
+        if word not in ("up", "stopping", "down"):
+            raise ValueError(f"unknown health '{word}'")
+        machine.force(word != "down")
+        if word == "stopping":
+            machine.state = State.STOPPING
+        if not entry.admin.maint:
+            self._move(entry, ", changed from CLI")
+            self._publish(entry)
+
+    def set_weight(self, key: str, weight: int) -> None:
+        """"set weight": in the user's unit, 0 to 256; 0 drains. Raises KeyError, ValueError."""
+        if not 0 <= weight <= 256:
+            raise ValueError("weight must be between 0 and 256")
+        entry = self.entries[key]
+        had = entry.group.active + entry.group.backups
+        entry.uweight = weight
+        self._publish(entry)
+        self._nobody_left(entry.group, had)
+
+    # -- slow start
+
+    def step(self) -> None:
+        """Give servers in a slow start the weight of the moment (manual 5.2 "slowstart": linear from nothing to all of it)."""
+        now = self._clock.now
+        for entry in list(self.slow):
+            whole = entry.server.slowstart_s
+            percent = 100 if whole <= 0 else int(100 * (now - entry.slow_since) / whole)
+            if percent >= 100:
+                self._end_slow(entry)
+                if entry.op is State.STARTING:
+                    entry.op = entry.wanted()
+            else:
+                entry.throttle = max(1, percent)
+            self._publish(entry)
+
+    def _end_slow(self, entry: Entry) -> None:
+        entry.throttle = 0
+        self.slow.discard(entry)
+
+    # -- asking
+
+    def total_weight(self, group: Group) -> int:
+        """The effective weights of the servers in use (active ones, else backups), in the user's unit."""
+        backups = not group.active
+        return sum(-(-e.effective() // SCALE) for e in group.entries if e.usable and e.server.backup is backups)
+
+    def texts(self) -> Mapping[str, str]:
+        """``last_chk`` by key, of servers that have one."""
+        return {key: entry.text for key, entry in self.entries.items() if entry.text}
+
+
+def _starting(entry: Entry, wanted: State) -> State:
+    """A server in a slow start stays in it while all else says "running"."""
+    return State.STARTING if wanted is State.RUNNING and entry.throttle else wanted
+
+
+def _inherited(entry: Entry) -> Admin:
+    """The administrative state with what the tracked server hands on."""
+    admin = entry.admin & ~(Admin.INHERITED_MAINT | Admin.INHERITED_DRAIN)
+    if entry.root is not None:
+        if entry.root.admin.maint:
+            admin |= Admin.INHERITED_MAINT
+        elif entry.root.admin.drain:
+            admin |= Admin.INHERITED_DRAIN
+    return admin
+
+
+def _inherit(entry: Entry) -> None:
+    entry.admin = _inherited(entry)
+
+
+def _carry(old: Entry, new: Entry) -> None:
+    """What a reload keeps of a server: health, the operator's wishes that the file does not speak of, times."""
+    new.since, new.text = old.since, old.text
+    kept = old.admin & (Admin.FORCED_MAINT | Admin.FORCED_DRAIN)
+    new.admin |= kept
+    if new.machine is not None and old.machine is not None:
+        new.machine.restore(old.machine.health, old.machine.state, old.machine.result)
+    if new.server.weight == old.server.weight:
+        new.uweight = old.uweight
+    if new.server.slowstart_s > 0:
+        new.throttle, new.slow_since = old.throttle, old.slow_since

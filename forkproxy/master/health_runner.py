@@ -1,0 +1,382 @@
+"""The master's health checks: when they run, their sockets, and what comes of them.
+
+One :class:`_Job` per checked server with one timer; a check in flight is one :class:`_Probe`, a watcher of the loop. Nothing blocks
+and nothing waits for
+another server: a server that hangs costs its own descriptor until its own deadline. The first checks are spread evenly over the smallest
+interval (``max-spread-checks`` bounds it), so that thousands of servers make no burst; each next one counts from the end of the last
+(``spread-checks`` adds noise). What results mean is the business of ``health.board``.
+
+Source: configuration manual 5.2 "check", "inter", "addr", "port", "check-send-proxy"; 4.2 "timeout check"; 3.2 "spread-checks",
+"max-spread-checks".
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import os
+import random
+import socket
+from collections.abc import Callable
+
+from forkproxy import registry
+from forkproxy.health import http, tcp  # noqa: F401  # registers the kinds
+from forkproxy.health.board import Board, Changed, Entry, Log
+from forkproxy.health.conversation import Conversation, Hop, Next, Program, Result, View
+from forkproxy.health.machine import delay_s
+from forkproxy.health.status import Status
+from forkproxy.net import sockets as net_sockets
+from forkproxy.net.loop import READ, WRITE, Loop, Timer, Watched
+from forkproxy.plan import Address, Check, Plan
+from forkproxy.state.servers import ServerTable
+
+_RECV_BYTES = 16384
+#: Steps of a slow start.
+_SLOW_STEP_S = 0.5
+#: Errors of a connection that speak of the server or the network …
+_SERVERS_FAULT = frozenset(
+    (errno.ECONNREFUSED, errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN, errno.EAGAIN)
+)
+#: … and those that speak of this machine's resources: no verdict then, the next check will tell.
+_OUR_FAULT = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL))
+
+
+class _Job:
+    """The checks of one server: ``timer`` while waiting, ``probe`` while one runs."""
+
+    __slots__ = ("check", "entry", "probe", "program", "runner", "timer")
+
+    def __init__(self, runner: Runner, entry: Entry, check: Check, program: Program) -> None:
+        self.runner = runner
+        self.entry = entry
+        self.check = check
+        self.program = program
+        self.timer: Timer | None = None
+        self.probe: _Probe | None = None
+
+
+class _Probe(Watched):
+    """One connection of one check."""
+
+    __slots__ = ("connected", "conversation", "hop", "job", "out", "sock", "started")
+
+    def __init__(self, job: _Job, conversation: Conversation, hop: Hop, sock: socket.socket, started: float) -> None:
+        super().__init__(sock.fileno(), _on_ready, _on_late)
+        self.job = job
+        self.conversation = conversation
+        self.hop = hop
+        self.sock = sock
+        self.started = started  # of the whole check, monotonic
+        self.out: bytes = b""
+        self.connected = False
+
+
+class Runner:
+    """Runs all checks of ``plan`` on ``loop`` and keeps ``servers`` up to date until :meth:`stop`.
+
+    ``log(backend, level, text)`` gets the lines for the backend's log targets, ``on_change(entry, before)`` is told of every change of an
+    operational state. The rows of all servers and backends must exist. The operator's commands go to :attr:`board`.
+    """
+
+    __slots__ = ("_jobs", "_loop", "_plan", "_random", "_sessions", "_slow_timer", "_stopped", "board")
+
+    def __init__(
+        self,
+        plan: Plan,
+        loop: Loop,
+        servers: ServerTable,
+        log: Log,
+        on_change: Changed | None = None,
+        *,
+        sessions: Callable[[str], tuple[int, int]] | None = None,
+    ) -> None:
+        self._loop = loop
+        self._plan = plan
+        self._jobs: dict[str, _Job] = {}
+        self._random = random.Random()
+        self._sessions = sessions  # (sessions, queued) of a row, for send-state
+        self._slow_timer: Timer | None = None
+        self._stopped = False
+        self.board = Board(servers, loop.clock, log, on_change)
+        self.replace(plan)
+
+    # -- life
+
+    def replace(self, plan: Plan) -> None:
+        """Go on with another plan; states of servers that it still has are kept. Raises ValueError for a check that cannot be
+        compiled, and then
+        nothing has changed."""
+        programs = {
+            server.key: registry.CHECKS[server.check.kind].factory(server.check)
+            for backend in plan.backends.values()
+            for server in backend.servers
+            if server.check is not None
+        }
+        old, self._jobs = self._jobs, {}
+        for job in old.values():
+            self._cancel(job)
+        self._plan = plan
+        self.board.replace(plan)
+        for key, program in programs.items():
+            entry = self.board.entries[key]
+            assert entry.server.check is not None
+            self._jobs[key] = _Job(self, entry, entry.server.check, program)
+        self._spread(list(self._jobs.values()))
+        self._watch_slow()
+
+    def stop(self) -> None:
+        """End all checks and close their sockets; states stay as they are."""
+        self._stopped = True
+        for job in self._jobs.values():
+            self._cancel(job)
+        self._jobs.clear()
+        if self._slow_timer is not None:
+            self._slow_timer.cancel()
+
+    def _cancel(self, job: _Job) -> None:
+        if job.timer is not None:
+            job.timer.cancel()
+            job.timer = None
+        if job.probe is not None:
+            self._close(job.probe)
+
+    def _spread(self, jobs: list[_Job]) -> None:
+        """Set the first timers: evenly over the smallest interval, at least over a job's own, at most over max-spread-checks."""
+        if not jobs:
+            return
+        smallest = min(self._delay(job) for job in jobs)
+        bound = self._plan.global_.max_spread_checks_s
+        now = self._loop.clock.now
+        for position, job in enumerate(jobs):
+            window = max(smallest, self._delay(job))
+            if bound is not None:
+                window = min(window, bound)
+            job.timer = self._loop.call_at(now + window * position / len(jobs), _start, job)
+
+    def _delay(self, job: _Job) -> float:
+        assert job.entry.machine is not None
+        return delay_s(job.entry.machine, job.check.inter_s, job.check.fastinter_s, job.check.downinter_s)
+
+    def check_now(self, key: str) -> None:
+        """Let a server's next check begin at once (it left maintenance, its address changed). Raises KeyError for a server without
+        checks."""
+        job = self._jobs[key]
+        if job.probe is None:
+            if job.timer is not None:
+                job.timer.cancel()
+            job.timer = self._loop.call_at(self._loop.clock.now, _start, job)
+
+    def checking(self, key: str) -> bool:
+        """Whether a check of this server is in flight (the asterisk in ``check_status``)."""
+        job = self._jobs.get(key)
+        return job is not None and job.probe is not None
+
+    # -- one check
+
+    def _begin(self, job: _Job) -> None:
+        job.timer = None
+        if self._stopped:
+            return
+        if job.entry.admin.maint:  # no checks in maintenance; look again later
+            self._again(job)
+            return
+        view = self._view(job.entry) if job.program.needs_view else None
+        conversation = job.program.begin(view)
+        self._connect(job, conversation, conversation.hop(), self._loop.clock.now)
+
+    def _view(self, entry: Entry) -> View:
+        group, address = entry.group, entry.server.address
+        inet = address.family in ("ipv4", "ipv6")
+        mine = self._sessions(entry.key) if self._sessions else (0, 0)
+        whole = sum(self._sessions(e.key)[0] for e in group.entries) if self._sessions else 0
+        return View(
+            status=entry.status(),
+            address=address.host if inet else "unix",
+            port=address.port,
+            name=entry.key,
+            node=self._plan.global_.node or socket.gethostname(),
+            weight=entry.uweight,
+            total_weight=self.board.total_weight(group),
+            sessions=mine[0],
+            total_sessions=whole,
+            queued=mine[1],
+        )
+
+    def _connect(self, job: _Job, conversation: Conversation, hop: Hop, started: float) -> None:
+        server = job.entry.server
+        try:
+            sock, connected = net_sockets.dial(
+                _target(job, hop), source=server.source, interface=server.source_interface, user_timeout_ms=server.tcp_ut_ms
+            )
+        except OSError as exc:
+            if exc.errno in _OUR_FAULT:
+                self._again(job)
+            else:
+                self._finish(job, _failed(exc.errno or 0, False), started)
+            return
+        probe = job.probe = _Probe(job, conversation, hop, sock, started)
+        self._loop.add(probe, WRITE)
+        self._loop.set_deadline(probe, started + self._connect_timeout(job.check))
+        if connected:
+            self._established(probe)
+
+    @staticmethod
+    def _connect_timeout(check: Check) -> float:
+        if check.timeout_s is None or check.connect_timeout_s is None:
+            return check.inter_s
+        return min(check.connect_timeout_s, check.inter_s)
+
+    def _established(self, probe: _Probe) -> None:
+        probe.connected = True
+        check = probe.job.check
+        if check.timeout_s is not None:
+            self._loop.set_deadline(probe, self._loop.clock.now + check.timeout_s)
+        else:
+            self._loop.set_deadline(probe, probe.started + check.inter_s)
+        greeting = proxy_line(probe.sock) if probe.hop.send_proxy else b""
+        self._go_on(probe, probe.conversation.start(), greeting)
+
+    def _go_on(self, probe: _Probe, then: Next, first: bytes = b"") -> None:
+        """Do what the conversation says."""
+        if isinstance(then, Result):
+            if first:
+                self._send_last(probe, first)
+            self._end(probe, then)
+        elif isinstance(then, Hop):
+            job, conversation, started = probe.job, probe.conversation, probe.started
+            self._close(probe)
+            self._connect(job, conversation, then, started)
+        elif then or first:
+            probe.out = first + (then or b"")
+            self._send(probe)
+        else:
+            self._loop.modify(probe, READ)
+
+    @staticmethod
+    def _send_last(probe: _Probe, data: bytes) -> None:
+        try:
+            probe.sock.send(data)
+        except OSError:
+            pass  # the verdict stands already: the connection was established
+
+    def _send(self, probe: _Probe) -> None:
+        try:
+            sent = probe.sock.send(probe.out)
+        except BlockingIOError:
+            sent = 0
+        except OSError as exc:
+            self._end(probe, _failed(exc.errno or 0, True))
+            return
+        probe.out = probe.out[sent:]
+        self._loop.modify(probe, WRITE if probe.out else READ)
+
+    def _receive(self, probe: _Probe) -> None:
+        try:
+            data = probe.sock.recv(_RECV_BYTES)
+        except BlockingIOError:
+            return
+        except OSError as exc:
+            self._end(probe, _failed(exc.errno or 0, True))
+            return
+        self._go_on(probe, probe.conversation.feed(data) if data else probe.conversation.eof())
+
+    def _close(self, probe: _Probe) -> None:
+        self._loop.remove(probe)
+        if probe.sock.family != socket.AF_UNIX:
+            net_sockets.reset_on_close(probe.sock)  # thousands of checks must not leave thousands of TIME_WAITs
+        probe.sock.close()
+        probe.job.probe = None
+
+    def _end(self, probe: _Probe, result: Result) -> None:
+        job, started = probe.job, probe.started
+        self._close(probe)
+        self._finish(job, result, started)
+
+    def _finish(self, job: _Job, result: Result, started: float) -> None:
+        self.board.result(job.entry, result, int((self._loop.clock.now - started) * 1000))
+        self._watch_slow()
+        self._again(job)
+
+    def _again(self, job: _Job) -> None:
+        if self._stopped or self._jobs.get(job.entry.key) is not job:
+            return
+        delay = self._delay(job)
+        spread = self._plan.global_.spread_checks_percent
+        if spread:
+            delay *= 1.0 + self._random.uniform(-spread, spread) / 100.0
+        job.timer = self._loop.call_at(self._loop.clock.now + delay, _start, job)
+
+    def broken(self, probe: _Probe, exc: Exception) -> None:
+        """A conversation failed in a way it should not: our own fault, and no reason to stop checking."""
+        self._end(probe, Result(Status.SOCKERR, 0, f"internal error ({type(exc).__name__})"))
+
+    # -- slow starts
+
+    def _watch_slow(self) -> None:
+        if self.board.slow and (self._slow_timer is None or not self._slow_timer.pending):
+            self._slow_timer = self._loop.call_at(self._loop.clock.now + _SLOW_STEP_S, _step, self)
+
+    def _step_slow(self) -> None:
+        self.board.step()
+        self._watch_slow()
+
+
+def _start(job: _Job) -> None:
+    job.runner._begin(job)
+
+
+def _step(runner: Runner) -> None:
+    runner._step_slow()
+
+
+def _on_ready(probe: _Probe, mask: int) -> None:
+    runner = probe.job.runner
+    try:
+        if not probe.connected:
+            code = net_sockets.outcome(probe.sock)
+            if code:
+                runner._end(probe, _failed(code, False))
+            else:
+                runner._established(probe)
+        elif probe.out and mask & WRITE:
+            runner._send(probe)
+        else:
+            runner._receive(probe)
+    except Exception as exc:
+        if probe.job.probe is not probe:
+            raise
+        runner.broken(probe, exc)
+
+
+def _on_late(probe: _Probe) -> None:
+    result = probe.conversation.timeout() if probe.connected else Result(Status.L4TOUT)
+    probe.job.runner._end(probe, result)
+
+
+def _failed(code: int, established: bool) -> Result:
+    """What an errno says about the server."""
+    text = os.strerror(code)
+    if established:
+        return Result(Status.SOCKERR, 0, text)
+    if code in _SERVERS_FAULT or code == errno.ECONNRESET:
+        return Result(Status.L4CON, 0, text)
+    return Result(Status.SOCKERR, 0, f"General socket error ({text})")
+
+
+def _target(job: _Job, hop: Hop) -> Address:
+    """Where this connection goes: the hop's address, else the check's, else the server's; the same for the port."""
+    server, check = job.entry.server, job.check
+    address = hop.address or check.address or server.address
+    if address.family not in ("ipv4", "ipv6"):
+        return address
+    port = hop.port or (hop.address.port if hop.address else 0) or check.port or address.port or server.address.port
+    return address if port == address.port else dataclasses.replace(address, port=port, port_relative=False)
+
+
+def proxy_line(sock: socket.socket) -> bytes:
+    """The PROXY line of a check, which speaks for the balancer itself (PROXY protocol 2.1)."""
+    if sock.family == socket.AF_UNIX:
+        return b"PROXY UNKNOWN\r\n"
+    here, there = sock.getsockname(), sock.getpeername()
+    word = "TCP6" if sock.family == socket.AF_INET6 else "TCP4"
+    return f"PROXY {word} {here[0]} {there[0]} {here[1]} {there[1]}\r\n".encode()
