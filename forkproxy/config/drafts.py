@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from forkproxy.plan import Address, ErrorReply, LogTarget, Place
+from forkproxy.plan import Address, CheckStep, ErrorReply, LogTarget, Place
 
 if TYPE_CHECKING:
     from forkproxy.config.line import Line
@@ -69,6 +69,16 @@ class RuleDraft:
         self.kind = kind
         self.line = line
         self.start = start
+
+
+class CheckLine:
+    """One ``http-check`` rule: read already, with its line for complaints about the order of rules."""
+
+    __slots__ = ("line", "step")
+
+    def __init__(self, line: Line, step: CheckStep) -> None:
+        self.line = line
+        self.step = step
 
 
 class ProxyDraft:
@@ -139,7 +149,7 @@ class ProxyDraft:
         self.retry_on: frozenset[str] | None = None
         self.http_reuse = ""
         self.httpchk: dict[str, Any] | None = None
-        self.check_steps: list[RuleDraft] = []
+        self.check_steps: list[CheckLine] = []
         self.source: dict[str, Any] = {}
         # rules of both
         self.rules: list[RuleDraft] = []

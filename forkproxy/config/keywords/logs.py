@@ -7,7 +7,7 @@ from forkproxy.config.drafts import ProxyDraft, RuleDraft
 from forkproxy.config.keywords.caps import PROXIES, frontend_side
 from forkproxy.config.keywords.options import choose_log_format
 from forkproxy.config.line import Line
-from forkproxy.config.log_target import parse_log_target
+from forkproxy.config.log_target import read_log
 from forkproxy.registry import keyword
 
 
@@ -22,7 +22,7 @@ def _log(draft: ProxyDraft, line: Line, start: int) -> None:
     if line.words[start:] == ["global"]:
         draft.log_targets.append(None)
         return
-    draft.log_targets.append(parse_log_target(line, start))
+    draft.log_targets.append(read_log(line, start))
 
 
 def _one_format(line: Line, start: int) -> None:

@@ -1,0 +1,439 @@
+"""Drafts to the plan: names resolved, fall-backs applied, rules compiled, and everything said that is only seen in the whole.
+
+Messages are HAProxy's where it has one. Nothing here raises for what the operator wrote: problems become alerts, and a plan
+comes out only without any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from forkproxy import balance as algorithms
+from forkproxy.config import known
+from forkproxy.config.build_rules import HTTP_KINDS, RuleSets, compile_format, compile_key
+from forkproxy.config.build_server import ServerBuilder, build_binds, check_order, numbers, resolve_tracking
+from forkproxy.config.diagnostics import Diagnostics, Severity, did_you_mean
+from forkproxy.config.drafts import GlobalDraft, ProxyDraft
+from forkproxy.config.keywords.balance import HTTP_ALGORITHMS, parse_balance
+from forkproxy.config.keywords.options import BACK_ONLY, FRONT_ONLY, HTTP_ONLY
+from forkproxy.config.options import Options
+from forkproxy.plan import Backend, Balance, Bind, ErrorReply, Frontend, Global, LogTarget, Plan, Render, Server, Timeouts
+from forkproxy.registry import Needs
+from forkproxy.rules import logformat
+from forkproxy.rules.context import RuleContext
+from forkproxy.rules.patterns import PatternFiles
+
+_FORMATS = {
+    "httplog": logformat.HTTPLOG, "clf": logformat.CLF, "tcplog": logformat.TCPLOG, "tcpclf": logformat.TCPCLF,
+    "httpslog": logformat.HTTPSLOG,
+}  # fmt: skip
+#: settings of a draft that stand in the plan under their own names, not in ``capabilities``
+_CONSUMED = frozenset(
+    {"check_kind", "check_disable_on_404", "check_send_state", "hash-balance-factor", "hash-preserve-affinity", "errorfile-lines", "log-format-sd"}
+)
+
+
+def build(
+    global_draft: GlobalDraft, proxies: list[ProxyDraft], objects: Mapping[str, Any], diag: Diagnostics, options: Options
+) -> Plan | None:
+    """The plan of a whole configuration, or None after an alert. ``objects`` has named things by "kind/name"."""
+    return _Builder(global_draft, proxies, objects, diag, options).build()
+
+
+class _Builder:
+    """One run. Attributes live as long as it."""
+
+    __slots__ = ("backends", "diag", "files", "frontends", "global_draft", "ids", "known", "objects", "options", "proxies")
+
+    def __init__(
+        self, global_draft: GlobalDraft, proxies: list[ProxyDraft], objects: Mapping[str, Any], diag: Diagnostics, options: Options
+    ) -> None:
+        self.global_draft = global_draft
+        self.proxies = proxies
+        self.objects = objects
+        self.diag = diag
+        self.options = options
+        self.files = PatternFiles()
+        self.backends = {p.name: p for p in reversed(proxies) if p.is_backend}
+        self.frontends = {p.name: p for p in reversed(proxies) if p.is_frontend}
+        self.ids = self._number()
+        self.known = _Known()
+
+    def build(self) -> Plan | None:
+        """Everything, in the order of the file."""
+        frontends: list[Frontend] = []
+        backends: dict[str, Backend] = {}
+        servers: dict[str, list[Server]] = {}
+        for draft in self.proxies:
+            common, rules, context = self._common(draft)
+            if draft.is_backend:
+                backend = self._backend(draft, common, rules, context)
+                if draft.name not in backends:
+                    backends[draft.name] = backend
+                    servers[draft.name] = list(backend.servers)
+            if draft.is_frontend:
+                frontends.append(self._frontend(draft, common, rules, context))
+            if not draft.disabled:
+                self._warnings(draft)
+        resolve_tracking({name: self.backends[name] for name in servers}, servers)
+        if self.diag.failed:
+            return None
+        linked = {name: replace(b, servers=tuple(servers[name])) for name, b in backends.items()}
+        return Plan(
+            global_=self._global(),
+            frontends=tuple(frontends),
+            backends=_full(linked, frontends),
+            files=tuple(dict.fromkeys(p.line.file for p in self.proxies if p.line is not None)),
+            notes=tuple(m.text for m in self.diag.messages if m.severity == Severity.NOTE),
+            objects=dict(self.objects),
+        )
+
+    # -- the global section ---------------------------------------------------------------------------------------------------
+
+    def _global(self) -> Global:
+        draft = self.global_draft
+        tag = draft.settings.get("log_tag", "haproxy")
+        return Global(
+            **draft.settings,
+            log_targets=tuple(replace(t, tag=tag) for t in draft.log_targets),
+            stats_sockets=_cli_binds(draft.stats_sockets),
+            stats_endpoint=_cli_binds(draft.stats_endpoint),
+            options=draft.options,
+        )
+
+    def _number(self) -> dict[int, int]:
+        """id(draft) → identifier; the CLI's own frontend comes first when there is one."""
+        holders: dict[int, ProxyDraft] = {}
+        for draft in self.proxies:
+            if draft.id is None:
+                continue
+            holder = holders.setdefault(draft.id, draft)
+            if holder is not draft:
+                assert draft.line is not None and holder.line is not None
+                draft.line.alert(
+                    f"{draft.label} {draft.name} reuses same custom id as {holder.label} {holder.name} "
+                    f"(declared at {holder.line.file}:{holder.line.number})."
+                )
+        first: list[int | None] = [None] if self.global_draft.stats_sockets else []
+        given = numbers([*first, *(p.id for p in self.proxies)])
+        return {id(p): number for p, number in zip(self.proxies, given[len(first) :], strict=True)}
+
+    # -- what frontends and backends share ------------------------------------------------------------------------------------
+
+    def _common(self, draft: ProxyDraft) -> tuple[dict[str, Any], RuleSets, RuleContext]:
+        context = RuleContext(
+            mode=draft.mode,
+            caps=draft.kind,
+            name=draft.name,
+            userlists={name[9:]: made for name, made in self.objects.items() if name.startswith("userlist/")},
+            errors={name[12:]: made for name, made in self.objects.items() if name.startswith("http-errors/")},
+            files=self.files,
+            captures=(draft.capture_request, draft.capture_response),
+            logasap=draft.on("logasap"),
+            known=self.known,
+        )
+        rules = RuleSets(draft, context)
+        rules.compile()
+        steps = {
+            "tcp_request_content": rules.of("tcp-request content"),
+            "tcp_response_content": rules.of("tcp-response content"),
+            "http_request": rules.of("http-request", "redirect"),
+            "http_response": rules.of("http-response"),
+            "http_after_response": rules.of("http-after-response"),
+        }
+        http = draft.mode == "http"
+        common = {
+            "name": draft.name,
+            "id": self.ids[id(draft)],
+            "place": draft.place,
+            "mode": draft.mode,
+            "description": draft.description,
+            "disabled": draft.disabled,
+            "timeouts": _timeouts(draft.timeouts),
+            "connection_mode": draft.connection_mode,
+            "log_targets": self._log_targets(draft),
+            "log_tag": draft.log_tag or self.global_draft.settings.get("log_tag", "haproxy"),
+            "errors": self._errors(draft, rules),
+            "forwardfor": draft.forwardfor if http else None,
+            "originalto": draft.originalto if http else None,
+            "inspect_delay_s": draft.inspect_delay_s or None,
+            "needs": rules.all_needs(),
+            "fullconn": draft.fullconn or 0,
+            "capabilities": {name: value for name, value in draft.settings.items() if name not in _CONSUMED},
+            **steps,
+        }
+        return common, rules, context
+
+    def _log_targets(self, draft: ProxyDraft) -> tuple[LogTarget, ...]:
+        tag = draft.log_tag or self.global_draft.settings.get("log_tag", "haproxy")
+        targets: list[LogTarget] = []
+        for target in draft.log_targets:
+            targets += self.global_draft.log_targets if target is None else [target]
+        return tuple(replace(t, tag=tag) for t in targets)
+
+    def _errors(self, draft: ProxyDraft, rules: RuleSets) -> dict[int, ErrorReply]:
+        replies: dict[int, ErrorReply] = {}
+        for line, name, codes in draft.errorfiles:
+            found = self.objects.get(f"http-errors/{name}")
+            if found is None:
+                names = [n[12:] for n in self.objects if n.startswith("http-errors/")]
+                hint = did_you_mean(name, names)
+                line.alert(f"unknown http-errors section '{name}'{'; ' + hint if hint else ''}.", line.kwlen)
+                continue
+            for status in codes or tuple(found):
+                if status in found:
+                    replies[status] = found[status]
+        replies.update(draft.errors)
+        replies.update(rules.errors)
+        limit = self.global_draft.settings.get("bufsize_bytes", 16384)
+        lines = draft.settings.get("errorfile-lines", {})
+        for status, reply in draft.errors.items():
+            if reply.raw is not None and len(reply.raw) > limit and status in lines:
+                lines[status].alert(f"errorfile : the message is larger than a buffer ({len(reply.raw)} bytes, {limit} fit).", 2)
+        return replies
+
+    # -- backends -------------------------------------------------------------------------------------------------------------
+
+    def _backend(self, draft: ProxyDraft, common: dict[str, Any], rules: RuleSets, context: RuleContext) -> Backend:
+        builder = ServerBuilder(draft, common["timeouts"])
+        check_order(draft)
+        servers = builder.build()
+        balance, needs = self._balance(draft, context)
+        names = {s.name for s in servers}
+        for name, _, _, line in rules.use_server:
+            if name and name not in names:
+                line.alert(
+                    f"{draft.label} '{draft.name}' : unable to find server '{name}' referenced in a 'use-server' rule."
+                    f"{_hint(name, names)}", 1,
+                )  # fmt: skip
+        if draft.on("transparent") and (draft.dispatch is not None or draft.balance is not None):
+            what = "dispatch" if draft.dispatch is not None else "balance"
+            self.diag.alert(f"{draft.label} '{draft.name}' cannot use both transparent and {what} mode.")
+        switches = {name for name, on in draft.options.items() if on and name not in FRONT_ONLY}
+        if draft.mode == "http" and draft.options.get("abortonclose", True):
+            switches.add("abortonclose")  # manual 4.2: the default of HTTP backends
+        http = draft.mode == "http"
+        return Backend(
+            **{**common, "needs": common["needs"] | needs, "options": _usable(draft, switches)},
+            servers=servers,
+            balance=balance,
+            retries=3 if draft.retries is None else draft.retries,
+            redispatch=draft.redispatch or 0,
+            retry_on=draft.retry_on if draft.retry_on is not None and http else frozenset({"conn-failure"}),
+            http_reuse=draft.http_reuse or "safe",
+            allbackups=draft.on("allbackups"),
+            use_server=tuple((pred, name) for _, pred, name, _ in rules.use_server),
+            default_server_check=builder.checks,
+        )
+
+    def _balance(self, draft: ProxyDraft, context: RuleContext) -> tuple[Balance, Needs]:
+        hash_type = draft.hash_type or ("map-based", "sdbm", "")
+        made = Balance(
+            algorithm="random",  # manual 4.2: when no other algorithm is set
+            args=(2,),
+            hash_method=hash_type[0],
+            hash_function=hash_type[1],
+            hash_modifier=hash_type[2],
+            hash_balance_factor=draft.settings.get("hash-balance-factor", 0),
+            hash_preserve_affinity=draft.settings.get("hash-preserve-affinity", "always"),
+        )
+        if draft.balance is not None:
+            name, args = parse_balance(draft.balance.line, draft.balance.start)
+            if draft.mode != "http" and name in HTTP_ALGORITHMS:
+                self.diag.warning(
+                    f"Layer 7 hash not possible for {draft.label} '{draft.name}' (needs 'mode http'). Falling back to round robin."
+                )
+                name, args = "roundrobin", ()
+            made = replace(made, algorithm=name, args=args)
+        needs = algorithms.needs(made)
+        if made.algorithm == "hash" and draft.balance is not None:
+            key, more = compile_key(draft.balance, context)
+            return replace(made, key=key), needs | more
+        return made, needs
+
+    # -- frontends ------------------------------------------------------------------------------------------------------------
+
+    def _frontend(self, draft: ProxyDraft, common: dict[str, Any], rules: RuleSets, context: RuleContext) -> Frontend:
+        log_format, error_format, log_needs, structured = self._log_format(draft, common["log_targets"], context)
+        unique_id, id_needs = compile_format(draft.unique_id_format, context)
+        http = draft.mode == "http"
+        switches = {name for name, on in draft.options.items() if on and name not in BACK_ONLY}
+        capabilities = dict(common["capabilities"])
+        if structured is not None:
+            capabilities["log-format-sd"] = structured
+        return Frontend(
+            **{**common, "options": _usable(draft, switches), "capabilities": capabilities, "needs": common["needs"] | id_needs},
+            maxconn=draft.maxconn or self.options.proxy_maxconn or self.global_draft.settings.get("maxconn", 0),
+            backlog=draft.backlog or 0,
+            binds=build_binds(draft.binds),
+            default_backend=self._default_backend(draft),
+            use_backend=self._use_backend(draft, rules),
+            tcp_request_connection=rules.of("tcp-request connection"),
+            tcp_request_session=rules.of("tcp-request session"),
+            log_format=log_format,
+            error_log_format=error_format,
+            log_needs=log_needs,
+            unique_id=unique_id,
+            unique_id_header=(draft.unique_id_header or b"") if http else b"",
+            monitor_uri=draft.monitor_uri if http else b"",
+            monitor_fail=tuple(rules.monitor_fail),
+            rate_limit_sessions=draft.rate_limit_sessions,
+            capture_request=tuple(draft.capture_request) if http else (),
+            capture_response=tuple(draft.capture_response) if http else (),
+            capture_cookie=draft.capture_cookie if http else None,
+        )
+
+    def _default_backend(self, draft: ProxyDraft) -> str:
+        rule = draft.default_backend
+        if rule is None:
+            return draft.name if draft.is_backend else ""
+        name = rule.line.words[rule.start]
+        self._reachable(draft, name, rule.line, rule.start, "default_backend")
+        return name
+
+    def _use_backend(self, draft: ProxyDraft, rules: RuleSets) -> Any:
+        if not rules.use_backend:
+            return None
+        from forkproxy.rules.ruleset import fold_use_backend
+
+        for name, _, line in rules.use_backend:
+            if name:
+                self._reachable(draft, name, line, 1, "use_backend")
+        return fold_use_backend([rule for _, rule, _ in rules.use_backend])
+
+    def _reachable(self, draft: ProxyDraft, name: str, line: Any, index: int, what: str) -> None:
+        """Alert when ``name`` is no backend that ``draft`` can send to."""
+        if draft.disabled:
+            return
+        target = self.backends.get(name)
+        if target is None:
+            line.alert(f"Proxy '{draft.name}': unable to find required {what}: '{name}'.{_hint(name, self.backends)}", index)
+        elif draft.mode == "http" and target.mode != "http":
+            how = "as its default backend" if what == "default_backend" else "in a 'use_backend' rule"
+            line.alert(
+                f"http frontend '{draft.name}' ({draft.place}) tries to use incompatible {target.mode} backend '{target.name}' "
+                f"({target.place}) {how} (see 'mode').", index,
+            )  # fmt: skip
+
+    def _log_format(
+        self, draft: ProxyDraft, targets: tuple[LogTarget, ...], context: RuleContext
+    ) -> tuple[Render | None, Render | None, Needs, Render | None]:
+        """(format of log lines, of error lines, what both need, structured data)."""
+        kind = draft.log_format_kind
+        if kind and not targets and not draft.disabled:
+            self.diag.warning(f"log format ignored for {draft.label} '{draft.name}' since it has no log address.")
+        render, needs = compile_format(draft.log_format, context)
+        structured, more = compile_format(draft.settings.get("log-format-sd"), context)
+        errors, error_needs = compile_format(draft.error_log_format, context)
+        if not targets:
+            return None, None, Needs.NONE, None
+        if kind != "custom":
+            text = _FORMATS.get(kind) or logformat.CONNECTLOG.format(mode=draft.mode.upper())
+            if draft.mode != "http" and kind in ("httplog", "clf", "httpslog"):
+                text = logformat.TCPLOG
+                place = f" ({draft.place})" if draft.line is not None else ""
+                self.diag.warning(
+                    f"'option {'httplog' if kind == 'clf' else kind}' not usable with {draft.label} '{draft.name}'{place} "
+                    "(needs 'mode http'). Falling back to 'option tcplog'."
+                )
+            made = logformat.compile_format(text, context.at("log"), style="log")
+            render, needs = made.render, made.needs
+        if errors is None:
+            made = logformat.compile_format(logformat.ERRORLOG, context.at("log"), style="log")
+            errors, error_needs = made.render, made.needs
+        return render, errors, needs | error_needs | more, structured
+
+    # -- what HAProxy warns of ------------------------------------------------------------------------------------------------
+
+    def _warnings(self, draft: ProxyDraft) -> None:
+        warn, label, name = self.diag.warning, draft.label, draft.name
+        timeouts = draft.timeouts
+        incomplete = draft.is_frontend and not timeouts.get("client_s")
+        if draft.is_backend and draft.servers:
+            silent = not timeouts.get("server_s") and (draft.mode == "http" or not timeouts.get("tunnel_s"))
+            incomplete = incomplete or silent or not timeouts.get("connect_s")
+        if draft.kind == "frontend" and not draft.binds:
+            warn(f"{label} '{name}' has no 'bind' directive. Please declare it as a backend if this was intended.")
+        if incomplete:
+            warn(
+                f"missing timeouts for {label} '{name}'.\n"
+                "While not properly invalid, you will certainly encounter various problems\n"
+                "with such a configuration. To fix this, please ensure that all following\n"
+                "timeouts are set to a non-zero value: 'client', 'connect', 'server'."
+            )
+        if draft.mode == "http":
+            return
+        if draft.monitor_uri and draft.is_frontend:
+            warn(f"monitor-uri will be ignored for {label} '{name}' (needs 'mode http').")
+        if draft.capture_request or draft.capture_response or draft.capture_cookie:
+            warn(f"'capture' statement ignored for {label} '{name}' as it requires HTTP mode.")
+        kinds = {rule.kind for rule in draft.rules}
+        for kind in HTTP_KINDS:
+            if kind in kinds:
+                warn(f"'{kind}' rules ignored for {label} '{name}' as they require HTTP mode.")
+        wanted = [option for option in ("forwardfor", "originalto") if getattr(draft, option) is not None]
+        sides = (FRONT_ONLY if draft.kind == "backend" else frozenset()) | (BACK_ONLY if draft.kind == "frontend" else frozenset())
+        wanted += sorted(option for option, on in draft.options.items() if on and option in HTTP_ONLY and option not in sides)
+        for option in wanted:
+            warn(f"'option {option}' ignored for {label} '{name}' as it requires HTTP mode.")
+
+
+class _Known(Mapping[str, Any]):
+    """``known.names`` as the table that rules ask, read on the first question only."""
+
+    def __getitem__(self, kind: str) -> frozenset[str]:
+        return known.names(kind)
+
+    def __iter__(self) -> Any:
+        return iter(("fetch", "converter", "acl", "action"))
+
+    def __len__(self) -> int:
+        return 4
+
+
+def _hint(name: str, names: Iterable[str]) -> str:
+    near = did_you_mean(name, names)
+    return f" ({near.rstrip(' ?')}?)" if near else ""
+
+
+def _usable(draft: ProxyDraft, switches: set[str]) -> frozenset[str]:
+    return frozenset(switches if draft.mode == "http" else switches - HTTP_ONLY)
+
+
+def _cli_binds(drafts: Iterable[Any]) -> tuple[Bind, ...]:
+    return build_binds(list(drafts))
+
+
+def _timeouts(said: Mapping[str, float]) -> Timeouts:
+    """The timeouts in force: what is not said, or said to be 0, falls back as the manual has it (4.2, each "timeout …")."""
+    get = said.get
+    client, server, connect = get("client_s") or None, get("server_s") or None, get("connect_s") or None
+    request = get("http_request_s") or client
+    return Timeouts(
+        client_s=client,
+        server_s=server,
+        connect_s=connect,
+        queue_s=get("queue_s") or connect,
+        http_request_s=request,
+        http_keep_alive_s=get("http_keep_alive_s") or request,
+        tunnel_s=get("tunnel_s") or None,
+        client_fin_s=get("client_fin_s") or client,
+        server_fin_s=get("server_fin_s") or server,
+        check_s=get("check_s") or None,
+        tarpit_s=get("tarpit_s") or connect,
+    )
+
+
+def _full(backends: dict[str, Backend], frontends: list[Frontend]) -> dict[str, Backend]:
+    """``fullconn`` where it is needed and not said: a tenth of what the frontends that lead to the backend take (manual 4.2 "fullconn")."""
+    leading: dict[str, int] = {}
+    for frontend in frontends:
+        leading[frontend.default_backend] = leading.get(frontend.default_backend, 0) + frontend.maxconn
+    result = {}
+    for name, backend in backends.items():
+        if not backend.fullconn and any(s.minconn for s in backend.servers):
+            backend = replace(backend, fullconn=max(1, (leading.get(name, 0) + 9) // 10))
+        result[name] = backend
+    return result

@@ -1,0 +1,183 @@
+"""Rule lines of one proxy to compiled rule sets: the one place where ``config`` calls ``rules``.
+
+Lines are compiled in the order of the file, because an ACL is known only from its line on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from forkproxy.config.drafts import ProxyDraft, RuleDraft
+from forkproxy.config.line import Line
+from forkproxy.errors import ConfigError
+from forkproxy.plan import ErrorReply, Render, Step, Steps
+from forkproxy.registry import Needs
+from forkproxy.rules import logformat
+from forkproxy.rules.acl import compile_acl
+from forkproxy.rules.conditions import PREDEFINED, compile_condition, read_condition
+from forkproxy.rules.context import RuleContext
+from forkproxy.rules.expr import compile_sample
+from forkproxy.rules.words import Words, to_text
+
+#: keyword → rule set of ``rules``
+KINDS = {
+    "tcp-request connection": "tcp-req-conn",
+    "tcp-request session": "tcp-req-sess",
+    "tcp-request content": "tcp-req-cont",
+    "tcp-response content": "tcp-res-cont",
+    "http-request": "http-req",
+    "http-response": "http-res",
+    "http-after-response": "http-after-res",
+}
+#: rule sets that nothing runs in TCP mode
+HTTP_KINDS = ("http-request", "http-response", "http-after-response", "redirect")
+
+
+def cursor(line: Line, start: int) -> Words:
+    """The words of ``line`` from index ``start`` on, as ``rules`` reads them."""
+    return Words(line.words, line.columns, file=line.file, line=line.number, source=line.source, start=start)
+
+
+class RuleSets:
+    """What became of the rule lines of one proxy. Attributes are None or empty where there are none.
+
+    ``steps`` by rule set; ``use_backend`` pairs of (static name or "", compiled rule, line) in order; ``errors`` of http-error.
+    """
+
+    __slots__ = ("context", "draft", "errors", "monitor_fail", "needs", "steps", "use_backend", "use_server")
+
+    def __init__(self, draft: ProxyDraft, context: RuleContext) -> None:
+        self.draft = draft
+        self.context = context
+        self.steps: dict[str, list[Step]] = {}
+        self.needs: dict[str, Needs] = {}
+        self.use_backend: list[tuple[str, Any, Line]] = []
+        self.use_server: list[tuple[str, Callable[[Any], bool] | None, Callable[[Any], str], Line]] = []
+        self.monitor_fail: list[Callable[[Any], bool]] = []
+        self.errors: dict[int, ErrorReply] = {}
+
+    def compile(self) -> None:
+        """Compile every line; what is wrong becomes an alert of its line."""
+        for rule in self.draft.rules:
+            if self.draft.mode != "http" and rule.kind in HTTP_KINDS:
+                continue  # warned of by build
+            # warnings of a rule belong to its line
+            self.context.warn = rule.line.warn
+            try:
+                self._one(rule)
+            except ConfigError as exc:
+                exc.message = f"error detected in {self.draft.label} '{self.draft.name}' while parsing {_shown(rule)} : {exc.message}"
+                rule.line.diag.error(exc)
+
+    def all_needs(self) -> Needs:
+        """The OR over all rule sets."""
+        total = Needs.NONE
+        for needs in self.needs.values():
+            total |= needs
+        return total
+
+    def of(self, *kinds: str) -> Steps:
+        """The steps of these kinds, one after the other."""
+        steps = [step for kind in kinds for step in self.steps.get(kind, ())]
+        return tuple(steps) or None
+
+    def _one(self, rule: RuleDraft) -> None:
+        words = cursor(rule.line, rule.start)
+        match rule.kind:
+            case "acl":
+                self._acl(words)
+            case "use_backend":
+                self._use_backend(rule, words)
+            case "use-server":
+                self._use_server(rule, words)
+            case "monitor fail":
+                condition = read_condition(words, self.context.at("http-req"))
+                assert condition is not None  # the keyword looked for "if"
+                self.monitor_fail.append(condition.pred)
+                self._need(rule.kind, condition.needs)
+            case "redirect":
+                words.pos = rule.start - 1  # the keyword is the action's name
+                self._step("redirect", "http-req", words)
+            case "http-error":
+                self._http_error(words)
+            case kind:
+                self._step(kind, KINDS[kind], words)
+
+    def _need(self, kind: str, needs: Needs) -> None:
+        self.needs[kind] = self.needs.get(kind, Needs.NONE) | needs
+
+    def _acl(self, words: Words) -> None:
+        name = words.next("an ACL name")
+        test = compile_acl(words, self.context)
+        self.context.acls.setdefault(name, []).append(test)
+
+    def _step(self, kind: str, rule_set: str, words: Words) -> None:
+        from forkproxy.rules.ruleset import parse_rule
+
+        step, needs, _ends = parse_rule(rule_set, words, self.context.at(rule_set))
+        self.steps.setdefault(kind, []).append(step)
+        self._need(kind, needs)
+
+    def _use_backend(self, rule: RuleDraft, words: Words) -> None:
+        from forkproxy.rules.ruleset import parse_use_backend
+
+        made = parse_use_backend(words, self.context.at("use-backend"))
+        name = rule.line.words[rule.start]
+        self.use_backend.append((name if "%" not in name else "", made, rule.line))
+        self._need("use_backend", made.needs)
+
+    def _use_server(self, rule: RuleDraft, words: Words) -> None:
+        context = self.context.at("use-server")
+        name = words.next("a server name")
+        made = logformat.compile_format(name, context, style="raw")
+        condition = read_condition(words, context)
+        render = made.render
+        constant = None if made.constant is None else to_text(made.constant)
+
+        def named(txn: Any) -> str:
+            return constant if constant is not None else to_text(render(txn))
+
+        self.use_server.append((constant or "", None if condition is None else condition.pred, named, rule.line))
+        self._need("use-server", made.needs | (condition.needs if condition is not None else Needs.NONE))
+
+    def _http_error(self, words: Words) -> None:
+        from forkproxy.rules.ruleset import parse_reply
+
+        reply = parse_reply(words, self.context.at("http-res"))
+        self.errors[reply.status] = ErrorReply(status=reply.status, reply=reply)
+
+
+def _shown(rule: RuleDraft) -> str:
+    if rule.kind == "acl":
+        return f"ACL '{rule.line.words[rule.start]}'" if rule.start < len(rule.line.words) else "ACL"
+    if rule.kind in ("use_backend", "use-server"):
+        return "switching rule" if rule.kind == "use_backend" else "'use-server' rule"
+    action = rule.line.words[rule.start] if rule.kind in KINDS and rule.start < len(rule.line.words) else ""
+    return f"'{rule.kind}{' ' + action if action else ''}' rule"
+
+
+def compile_format(rule: RuleDraft | None, context: RuleContext, *, kind: str = "log", style: str = "log") -> tuple[Render | None, Needs]:
+    """The format that a line holds, compiled; (None, NONE) for no line or a wrong one, which becomes an alert."""
+    if rule is None:
+        return None, Needs.NONE
+    try:
+        made = logformat.compile_format(cursor(rule.line, rule.start), context.at(kind), style=style)
+    except ConfigError as exc:
+        exc.message = f"failed to parse {rule.kind} : {exc.message}"
+        rule.line.diag.error(exc)
+        return None, Needs.NONE
+    return made.render, made.needs
+
+
+def compile_key(rule: RuleDraft, context: RuleContext) -> tuple[Callable[[Any], Any] | None, Needs]:
+    """The expression of ``balance hash``; a wrong one becomes an alert."""
+    words = cursor(rule.line, rule.start + 1)
+    try:
+        sample = compile_sample(words, context.at("balance"))
+        words.end("balance hash")
+    except ConfigError as exc:
+        exc.message = f"balance hash : {exc.message}"
+        rule.line.diag.error(exc)
+        return None, Needs.NONE
+    return sample.fetch, sample.needs
