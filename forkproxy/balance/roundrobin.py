@@ -1,7 +1,8 @@
 """``balance roundrobin``: everyone in turns, by weight; weights may change at any time. The order is that of ``turns.py``.
 
-A server that is full or excluded loses its turn and the walk goes on. HAProxy would look at it again at the next window's beginning, so that the
-two orders can be shifted against each other after servers were full; the shares are the same, and a pick stays a walk over known turns.
+A server that is full or excluded loses its turn and the walk goes on. HAProxy would look at it again at the next window's
+beginning, so that the two orders can be shifted against each other after servers were full; the shares are the same, and a pick stays a
+walk over known turns.
 """
 
 from __future__ import annotations

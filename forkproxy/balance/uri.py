@@ -15,7 +15,7 @@ def key_of(target: bytes, length: int, depth: int, whole: bool, path_only: bool)
         start = target.find(b"/", scheme + 3) if scheme >= 0 else -1
         target = target[start:] if start >= 0 else b""
     if length:
-        target = target[: length]
+        target = target[:length]
     if not whole:
         target, _, _ = target.partition(b"?")
     if depth:
