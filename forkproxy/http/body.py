@@ -116,7 +116,7 @@ def _trailers(data: bytes, at: int, max_fields: int) -> tuple[bytes | None, int]
         if len(data) - at > MAX_LINE:
             raise ProtocolError("trailers too large", offset=at)
         if rest and rest != b"\r":
-            careful.check_incomplete_fields(data[at:], max_fields)
+            careful.check_incomplete_trailers(data[at:], max_fields)
         return None, at
     fields = careful.trailers(data[at : found.start() + 1], max_fields)
     return b"0\r\n" + b"".join([f.line for f in fields if f.name not in _NOT_IN_TRAILERS]) + b"\r\n", found.end()

@@ -15,6 +15,7 @@ from forkproxy.http.framing import decide, declared_length
 from forkproxy.http.grammar import (
     DEFAULT_PORTS,
     OWS,
+    TOKEN,
     elements,
     empty_lines,
     end_of_head,
@@ -32,7 +33,9 @@ _known_methods = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"TRACE
 _blanks = re.compile(rb"[ \t]+").split
 _relaxed_version = re.compile(rb"[A-Z]+/([0-9]+)\.([0-9]+)").fullmatch
 _relaxed_target = re.compile(rb"[!-~\x80-\xff]+").fullmatch
-_status_line = re.compile(rb"([^ \t]+)[ \t]+([0-9]+)(?:[ \t]([^\0\r\n]*))?").fullmatch
+_status_line = re.compile(rb"([^ \t]++)[ \t]++([0-9]++)(?:[ \t]++([^\0]*+))?").fullmatch
+#: complete and plainly good field lines
+_good_lines = re.compile(rb"(?>(?:%b++:[^\0\r\n]*+\r\n)*)" % TOKEN).match
 
 
 class Field:
@@ -46,9 +49,7 @@ class Field:
         self.line = line
 
 
-def request(
-    buf: bytes, start: int, head_bytes: int, max_fields: int, relaxed: bool
-) -> tuple[RequestHead, int] | None:
+def request(buf: bytes, start: int, head_bytes: int, max_fields: int, relaxed: bool) -> tuple[RequestHead, int] | None:
     """As ``reader.parse_request``."""
     begin = _skip_empty_lines(buf, start, head_bytes)
     if begin < 0:
@@ -149,17 +150,14 @@ def _fields(lines: list[bytes], max_fields: int, relaxed: bool) -> list[Field]:
     return fields
 
 
+def check_incomplete_trailers(text: bytes, max_fields: int) -> None:
+    """Raise ProtocolError 400 if ``text``, trailers of which the last may be unfinished, is wrong already."""
+    _check_incomplete_fields(text, max_fields, False)
+
+
 def trailers(text: bytes, max_fields: int) -> list[Field]:
     """The fields after the last chunk; ``text`` ends with the line end of the last one. Raises ProtocolError 400."""
     return _fields(_lines(b"\n" + text)[1], max_fields, False)
-
-
-def check_incomplete_fields(text: bytes, max_fields: int) -> None:
-    """Raise ProtocolError 400 if ``text``, which begins with a field line and is not complete, is wrong already."""
-    cut = text.rfind(b"\n") + 1
-    if cut:
-        trailers(text[:cut], max_fields)
-    _check_partial_line(text[cut:], False)
 
 
 # -- start lines ------------------------------------------------------------------------------------------------------------------
@@ -218,10 +216,9 @@ def _check_incomplete_request(buf: bytes, begin: int, head_bytes: int, max_field
         if too_long:
             raise ProtocolError("request line too long", 414)
         return
-    first, lines = _lines(text[:cut])
-    _request_line(first, relaxed)
-    _fields(lines, max_fields, relaxed)
-    _check_partial_line(text[cut:], relaxed)
+    after = text.index(b"\n") + 1
+    _request_line(_lines(text[:after])[0], relaxed)
+    _check_incomplete_fields(text[after:], max_fields, relaxed)
     if too_long:
         raise ProtocolError("request head too large", 431)
 
@@ -230,14 +227,26 @@ def _check_incomplete_response(buf: bytes, begin: int, head_bytes: int, max_fiel
     text = buf[begin : begin + head_bytes]
     cut = text.rfind(b"\n") + 1
     if cut:
-        first, lines = _lines(text[:cut])
-        _response_line(first, relaxed)
-        _fields(lines, max_fields, relaxed)
-        _check_partial_line(text[cut:], relaxed)
+        after = text.index(b"\n") + 1
+        _response_line(_lines(text[:after])[0], relaxed)
+        _check_incomplete_fields(text[after:], max_fields, relaxed)
     elif not relaxed and not b"HTTP/".startswith(text[:5]):
         raise ProtocolError("not an HTTP response")
     if len(buf) - begin >= head_bytes:
         raise ProtocolError("response head too large")
+
+
+def _check_incomplete_fields(text: bytes, max_fields: int, relaxed: bool) -> None:
+    """Raise if ``text``, field lines of which the last may be unfinished, is wrong already. One pass in C while all is plain,
+    because a slow sender has this done for every piece that arrives."""
+    if text.count(b"\n") > max_fields and text.count(b"\n") - len(_fold.findall(text)) > max_fields:
+        raise ProtocolError("too many header fields")
+    good = _good_lines(text)
+    assert good is not None  # it matches nothing, too
+    cut = text.rfind(b"\n") + 1
+    if good.end() < cut:
+        _fields(_lines(b"\n" + (text[:cut] if text[good.end()] in OWS else text[good.end() : cut]))[1], max_fields, relaxed)
+    _check_partial_line(text[cut:], relaxed)
 
 
 def _check_partial_line(line: bytes, relaxed: bool) -> None:
@@ -299,7 +308,7 @@ def _settle_te(fields: list[Field]) -> None:
     """TE is for the next hop alone: what remains is "trailers", which we can promise (RFC 9110, 10.1.4)."""
     lines = [f for f in fields if f.name == b"te"]
     if lines:
-        words = [e.partition(b";")[0].strip(OWS) for e in elements([f.value for f in lines])]
+        words = elements([f.value for f in lines])
         _rewrite(lines, b"TE", [b"trailers"] if b"trailers" in words else [])
 
 
@@ -329,9 +338,7 @@ def _settle_target(head: RequestHead, fields: list[Field], relaxed: bool) -> byt
 
     target = head.target
     if head.method == b"CONNECT":
-        if not relaxed:
-            _check_connect(target, host)
-        return host
+        return host if relaxed else _settle_connect(head, hosts, host)
     if target.startswith(b"/"):
         return host
     if target == b"*":
@@ -342,16 +349,25 @@ def _settle_target(head: RequestHead, fields: list[Field], relaxed: bool) -> byt
     if match is None:
         raise ProtocolError("malformed request target")
     scheme, authority, rest = match.groups()
-    plain = _without_port(authority, DEFAULT_PORTS.get(scheme.lower(), b""))
-    if host is not None and not relaxed and _without_port(host, DEFAULT_PORTS.get(scheme.lower(), b"")).lower() != plain.lower():
-        raise ProtocolError("Host differs from the authority of the target")
-    if not relaxed and (not is_authority(plain) or not plain):
-        raise ProtocolError("malformed authority in the request target")
-    if host is not None and host != plain:
+    user, at, place = authority.rpartition(b"@")
+    default = DEFAULT_PORTS.get(scheme.lower(), b"")
+    plain = _without_port(place, default)
+    if not relaxed:
+        if not plain or not is_authority(plain) or not is_authority(user):
+            raise ProtocolError("malformed authority in the request target")
+        if host is not None and _without_port(host, default).lower() != plain.lower():
+            raise ProtocolError("Host differs from the authority of the target")
+    head.target = b"%b://%b%b%b%b" % (scheme, user, at, plain, rest if rest.startswith(b"/") else b"/" + rest)
+    return _set_host(hosts, plain)
+
+
+def _set_host(hosts: list[Field], plain: bytes) -> bytes | None:
+    """Make Host, if there is one, say ``plain``: the target is what counts (RFC 9112, 3.2.2)."""
+    if not hosts:
+        return None
+    if hosts[0].value != plain:
         hosts[0].line = b"Host: %b\r\n" % plain
-        host = plain
-    head.target = scheme + b"://" + plain + (rest if rest.startswith(b"/") else b"/" + rest)
-    return host
+    return plain
 
 
 def _without_port(authority: bytes, default: bytes) -> bytes:
@@ -363,10 +379,13 @@ def _without_port(authority: bytes, default: bytes) -> bytes:
     return authority
 
 
-def _check_connect(target: bytes, host: bytes | None) -> None:
+def _settle_connect(head: RequestHead, hosts: list[Field], host: bytes | None) -> bytes | None:
+    """CONNECT names host and port; Host the same, where the port of the web goes without saying."""
+    target = head.target
     match = split_authority(target)
-    if match is None or not match[1] or not match[2] or int(match[2]) > 65535 or not is_authority(target):
+    if match is None or not match[1] or not match[2] or len(match[2]) > 5 or int(match[2]) > 65535 or not is_authority(target):
         raise ProtocolError("CONNECT needs host:port")
-    if host is not None and host.lower() not in (target.lower(), match[1].lower() if match[2] in (b"80", b"443") else target.lower()):
+    plain = match[1] if match[2] in (b"80", b"443") else target
+    if host is not None and host.lower() not in (target.lower(), plain.lower()):
         raise ProtocolError("Host differs from the authority of the target")
-
+    return _set_host(hosts, plain)

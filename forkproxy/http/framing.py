@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from forkproxy.errors import ProtocolError
 from forkproxy.http.grammar import elements, is_digits
-from forkproxy.http.message import BodyKind
+from forkproxy.http.message import BodyKind, Head, RequestHead, ResponseHead
 
 #: no length may reach this (signed 64 bit, as everybody else counts)
 MAX_LENGTH = 1 << 63
@@ -97,3 +97,58 @@ def decide(lengths: list[bytes], codings: list[bytes], version: int, method: byt
     if length == 0 or not status:
         return Framing(BodyKind.NONE)
     return Framing(BodyKind.CLOSE, 0, close=True)
+
+
+def reconcile_request(head: RequestHead) -> bool:
+    """After rules changed fields: make the framing fields say what ``head.body`` is again; False when the body must be dropped.
+
+    A rule that deletes the field which announces the body drops the body: the head then says ``content-length: 0`` and has
+    BodyKind.NONE, and the caller drains what the client still sends. Every other edit of framing fields is undone, since rules
+    must not be able to split requests.
+    """
+    if head.body is BodyKind.LENGTH:
+        if head.get(b"content-length") is None:
+            head.set(b"content-length", b"0")
+            head.remove(b"transfer-encoding")
+            head.body = BodyKind.NONE
+            head.length = 0
+            return False
+    elif head.body is BodyKind.CHUNKED and head.get(b"transfer-encoding") is None:
+        head.set(b"content-length", b"0")
+        head.body = BodyKind.NONE
+        return False
+    _restore(head, head.get_all(b"content-length") == [b"0"])
+    return True
+
+
+def reconcile_response(head: ResponseHead, bodiless: bool) -> None:
+    """After rules changed fields: make the framing fields say what ``head.body`` is again.
+
+    A rule that deletes Content-Length makes the answer end with the client's connection (``close_peer``); the server's side still
+    counts ``head.length``. ``bodiless``: the answer to HEAD or a 304, whose lengths only inform and stay as the rules left them.
+    """
+    if bodiless:
+        return
+    may_have = head.status >= 200 and head.status != 204
+    if may_have and head.body in (BodyKind.LENGTH, BodyKind.NONE) and head.get(b"content-length") is None:
+        head.close_peer = True
+        head.remove(b"transfer-encoding")
+    else:
+        _restore(head, may_have and head.body is BodyKind.NONE and head.get_all(b"content-length") == [b"0"])
+
+
+def _restore(head: Head, zero_stays: bool) -> None:
+    """Framing fields as ``head.body`` wants them."""
+    if head.body is BodyKind.LENGTH:
+        wanted = b"%d" % head.length
+        if head.get_all(b"content-length") != [wanted]:
+            head.set(b"content-length", wanted)
+        head.remove(b"transfer-encoding")
+    elif head.body is BodyKind.CHUNKED:
+        head.remove(b"content-length")
+        if [value.lower() for value in head.get_all(b"transfer-encoding")] != [b"chunked"]:
+            head.set(b"transfer-encoding", b"chunked")
+    else:
+        head.remove(b"transfer-encoding")
+        if not zero_stays:
+            head.remove(b"content-length")

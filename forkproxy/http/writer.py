@@ -146,17 +146,17 @@ _WORDS: dict[int, bytes] = {
 }
 
 
+#: where HAProxy's pages say something else than its reason phrases
+_TITLES: dict[int, bytes] = {400: b"Bad request", 407: b"Unauthorized"}
+#: after these the connection always ends
+_CLOSING = frozenset((400, 408, 414, 431))
+
+
 def _page(status: int) -> bytes:
-    body = b"<html><body><h1>%d %b</h1>\n%b\n</body></html>\n" % (status, REASONS[status], _WORDS[status])
-    fields = [(b"content-length", b"%d" % len(body)), (b"cache-control", b"no-cache")]
-    if status == 408:
-        fields.append((b"connection", b"close"))
-    elif status == 401:
-        fields.append((b"www-authenticate", b'Basic realm="forkproxy"'))
-    elif status == 407:
-        fields.append((b"proxy-authenticate", b'Basic realm="forkproxy"'))
-    fields.append((b"content-type", b"text/html"))
-    return response(status, fields, body)
+    title = _TITLES.get(status, REASONS[status])
+    body = b"<html><body><h1>%d %b</h1>\n%b\n</body></html>\n" % (status, title, _WORDS[status])
+    fields = [(b"cache-control", b"no-cache"), (b"content-type", b"text/html")]
+    return response(status, fields, body, close=status in _CLOSING, reason=title)
 
 
 _PAGES: dict[int, bytes] = {status: _page(status) for status in _WORDS}
