@@ -1,0 +1,228 @@
+"""The listening sockets of the service and who accepts from which.
+
+Theory. A TCP address gets one SO_REUSEPORT socket per worker: the kernel spreads new connections over the group by a hash, and
+each worker has an accept queue of its own, which the master holds open too, so that the queue of a worker that died waits for
+its replacement. Unix, abstract and inherited sockets exist once and all workers accept from them (EPOLLEXCLUSIVE). A
+:class:`Shelf` is what belongs to one ``bind``; a :class:`Rack` is all shelves of one configuration.
+
+A reload makes a new rack out of an old one: shelves with the same key move over with their sockets and queues, new addresses
+are bound, and what is left over is closed by the caller once nobody accepts from it any more. When fewer workers are wanted
+the surplus sockets of a group stay, shared out over the workers that remain, because closing one would reset the connections
+in its queue; a small BPF program on the group sends new connections to the wanted ones only, so that the surplus run dry and
+can be closed a little later.
+
+Knows plan and sockets; knows no process and no loop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import select
+import socket
+import struct
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from forkproxy.net import sockets
+from forkproxy.plan import Bind, Frontend, Plan
+
+#: Names one listening socket across processes and reloads: (key of the shelf, index in the shelf).
+SocketId = tuple[str, int]
+
+_SO_ATTACH_REUSEPORT_CBPF = 51
+_SO_DETACH_REUSEPORT_BPF = 68
+
+Listen = Callable[..., socket.socket]
+
+
+def key_of(bind: Bind) -> str:
+    """What makes two bind lines the same socket: the address and the options that can only be given before binding."""
+    parts = [bind.address.kind, str(bind.address)]
+    if bind.interface:
+        parts.append(f"interface={bind.interface}")
+    if bind.namespace:
+        parts.append(f"namespace={bind.namespace}")
+    if bind.transparent:
+        parts.append("transparent")
+    if bind.address.family == "ipv6" and (bind.v6only or bind.v4v6):
+        parts.append("v6only" if bind.v6only else "v4v6")
+    return " ".join(parts)
+
+
+@dataclass(slots=True)
+class Shelf:
+    """The sockets of one bind line: one per worker (``spread``), or one for all."""
+
+    key: str
+    bind: Bind
+    frontend: Frontend
+    spread: bool
+    sockets: list[socket.socket] = field(default_factory=list)
+    wanted: int = 1  # how many of the sockets get new connections
+
+    def indices(self, worker: int, workers: int) -> list[int]:
+        """Which sockets worker number ``worker`` (from 0) of ``workers`` accepts from."""
+        if not self.spread:
+            return list(range(len(self.sockets)))
+        return [i for i in range(len(self.sockets)) if i % workers == worker]
+
+    def close(self) -> None:
+        """Close the master's descriptors."""
+        for sock in self.sockets:
+            sock.close()
+        self.sockets.clear()
+
+
+class ListenError(Exception):
+    """A listening socket could not be made; the text says which and why, in HAProxy's form."""
+
+
+class Rack:
+    """All listening sockets of one configuration, by key, in the order of the file."""
+
+    __slots__ = ("shelves",)
+
+    def __init__(self, shelves: dict[str, Shelf]) -> None:
+        self.shelves = shelves
+
+    @classmethod
+    def build(
+        cls,
+        plan: Plan,
+        workers: int,
+        *,
+        old: Rack | None = None,
+        inherited: Mapping[str, list[socket.socket]] | None = None,
+        listen: Listen = sockets.listen,
+    ) -> Rack:
+        """Bind what ``plan`` asks for; sockets of ``old`` and ``inherited`` (by key) with the same key are used instead of new ones.
+
+        ``old`` itself is not changed. Raises ListenError after closing every socket that this call made, so that a failure
+        changes nothing.
+        """
+        made: list[socket.socket] = []
+        shelves: dict[str, Shelf] = {}
+        try:
+            for frontend in plan.frontends:
+                if frontend.disabled:
+                    continue
+                for bind in frontend.binds:
+                    key = key_of(bind)
+                    while key in shelves:  # the same address twice in one file is legal with SO_REUSEPORT
+                        key += " again"
+                    spread = bind.address.family in ("ipv4", "ipv6")
+                    shelf = Shelf(key, bind, frontend, spread, wanted=workers if spread else 1)
+                    kept = old.shelves.get(key) if old is not None else None
+                    if kept is not None:
+                        shelf.sockets = list(kept.sockets)
+                    elif inherited is not None and key in inherited:
+                        shelf.sockets = list(inherited[key])
+                    while len(shelf.sockets) < shelf.wanted:
+                        sock = _listen(listen, frontend, bind, spread)
+                        made.append(sock)
+                        shelf.sockets.append(sock)
+                    shelves[key] = shelf
+        except ListenError:
+            for sock in made:
+                sock.close()
+            raise
+        rack = cls(shelves)
+        for shelf in shelves.values():
+            steer(shelf)
+        return rack
+
+    def sockets(self) -> dict[SocketId, socket.socket]:
+        """Every socket under its name."""
+        return {(shelf.key, i): sock for shelf in self.shelves.values() for i, sock in enumerate(shelf.sockets)}
+
+    def leftovers(self, new: Rack) -> list[Shelf]:
+        """The shelves of this rack that ``new`` does not have."""
+        return [shelf for key, shelf in self.shelves.items() if key not in new.shelves]
+
+    def surplus(self) -> list[SocketId]:
+        """Sockets beyond the number of workers, which run dry."""
+        return [(s.key, i) for s in self.shelves.values() for i in range(s.wanted, len(s.sockets))]
+
+    def drop_surplus(self) -> None:
+        """Close the surplus sockets; to be called when nobody accepts from them any more."""
+        for shelf in self.shelves.values():
+            for sock in shelf.sockets[shelf.wanted :]:
+                sock.close()
+            del shelf.sockets[shelf.wanted :]
+            steer(shelf)
+
+    def share(self, worker: int, workers: int) -> list[SocketId]:
+        """The sockets that one worker accepts from."""
+        return [(s.key, i) for s in self.shelves.values() for i in s.indices(worker, workers)]
+
+    def pause(self) -> None:
+        """Stop listening: new connections are refused, the addresses stay ours. Nobody may be accepting."""
+        for sock in self.sockets().values():
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+
+    def resume(self) -> None:
+        """Listen again after :meth:`pause`."""
+        for shelf in self.shelves.values():
+            for sock in shelf.sockets:
+                with contextlib.suppress(OSError):
+                    sock.listen(_backlog(shelf.frontend, shelf.bind))
+
+    def close(self) -> None:
+        """Close everything."""
+        for shelf in self.shelves.values():
+            shelf.close()
+
+
+def _listen(listen: Listen, frontend: Frontend, bind: Bind, spread: bool) -> socket.socket:
+    try:
+        return listen(bind, backlog=_backlog(frontend, bind), reuseport=spread)
+    except OSError as exc:
+        raise ListenError(f"Starting proxy {frontend.name}: {exc}") from exc
+
+
+def _backlog(frontend: Frontend, bind: Bind) -> int:
+    """Manual 4.2 "backlog": the bind's own, else the frontend's, else the number of connections it may have."""
+    return bind.backlog or frontend.backlog or bind.maxconn or frontend.maxconn or 1024
+
+
+def pending(socks: Iterable[socket.socket]) -> bool:
+    """Whether a connection waits in the queue of one of them."""
+    poller = select.poll()
+    for sock in socks:
+        if sock.fileno() >= 0:
+            poller.register(sock, select.POLLIN)
+    return bool(poller.poll(0))
+
+
+class _Program(ctypes.Structure):
+    _fields_ = [("len", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
+
+
+def steer(shelf: Shelf) -> None:
+    """Send new connections of a group to its first ``wanted`` sockets only, or to all when there are no others.
+
+    The program is ``return random() % wanted``: the kernel takes the result as an index into the group in the order of
+    binding (socket(7), SO_ATTACH_REUSEPORT_CBPF). On a kernel that refuses it the surplus sockets just keep their share.
+    """
+    if not shelf.spread or not shelf.sockets or shelf.bind.address.family == "fd":
+        return
+    sock = shelf.sockets[0]
+    try:
+        if len(shelf.sockets) == shelf.wanted:
+            sock.setsockopt(socket.SOL_SOCKET, _SO_DETACH_REUSEPORT_BPF, 0)
+            return
+        code = b"".join(
+            struct.pack("HBBI", *instruction)
+            for instruction in (
+                (0x20, 0, 0, 0xFFFFF000 + 56),  # A = random word (SKF_AD_OFF + SKF_AD_RANDOM)
+                (0x94, 0, 0, shelf.wanted),  # A %= wanted
+                (0x16, 0, 0, 0),  # return A
+            )
+        )
+        buffer = ctypes.create_string_buffer(code)
+        program = _Program(3, ctypes.addressof(buffer))
+        sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_REUSEPORT_CBPF, bytes(program))
+    except OSError:
+        pass

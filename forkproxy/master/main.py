@@ -1,0 +1,52 @@
+"""From a plan to a running service: what ``cli`` calls last. Returns the exit status of the program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from forkproxy.config import load as loading
+from forkproxy.config.options import Options
+from forkproxy.master import daemon, limits
+from forkproxy.master.master import Master
+from forkproxy.master.messages import Messages
+from forkproxy.master.reload import Load
+from forkproxy.master.spawn import Forker, Inline, open_descriptors
+from forkproxy.net.loop import Loop
+from forkproxy.plan import Plan
+from forkproxy.proxy import runtime
+from forkproxy.worker.heritage import RuntimeFactory
+
+
+def run(plan: Plan, options: Options, *, runtime_factory: RuntimeFactory | None = None, load: Load | None = None) -> int:
+    """Serve ``plan`` until told to end; ``options`` say how (foreground, daemon, one process, what to replace).
+
+    The exit status: 0 after an orderly end, 1 when the service cannot start, 128 + signal where HAProxy's is. ``runtime_factory`` and
+    ``load`` stand in for the data plane and the reading of files in tests.
+    """
+    inherited = open_descriptors()
+    factory = runtime_factory or runtime.make
+    messages = Messages(quiet=options.quiet or plan.global_.quiet)
+    checks = sum(1 for b in plan.backends.values() for s in b.servers if s.check is not None)
+    wanted = limits.wanted_descriptors(plan.global_, sum(len(f.binds) for f in plan.frontends) * plan.global_.nbproc, checks)
+    if complaint := limits.raise_descriptors(wanted):
+        messages.alert(complaint)
+    limits.limit_memory(options.memory_limit_mb)
+    if (options.daemon or plan.global_.daemon) and not (options.foreground or options.debug):
+        status = daemon.detach()
+        if status is not None:
+            return status
+    spawner = Inline(factory) if options.debug else Forker(factory, inherited)
+    master = Master(plan, options, loop=Loop(), spawner=spawner, load=load or loader(options), messages=messages)
+    return master.run()
+
+
+def loader(options: Options) -> Load:
+    """Reads the files of the command line again."""
+
+    def load(tell: Callable[[str], None]) -> Plan | None:
+        result = loading.load(options.files, options)
+        for line in result.diagnostics.lines():
+            tell(line)
+        return result.plan
+
+    return load

@@ -1,0 +1,306 @@
+"""The master: a role on a loop that ties supervisor, reload, signals and the outside world together.
+
+Lives as long as the service. The same object serves forked workers and, with ``-d``, the one worker on its own loop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterable
+
+from setproctitle import setproctitle
+
+from forkproxy.config.options import Options
+from forkproxy.master import daemon
+from forkproxy.master.health_runner import Runner
+from forkproxy.master.generation import Generation, Worker
+from forkproxy.master.listeners import ListenError, Rack
+from forkproxy.master.messages import Messages
+from forkproxy.master.reload import Load, Reloader
+from forkproxy.master.shared import Shared
+from forkproxy.master.spawn import Forker, Inline
+from forkproxy.master.supervisor import Supervisor
+from forkproxy.net import notify
+from forkproxy.net.loop import Loop, Watched
+from forkproxy.plan import Backend, Plan
+from forkproxy.worker import handover
+
+#: How long a new master may take to get its first workers ready.
+START_S = 30.0
+
+
+class Master:
+    """``run()`` serves ``plan`` until a signal ends it and returns the exit status."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        options: Options,
+        *,
+        loop: Loop,
+        spawner: Forker | Inline,
+        load: Load,
+        messages: Messages,
+    ) -> None:
+        self.plan = plan
+        self.options = options
+        self.loop = loop
+        self.messages = messages
+        self.started = time.monotonic()
+        self.spawner = spawner
+        #: Which column of the signal table holds: reloads by signal, status 0 for TERM.
+        self.master_mode = options.master_worker or not (options.foreground or options.debug)
+        self.size = 1 if options.debug else plan.global_.nbproc
+        self.shared = Shared(plan, self.size, loop.clock)
+        self.health = Runner(plan, loop, self.shared.state.servers, self._server_log)
+        self.supervisor = Supervisor(loop, self.shared, spawner, messages)
+        self.reloader = Reloader(
+            loop,
+            self.supervisor,
+            messages,
+            load,
+            prepare=self._prepare,
+            on_begin=self._reload_begins,
+            on_switch=self._switched,
+            on_end=self._reload_ended,
+            inline=options.debug,
+        )
+        self.status = 0
+        self._checked = plan  # the plan whose servers are being checked
+        self._estate: handover.Estate | None = None
+        self._rendezvous: Watched | None = None
+        self._paused = False
+        self._up = False
+
+    # -- starting
+
+    def run(self) -> int:
+        """Bind, fork, serve, end."""
+        options = self.options
+        pids = (*options.sf_pids, *options.st_pids)
+        name = handover.name_of(self.plan.files or options.files)
+        self._estate = handover.ask(name, pids)
+        try:
+            rack = Rack.build(self.plan, self.size, inherited=self._inherit())
+        except ListenError as exc:
+            self.messages.alert(str(exc))
+            self.messages.alert("[forkproxy.main()] Some protocols failed to start their listeners! Exiting.")
+            return 1
+        self._open_rendezvous(name)
+        self.supervisor.listen(
+            on_ready=self._ready, on_stillborn=self._stillborn, on_stopped=self._stopped, on_empty=self.loop.stop
+        )
+        self._signals()
+        self._title()
+        self.loop.call_later(START_S, self._too_late)
+        self.supervisor.start(self.plan, rack, self.size)
+        self.loop.run()
+        self._clean_up()
+        return self.status
+
+    def _inherit(self) -> dict[str, list[socket.socket]]:
+        sockets: dict[str, list[socket.socket]] = {}
+        if self._estate is not None:
+            for (key, _index), sock in sorted(self._estate.sockets.items(), key=lambda item: item[0]):
+                sockets.setdefault(key, []).append(sock)
+        return sockets
+
+    def _open_rendezvous(self, name: str) -> None:
+        """Where a later master of these files finds us, and our workers when we are gone."""
+        self.spawner.successor = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self.spawner.rendezvous = self._estate.rendezvous if self._estate is not None else handover.open_rendezvous(name)
+        if self.spawner.rendezvous is not None:
+            self._rendezvous = Watched(self.spawner.rendezvous.fileno(), lambda _w, _mask: self._asked())
+            self.loop.add(self._rendezvous)
+
+    def _asked(self) -> None:
+        """Another master was started with the same files: it gets the sockets if it came to replace us."""
+        rendezvous, current = self.spawner.rendezvous, self.supervisor.current
+        assert rendezvous is not None
+        estate = handover.Estate(current.rack.sockets() if current is not None else {}, rendezvous, self.spawner.successor)
+        if handover.serve(rendezvous, lambda pids: current is not None and os.getpid() in pids, estate):
+            self._stop_answering()
+
+    def _stop_answering(self) -> None:
+        if self._rendezvous is not None:
+            self.loop.remove(self._rendezvous)
+            self._rendezvous = None
+
+    def _ready(self, generation: Generation) -> None:
+        if self._up:
+            self.reloader.ready(generation)
+            return
+        self._up = True
+        self.supervisor.promote(generation)
+        self._relieve(generation)
+        if complaint := daemon.write_pid_file(self.plan.global_.pidfile or self.options.pidfile, os.getpid()):
+            self.messages.alert(complaint)
+        _signal_all(self.options.sf_pids, signal.SIGUSR1)
+        _signal_all(self.options.st_pids, signal.SIGTERM)
+        notify.sd_notify(f"READY=1\nMAINPID={os.getpid()}\nSTATUS=Ready.\n")
+        for worker in generation.workers.values():
+            self.messages.notice(f"New worker ({worker.pid}) forked")
+        self.messages.notice("Loading success.")
+        daemon.ready()
+
+    def _relieve(self, generation: Generation) -> None:
+        """We serve with sockets of a master that died: its orphans may go, and what they had beyond our file is closed."""
+        if self._estate is None:
+            return
+        os.eventfd_write(self._estate.successor, 1)
+        os.close(self._estate.successor)
+        used = {sock.fileno() for sock in generation.rack.sockets().values()}
+        for sock in self._estate.sockets.values():
+            if sock.fileno() not in used:
+                sock.close()
+        self._estate = None
+
+    def _stillborn(self, generation: Generation, reason: str) -> None:
+        if self._up:
+            self.reloader.stillborn(generation, reason)
+            return
+        self.messages.alert(f"Could not start: {reason}")
+        self.status = 1
+        self.supervisor.stop_all()
+
+    def _too_late(self) -> None:
+        if not self._up and not self.supervisor.stopping:
+            self.messages.alert(f"Could not start: workers were not ready within {START_S:.0f}s")
+            self.status = 1
+            self.supervisor.stop_all()
+
+    def _title(self, state: str = "") -> None:
+        files = " ".join(self.options.files)
+        role = "master" if not self.options.debug else "master and worker"
+        setproctitle(f"forkproxy: {role}{f' ({state})' if state else ''} {files}".rstrip())
+
+    # -- signals
+
+    def _signals(self) -> None:
+        add = self.loop.add_signal
+        add(signal.SIGTERM, self.stop, 0 if self.master_mode else 143)
+        add(signal.SIGINT, self.stop, 130)
+        add(signal.SIGUSR1, self.leave)
+        add(signal.SIGTTOU, self.pause)
+        add(signal.SIGTTIN, self.resume)
+        if self.master_mode:
+            add(signal.SIGUSR2, self.reload)
+            add(signal.SIGHUP, self.reload)
+        else:
+            signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+            add(signal.SIGHUP, self.tell_states)
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+
+    def stop(self, status: int = 0) -> None:
+        """End now with ``status``; everything that is open is closed."""
+        self.status = status
+        notify.sd_notify("STOPPING=1")
+        self._leave_stage("stopping")
+        self.supervisor.stop_all()
+
+    def leave(self) -> None:
+        """Accept no more (after ``grace``), finish what there is, end with status 0."""
+        if self.supervisor.stopping:
+            return
+        notify.sd_notify("STOPPING=1")
+        self._leave_stage("draining")
+        grace_s = self.plan.global_.grace_s
+        self.supervisor.drain_all(grace_s=grace_s)
+        self.loop.call_later(grace_s, self._close_listeners)
+
+    def _leave_stage(self, state: str) -> None:
+        self.reloader.abandon()
+        self._stop_answering()
+        self._title(state)
+
+    def _close_listeners(self) -> None:
+        """Nothing is accepted any more: the ports must not stay open because we hold them."""
+        if not all(w.stopped for w in self.supervisor.workers()):
+            self.loop.call_later(0.01, self._close_listeners)
+            return
+        for generation in self.supervisor.generations:
+            generation.rack.close()
+
+    def pause(self) -> None:
+        """Refuse new connections until :meth:`resume`: workers stop accepting, then the sockets stop listening."""
+        if not self._paused and self.supervisor.current is not None:
+            self._paused = True
+            self.messages.warning("Pausing all listeners.")
+            self.supervisor.broadcast("pause")
+
+    def resume(self) -> None:
+        """Undo :meth:`pause`."""
+        current = self.supervisor.current
+        if self._paused and current is not None:
+            self._paused = False
+            self.messages.warning("Resuming all listeners.")
+            current.rack.resume()
+            self.supervisor.broadcast("resume")
+
+    def _stopped(self, worker: Worker) -> None:
+        current = self.supervisor.current
+        if self._paused and current is not None and all(w.paused for w in current.workers.values()):
+            current.rack.pause()
+        self.reloader.worker_stopped(worker)
+
+    def tell_states(self) -> None:
+        """SIGHUP without master mode: the state of every server as warnings."""
+        for key, entry in self.health.board.entries.items():
+            group = entry.group
+            self.messages.warning(
+                f"Server {key} is {entry.status().split()[0]}. {group.active} active and {group.backups} backup servers left."
+            )
+
+    def _server_log(self, backend: Backend, level: int, text: str) -> None:
+        self.messages.say(level, text)
+
+    # -- reload
+
+    def reload(self) -> None:
+        """Load the files again (SIGUSR2, SIGHUP, ``reload``)."""
+        if self._up and not self.supervisor.stopping:
+            self.reloader.request()
+
+    def _reload_begins(self) -> None:
+        self.messages.notice("Reloading the configuration.")
+        notify.sd_notify(f"RELOADING=1\nSTATUS=Reloading Configuration.\nMONOTONIC_USEC={time.monotonic_ns() // 1000}\n")
+        self._title("reloading")
+
+    def _prepare(self, plan: Plan) -> None:
+        """Before the new workers are forked: what they will look up must be there. Raises ConfigError and ValueError."""
+        self.shared.extend(plan)
+        self._check(plan)
+
+    def _check(self, plan: Plan) -> None:
+        self.health.replace(plan)
+        self._checked = plan
+
+    def _switched(self, plan: Plan) -> None:
+        self.plan = plan
+
+    def _reload_ended(self, success: bool) -> None:
+        if not success and self._checked is not self.plan:
+            self._check(self.plan)
+        if success:
+            notify.sd_notify(f"READY=1\nMAINPID={os.getpid()}\nSTATUS=Ready.\n")
+        else:
+            notify.sd_notify("READY=1\nSTATUS=Reload failed!\n")
+        self._title()
+
+    # -- the end
+
+    def _clean_up(self) -> None:
+        for generation in self.supervisor.generations:
+            generation.rack.close()
+        if self.supervisor.current is not None:
+            self.supervisor.current.rack.close()
+
+
+def _signal_all(pids: Iterable[int], signum: int) -> None:
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            os.kill(pid, signum)

@@ -1,0 +1,85 @@
+"""The master's side of what processes share: the segment, the rows of all names, the slots of the workers.
+
+Rows are made when a configuration is taken on and never move, so counters survive reloads; the segment is mapped before the first fork, with
+room to spare (it is sparse: what is not used costs nothing). Knows state and plan; nothing of processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from forkproxy.clock import Clock
+from forkproxy.plan import Plan
+from forkproxy.state import layout
+from forkproxy.state.counters import Rows
+from forkproxy.state.names import NameTable, backend_key, frontend_key, listener_key
+from forkproxy.state.segment import Segment
+from forkproxy.state.servers import ServerTable
+
+#: Room for workers of this many reloads that are still leaving.
+GENERATIONS = 8
+_MIN_SLOTS = 32
+_MAX_SLOTS = 480
+
+
+@dataclass(slots=True)
+class State:
+    """What workers get to see."""
+
+    segment: Segment
+    names: NameTable
+    rows: Rows
+    servers: ServerTable
+
+
+def keys(plan: Plan) -> Iterator[str]:
+    """The rows that a configuration needs."""
+    for frontend in plan.frontends:
+        yield frontend_key(frontend.name)
+        for bind in frontend.binds:
+            yield listener_key(frontend.name, bind.name or str(bind.address))
+    for backend in plan.backends.values():
+        yield backend_key(backend.name)
+        for server in backend.servers:
+            yield server.key
+
+
+class Shared:
+    """Slots are taken by workers and given back when they are gone."""
+
+    __slots__ = ("state",)
+
+    def __init__(self, plan: Plan, workers: int, clock: Clock) -> None:
+        """Raises ConfigError when the names do not fit, OSError when the kernel gives no memory."""
+        wanted = sum(1 for _ in keys(plan)) + 1
+        segment = Segment.create(min(_MAX_SLOTS, max(_MIN_SLOTS, GENERATIONS * workers)), max(1024, 4 * wanted))
+        names = NameTable(segment.rows)
+        rows = Rows(segment, names, clock)
+        self.state = State(segment, names, rows, ServerTable(rows))
+        self.extend(plan)
+
+    def extend(self, plan: Plan) -> None:
+        """Make rows for what a configuration names and has none. Raises ConfigError when there is no room."""
+        for key in keys(plan):
+            self.state.names.allocate(key)
+
+    def take_slot(self, pid: int) -> int | None:
+        """A free slot, marked as ``pid``'s until :meth:`owned_by`; None: there is none."""
+        segment = self.state.segment
+        slot = segment.free_slot()
+        if slot is not None:
+            segment.claim(slot, pid)
+        return slot
+
+    def owned_by(self, slot: int, pid: int) -> None:
+        """The worker of this slot has been forked."""
+        self.state.segment.claim(slot, pid)
+
+    def give_back(self, slot: int) -> None:
+        """Its worker is gone: its counters stay, its gauges go."""
+        self.state.rows.retire(slot)
+
+    def pulse(self, slot: int) -> memoryview:
+        """The cell that the worker writes its sign of life into (milliseconds, monotonic)."""
+        return self.state.segment.slot(slot)[layout.PULSE : layout.PULSE + 1]

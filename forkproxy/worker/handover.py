@@ -1,0 +1,133 @@
+"""Handing the listening sockets to another master without one of them ever being closed.
+
+A unix SOCK_SEQPACKET socket in the abstract name space, named after the user and the real paths of the configuration files. The
+master listens on it and its workers inherit it, so it answers as long as one of them lives: after a ``kill -9`` of the master,
+a new one that is started with the same files connects, gets every listening socket (SCM_RIGHTS), the rendezvous itself and the
+eventfd that tells the orphans that their successor serves. A living master hands over only to a process that names it in
+``-sf``/``-st``; for others it answers that it is alive.
+
+Packets: the request is ``{"op": "takeover", "pids": [...]}``; the answer is any number of ``{"op": "sockets", "names": [[key, index], …]}``
+with one descriptor per name, then ``{"op": "end"}`` with rendezvous and eventfd, or ``{"op": "alive"}``.
+Peers are believed when they run as root or as the same user.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import socket
+import struct
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+SocketId = tuple[str, int]
+
+#: The kernel takes at most 253 descriptors per message (SCM_MAX_FD).
+_BATCH = 200
+_PACKET_BYTES = 128 * 1024
+#: How long a new master waits for an answer; a stopped or hung process must not keep it from starting.
+_PATIENCE_S = 1.0
+
+
+@dataclass(slots=True)
+class Estate:
+    """What is handed over: the listening sockets by name, the rendezvous, the eventfd."""
+
+    sockets: dict[SocketId, socket.socket]
+    rendezvous: socket.socket
+    successor: int
+
+
+def name_of(files: Iterable[str]) -> str:
+    """The abstract name for these configuration files and this user."""
+    paths = "\0".join(os.path.realpath(path) for path in files)
+    digest = hashlib.sha256(paths.encode(errors="surrogateescape")).hexdigest()[:24]
+    return f"\0forkproxy/{os.geteuid()}/{digest}"
+
+
+def open_rendezvous(name: str) -> socket.socket | None:
+    """Listen there, or None when somebody else does (then this master can be replaced, but not be succeeded)."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
+    try:
+        sock.bind(name)
+        sock.listen(16)
+    except OSError:
+        sock.close()
+        return None
+    return sock
+
+
+def _trusted(sock: socket.socket) -> bool:
+    _pid, uid, _gid = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return uid in (0, os.getuid(), os.geteuid())
+
+
+def serve(rendezvous: socket.socket, granted: Callable[[list[int]], bool], estate: Estate) -> bool:
+    """Answer one request that waits at ``rendezvous``; True when the estate went out.
+
+    ``granted(pids)`` decides with the process ids that the asking master was started to replace. The request is there already or
+    comes within milliseconds; nobody else is served meanwhile, so the wait is short.
+    """
+    try:
+        client, _ = rendezvous.accept()
+    except OSError:
+        return False
+    with client, contextlib.suppress(OSError, ValueError):
+        if not _trusted(client):
+            return False
+        client.settimeout(0.05)
+        request = json.loads(client.recv(_PACKET_BYTES))
+        if not granted([int(pid) for pid in request.get("pids", ())]):
+            client.send(b'{"op": "alive"}')
+            return False
+        names = list(estate.sockets)
+        for start in range(0, len(names), _BATCH):
+            batch = names[start : start + _BATCH]
+            packet = json.dumps({"op": "sockets", "names": batch}).encode()
+            socket.send_fds(client, [packet], [estate.sockets[name].fileno() for name in batch])
+        socket.send_fds(client, [b'{"op": "end"}'], [estate.rendezvous.fileno(), estate.successor])
+        return True
+    return False
+
+
+def ask(name: str, pids: Iterable[int]) -> Estate | None:
+    """Get the estate from whoever answers at ``name``; None when nobody does or a living master keeps it.
+
+    Blocks at most about a second. The caller owns everything in the result.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
+        sock.settimeout(_PATIENCE_S)
+        received: dict[SocketId, socket.socket] = {}
+        try:
+            sock.connect(name)
+            if not _trusted(sock):
+                return None
+            sock.send(json.dumps({"op": "takeover", "pids": list(pids)}).encode())
+            while True:
+                data, fds, _flags, _addr = socket.recv_fds(sock, _PACKET_BYTES, _BATCH + 8)
+                if not data:
+                    break
+                message = json.loads(data)
+                if message["op"] == "sockets":
+                    for (key, index), fd in zip(message["names"], fds, strict=True):
+                        received[(key, index)] = _adopt(fd)
+                elif message["op"] == "end":
+                    rendezvous = socket.socket(fileno=fds[0])
+                    rendezvous.setblocking(False)
+                    return Estate(received, rendezvous, fds[1])
+                else:
+                    break
+        except (OSError, ValueError):
+            pass
+        for orphan in received.values():
+            orphan.close()
+        return None
+
+
+def _adopt(fd: int) -> socket.socket:
+    os.set_inheritable(fd, False)
+    sock = socket.socket(fileno=fd)
+    sock.setblocking(False)
+    return sock

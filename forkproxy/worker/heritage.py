@@ -1,0 +1,71 @@
+"""Everything that crosses the fork, in one place.
+
+A worker starts with exactly this and closes every other descriptor that the master opened. In the single-process mode (``-d``)
+the same value is handed over without a fork. Knows what the things are, not what is done with them.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from forkproxy.net.loop import Loop
+from forkproxy.plan import Bind, Frontend, Plan
+
+#: Names one listening socket across processes and reloads: (key of the bind, index in its group).
+SocketId = tuple[str, int]
+#: What a runtime accepts from.
+Listener = tuple[Frontend, Bind, socket.socket]
+
+
+class RuntimeLike(Protocol):
+    """What a worker asks of ``proxy.runtime.Runtime``."""
+
+    def attach(self, listeners: list[Listener]) -> None:
+        """Accept from these sockets too."""
+
+    def detach(self, sockets: Iterable[socket.socket] | None = None) -> None:
+        """Accept no more from these sockets (None: from any); they stay open, their owner closes them."""
+
+    def pause(self) -> None:
+        """Accept nothing until :meth:`resume`."""
+
+    def resume(self) -> None:
+        """Accept again."""
+
+    def drain(self, spread_s: float | None) -> None:
+        """Finish what there is: answer with ``Connection: close``, close idle connections spread over ``spread_s``."""
+
+    def busy(self) -> int:
+        """How many streams and client connections are left."""
+
+    def kill_all(self) -> None:
+        """End every stream and connection now."""
+
+    def refresh(self) -> None:
+        """The state of a server changed."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Heritage:
+    """What one worker is born with."""
+
+    number: int  # from 1, as in the process title
+    generation: int
+    plan: Plan
+    slot: int  # its slot of the shared segment
+    state: Any  # what processes share: .segment .names .rows .servers (master/shared.py)
+    pulse: memoryview  # one cell ("q"): the worker writes monotonic milliseconds
+    channel: socket.socket  # the worker's end of its control channel
+    share: list[SocketId]  # the sockets that it accepts from
+    #: Every listening socket of the service: what it may be told to adopt, and what it hands to a new master when it is orphaned.
+    escrow: dict[SocketId, tuple[Frontend, Bind, socket.socket]] = field(default_factory=dict)
+    handover: socket.socket | None = None  # where a new master asks for the sockets
+    successor: int = -1  # eventfd: readable once a new master has taken over
+    inline: bool = False  # -d: the loop is shared with the master
+
+
+#: Makes the data plane of one worker.
+RuntimeFactory = Callable[[Heritage, Loop], RuntimeLike]

@@ -1,0 +1,239 @@
+"""One worker: a role that serves on a loop until it is told to drain, and the process around it.
+
+The role is the same forked (its own process and loop) and inline (``-d``: on the master's loop). States: *serving* → *draining* →
+*done*; beside them *orphan*: the master is gone, serving goes on for a bounded time until a new master has taken over.
+Knows the heritage, the channel and the runtime; knows no configuration and nothing of other workers.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import traceback
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from setproctitle import setproctitle
+
+from forkproxy.net.loop import Loop, Timer, Watched
+from forkproxy.state import layout
+from forkproxy.worker import handover, privileges
+from forkproxy.worker.channel import Channel, Message
+from forkproxy.worker.heritage import Heritage, RuntimeFactory, RuntimeLike
+
+#: How often an idle worker shows that it is alive.
+BEAT_S = 0.5
+#: How long a worker whose master died goes on accepting when ``hard-stop-after`` says nothing.
+ORPHAN_S = 30.0
+#: How often a draining worker that gets no events looks whether it is empty.
+LOOK_S = 0.1
+
+
+class WorkerRole:
+    """Serve with ``heritage`` on ``loop``; ``on_done(status)`` is called once, when nothing is left to do."""
+
+    __slots__ = ("_adopted", "_cells", "_hard", "_look", "_on_done", "_watched", "channel", "heritage", "loop", "runtime", "state")
+
+    def __init__(
+        self, heritage: Heritage, loop: Loop, factory: RuntimeFactory, on_done: Callable[[int], None]
+    ) -> None:
+        self.heritage = heritage
+        self.loop = loop
+        self.state = "serving"
+        self._on_done = on_done
+        self._watched: list[Watched] = []
+        self._hard: Timer | None = None
+        self._look: Timer | None = None
+        self._adopted: set[tuple[str, int]] = set()
+        self._cells = heritage.state.segment.slot(heritage.slot)
+        self._cells[layout.PID] = os.getpid()
+        self._cells[layout.GENERATION] = heritage.generation
+        self.runtime: RuntimeLike = factory(heritage, loop)
+        self.runtime.attach([heritage.escrow[name] for name in heritage.share])
+        self.channel = Channel(heritage.channel, loop, self._on_message, self._on_master_gone)
+        loop.on_turn.append(self._turn)
+        self._beat()
+        self._title()
+        self.channel.send("ready")
+
+    # -- life signs
+
+    def _turn(self) -> None:
+        self.heritage.pulse[0] = int(self.loop.clock.now * 1000)
+        if self.state == "draining" and not self.runtime.busy():
+            self._done(0)
+
+    def _beat(self) -> None:
+        """Only wakes the loop up: the turn itself is the sign of life."""
+        if self.state != "done":
+            self.loop.call_later(BEAT_S, self._beat)
+
+    def _title(self) -> None:
+        if not self.heritage.inline:
+            suffix = "" if self.state == "serving" else f" ({self.state})"
+            setproctitle(f"forkproxy: worker {self.heritage.number}{suffix}")
+
+    # -- what the master says
+
+    def _on_message(self, message: Message) -> None:
+        op = message["op"]
+        if op == "drain":
+            self.drain(message.get("spread_s"), message.get("hard_s"), message.get("grace_s") or 0.0)
+        elif op == "stop":
+            self.stop()
+        elif op == "pause":
+            self.runtime.pause()
+            self.channel.send("paused")
+        elif op == "resume":
+            self.runtime.resume()
+            self.channel.send("resumed")
+        elif op == "adopt":
+            self._adopt(message["sockets"])
+        elif op == "release":
+            self._release(message["sockets"], forget=message["forget"])
+        elif op == "refresh":
+            self.runtime.refresh()
+
+    def _adopt(self, names: list[list[Any]]) -> None:
+        if self.state not in ("serving", "orphan"):
+            return
+        wanted = [(str(key), int(index)) for key, index in names]
+        fresh = [name for name in wanted if name in self.heritage.escrow and name not in self._mine()]
+        self._adopted.update(fresh)
+        self.runtime.attach([self.heritage.escrow[name] for name in fresh])
+
+    def _release(self, names: list[list[Any]], *, forget: bool) -> None:
+        released = [(str(key), int(index)) for key, index in names]
+        mine = self._mine()
+        socks = [self.heritage.escrow[name][2] for name in released if name in mine and name in self.heritage.escrow]
+        if self.state != "draining":
+            self.runtime.detach(socks)
+        for name in released:
+            self._adopted.discard(name)
+            if name in self.heritage.share:
+                self.heritage.share.remove(name)
+            if forget and (entry := self.heritage.escrow.pop(name, None)) is not None and not self.heritage.inline:
+                entry[2].close()
+        self.channel.send("released", sockets=names)
+
+    def _mine(self) -> set[tuple[str, int]]:
+        return self._adopted.union(self.heritage.share)
+
+    # -- leaving
+
+    def drain(self, spread_s: float | None, hard_s: float | None, grace_s: float = 0.0) -> None:
+        """Accept no more (after ``grace_s``), finish what there is, end; after ``hard_s`` (None: no bound) end all the same."""
+        if self.state in ("draining", "done"):
+            return
+        if grace_s > 0.0:
+            self.loop.call_later(grace_s, self.drain, spread_s, hard_s)
+            return
+        self.state = "draining"
+        self._cells[layout.DRAINING] = 1
+        self._unwatch()
+        self.runtime.detach()
+        self._close_escrow()
+        self.channel.send("stopped")
+        self._title()
+        self.runtime.drain(spread_s)
+        if hard_s is not None:
+            self._hard = self.loop.call_later(hard_s, self.stop)
+        self._tick()
+
+    def _tick(self) -> None:
+        """Wakes the loop up, so that :meth:`_turn` looks whether anything is left."""
+        if self.state == "draining":
+            self._look = self.loop.call_later(LOOK_S, self._tick)
+
+    def stop(self) -> None:
+        """End every stream now and be done."""
+        if self.state == "done":
+            return
+        self.runtime.detach()
+        self._close_escrow()
+        self.runtime.kill_all()
+        self._done(0)
+
+    def _close_escrow(self) -> None:
+        """Let go of the listening sockets; inline they are the master's own objects and stay."""
+        if not self.heritage.inline:
+            for _frontend, _bind, sock in self.heritage.escrow.values():
+                sock.close()
+        self.heritage.escrow.clear()
+
+    def _done(self, status: int) -> None:
+        self.state = "done"
+        self._unwatch()
+        self.loop.on_turn.remove(self._turn)
+        self.channel.close()
+        for timer in (self._hard, self._look):
+            if timer is not None:
+                timer.cancel()
+        self._on_done(status)
+
+    # -- the master is gone
+
+    def _on_master_gone(self) -> None:
+        if self.state != "serving":
+            return
+        self.state = "orphan"
+        self._title()
+        hard_s = self.heritage.plan.global_.hard_stop_after_s
+        self.loop.call_later(ORPHAN_S if hard_s is None else hard_s, self._leave)
+        if self.heritage.successor >= 0:
+            self._watch(Watched(self.heritage.successor, lambda _w, _mask: self._leave()))
+        if self.heritage.handover is not None:
+            self._watch(Watched(self.heritage.handover.fileno(), lambda _w, _mask: self._hand_over()))
+
+    def _hand_over(self) -> None:
+        heritage = self.heritage
+        assert heritage.handover is not None
+        handover.serve(
+            heritage.handover,
+            lambda _pids: True,
+            handover.Estate(
+                {name: entry[2] for name, entry in heritage.escrow.items()}, heritage.handover, heritage.successor
+            ),
+        )
+
+    def _leave(self) -> None:
+        settings = self.heritage.plan.global_
+        self.drain(settings.close_spread_s, settings.hard_stop_after_s)
+
+    def _watch(self, watched: Watched) -> None:
+        self._watched.append(watched)
+        self.loop.add(watched)
+
+    def _unwatch(self) -> None:
+        for watched in self._watched:
+            self.loop.remove(watched)
+        self._watched.clear()
+
+
+def run(heritage: Heritage, factory: RuntimeFactory, *, drop_to: privileges.Privileges) -> NoReturn:
+    """The whole life of a worker process, called right after the fork with signals blocked; never returns."""
+    status = 70
+    try:
+        loop = Loop(heritage.state.rows.clock)
+        box = [0]
+
+        def done(code: int) -> None:
+            box[0] = code
+            loop.stop()
+
+        privileges.drop(drop_to)
+        role = WorkerRole(heritage, loop, factory, done)
+        settings = heritage.plan.global_
+        loop.add_signal(signal.SIGTERM, role.stop)
+        loop.add_signal(signal.SIGUSR1, role.drain, settings.close_spread_s, settings.hard_stop_after_s)
+        loop.add_signal(signal.SIGTTOU, lambda: role.runtime.pause())
+        loop.add_signal(signal.SIGTTIN, lambda: role.runtime.resume())
+        for signum in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR2, signal.SIGPIPE):
+            signal.signal(signum, signal.SIG_IGN)  # the master's business; the terminal sends INT to the whole group
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        loop.run()
+        status = box[0]
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(status)
