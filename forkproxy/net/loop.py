@@ -201,7 +201,7 @@ class Loop:
         """Watch for ``mask`` instead (0: only errors and hang-ups, so a paused peer still tells its death)."""
         if mask == w.mask:
             return
-        if w.mask & EXCLUSIVE:  # the kernel refuses to modify these
+        if (w.mask | mask) & EXCLUSIVE:  # the kernel refuses to modify from and to this
             self.poller.epoll.unregister(w.fd)
             self.poller.epoll.register(w.fd, mask)
         else:
