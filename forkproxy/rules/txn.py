@@ -117,3 +117,7 @@ class Txn:
     t_connect: float
     t_response: float
     t_end: float
+
+    def server_addresses(self) -> tuple[tuple[str, int], tuple[str, int]] | None:
+        """Our and the server's address and port on the server connection; None without one (proxy overrides this)."""
+        return None

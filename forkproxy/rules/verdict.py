@@ -25,6 +25,8 @@ class Reply(Verdict):
     ``status`` the code, ``reason`` b"" for the usual one, ``headers(txn)`` the fields in order, ``body(txn)`` the payload or None.
     ``body`` None and kind "deny"/"tarpit": the proxy's configured error for ``status``. ``denied`` tells that it counts as a
     denied request (deny, tarpit, auth) and is logged with flags "PR"/"PT"; otherwise it is "LR". ``close`` ends the client's connection.
+    ``default_error``: the proxy's configured error for ``status`` is the message, with ``headers`` added; ``raw``: a whole message
+    to send as it is (empty: close silently), after which the connection ends.
     """
 
     status: int = 200
@@ -34,6 +36,8 @@ class Reply(Verdict):
     content_type: bytes = b""
     denied: bool = False
     close: bool = False
+    default_error: bool = False
+    raw: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,199 @@
+"""ACLs: a criterion (a sample), a match method and patterns, compiled to one predicate (manual 7.1).
+
+``compile_acl`` reads what follows the name on an ``acl`` line, or what stands between braces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from forkproxy.registry import ACL_ALIASES, FETCHES, Needs, Type
+from forkproxy.rules.context import RuleContext
+from forkproxy.rules.expr import ExprError, Sample, cast_sample, parse_sample
+from forkproxy.rules.patterns import METHODS, Entry, Find, View, build_index
+from forkproxy.rules.words import Words, to_bytes
+
+Pred = Callable[[Any], Any]
+
+_DEFAULT_METHODS = {
+    Type.BOOL: "bool",
+    Type.SINT: "int",
+    Type.ADDR: "ip",
+    Type.IPV4: "ip",
+    Type.IPV6: "ip",
+    Type.STR: "str",
+    Type.METH: "str",
+}
+_OPERATORS = ("eq", "ge", "gt", "le", "lt")
+
+
+@dataclass(frozen=True, slots=True)
+class Exact:
+    """The shape "this sample equals one of these strings", by which many rules can be folded into one look-up."""
+
+    sample: Sample
+    patterns: tuple[bytes, ...]
+    icase: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AclTest:
+    """One compiled line. ``match(txn)`` is true or false by truth value."""
+
+    match: Pred
+    needs: Needs
+    uses: frozenset[str]
+    text: str
+    exact: Exact | None = None
+    constant: bool | None = None
+
+
+def compile_acl(words: Words, ctx: RuleContext, stop: str | None = None) -> AclTest:
+    """Compile the criterion, flags and patterns that follow in ``words``, up to the word ``stop`` or the end."""
+    start = words.pos
+    text = words.next("a criterion")
+    sample, method, dotted = _criterion(text, words, ctx)
+    icase, resolve, as_map, given = False, True, False, False
+    finders: list[Find] = []
+    views: list[View] = []
+    files: list[tuple[str, bool]] = []
+    while (word := words.peek()) is not None and word != stop and word.startswith("-"):
+        match words.next():
+            case "-i":
+                icase = True
+            case "-n":
+                resolve = False
+            case "-M":
+                as_map = True
+            case "-u":
+                words.next("an identifier after '-u'")
+            case "-f":
+                files.append((words.next("a file name after '-f'"), icase))
+            case "-m":
+                if given:
+                    words.fail("only one '-m' is allowed")
+                if files:
+                    words.fail("'-m' must come before '-f'")
+                method, given = words.next("a matching method after '-m'"), True
+                if method not in METHODS:
+                    words.fail(f"unknown matching method '{method}' when parsing ACL expression", hint="one of " + " ".join(METHODS))
+            case "--":
+                break
+            case _:
+                words.pos -= 1  # a pattern that begins with a dash
+                break
+    if not method:
+        words.fail(
+            f"matching method must be specified first (using '-m') when using a sample expression of type '{sample.out.label}' ('{text}')",
+            start,
+        )
+    try:
+        cast = cast_sample(sample, METHODS[method])
+    except ExprError as err:
+        words.fail(f"matching method '{method}' cannot be used : {err}", start)
+    for name, nocase in files:
+        try:
+            views.append(ctx.files.get(name, as_map).view(method, nocase, resolve))
+        except ValueError as err:
+            words.fail(str(err))
+    operator = "eq"
+    if method in ("int", "len") and words.peek() in _OPERATORS:
+        operator = words.next()
+    patterns: list[Entry] = []
+    while (word := words.peek()) is not None and word != stop:
+        words.next()
+        if method in ("found", "bool"):
+            continue  # they take no pattern (the manual: not recommended, ignored)
+        patterns.append(Entry(to_bytes(word)))
+        try:
+            build_index(method, patterns[-1:], icase=icase, resolve=resolve, operator=operator, dotted=dotted)
+        except ValueError as err:
+            words.fail(str(err))
+    if patterns or not views:
+        finders.append(build_index(method, patterns, icase=icase, resolve=resolve, operator=operator, dotted=dotted))
+    exact = None
+    if method == "str" and not views:
+        exact = Exact(cast, tuple(p.text for p in patterns), icase)
+    match = _predicate(cast, _test(method, finders, views, patterns, icase))
+    constant = bool(match(None)) if cast.constant and not views else None
+    return AclTest(match, sample.needs, sample.uses, " ".join(words.words[start : words.pos]), exact, constant)
+
+
+def _criterion(text: str, words: Words, ctx: RuleContext) -> tuple[Sample, str, bool]:
+    """The sample of a criterion, its default method ("" for none) and whether its integers are versions."""
+    name = text.split("(", 1)[0].split(",", 1)[0]
+    alias = ACL_ALIASES.get(name)
+    method = ""
+    if alias is not None:
+        text = alias[0] + text[len(name) :]
+        method = alias[1]
+    elif name not in FETCHES:
+        message, hint = ctx.unknown("acl", name, [*FETCHES, *ACL_ALIASES])
+        words.fail(message.replace("unknown acl", "unknown fetch method") + f" in ACL expression '{text}'", hint=hint)
+    try:
+        sample, end = parse_sample(text, 0, ctx, check=False)
+    except ExprError as err:
+        words.fail(f"{err} in ACL expression '{text}'", hint=err.hint)
+    if end != len(text):
+        words.fail(f"unexpected '{text[end:]}' in ACL expression '{text}'")
+    if sample.converted or not method:
+        method = _DEFAULT_METHODS.get(sample.out, "")
+        if sample.out == Type.ANY:
+            method = ""
+    return sample, method, name in ("req.ssl_ver", "req_ssl_ver")
+
+
+def _test(method: str, finders: list[Find], views: list[View], patterns: list[Entry], icase: bool) -> Callable[[Any], Any]:
+    """One function of a value that is true when any list has it; the common shapes get the shortest code."""
+    if not views:
+        if method == "bool":
+            return bool
+        if method == "found":
+            return lambda value: True
+        if method == "str":
+            exact = frozenset(p.text.lower() if icase else p.text for p in patterns)
+            return (lambda value: value.lower() in exact) if icase else exact.__contains__
+        if method in ("beg", "end") and not icase and len(patterns) <= 32:
+            texts = tuple(p.text for p in patterns)
+            if method == "beg":
+                return lambda value: value.startswith(texts)
+            return lambda value: value.endswith(texts)
+        return finders[0]
+    if len(views) == 1 and not finders:
+        view = views[0]
+        return lambda value: view.find(value)
+
+    def test(value: Any) -> Any:
+        for view in views:
+            if view.find(value) is not None:
+                return True
+        for find in finders:
+            if find(value) is not None:
+                return True
+        return False
+
+    return test
+
+
+def _predicate(sample: Sample, test: Callable[[Any], Any]) -> Pred:
+    if sample.each is not None:
+        each = sample.each
+
+        def any_value(txn: Any) -> bool:
+            for value in each(txn):
+                if test(value):
+                    return True
+            return False
+
+        return any_value
+    fetch = sample.fetch
+    if test is bool:
+        return fetch  # None and False are both no
+
+    def one_value(txn: Any) -> Any:
+        value = fetch(txn)
+        return value is not None and test(value)
+
+    return one_value

@@ -1,0 +1,151 @@
+"""Actions on header fields: add, set, delete, replace (manual 4.4)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from forkproxy.plan import Render, Step
+from forkproxy.registry import Needs, action
+from forkproxy.rules.action import ALL_HTTP, HTTP_REQ, Parser
+from forkproxy.rules.patterns import Entry, build_index
+from forkproxy.rules.web import split_values
+from forkproxy.rules.words import to_bytes
+
+
+def _declare(p: Parser) -> None:
+    p.needs |= Needs.HEADERS if p.on_request else Needs.RES_HEADERS
+
+
+@action("add-header", at=ALL_HTTP, synopsis="<name> <fmt>")
+def add_header(p: Parser) -> Step:
+    """Append a header field."""
+    name = p.header_name()
+    render = p.format().render
+    _declare(p)
+    if p.on_request:
+
+        def add_to_request(txn: Any) -> None:
+            txn.req.add(name, render(txn))
+
+        return add_to_request
+
+    def add_to_response(txn: Any) -> None:
+        txn.res.add(name, render(txn))
+
+    return add_to_response
+
+
+@action("set-header", at=ALL_HTTP, synopsis="<name> <fmt>")
+def set_header(p: Parser) -> Step:
+    """Append a header field in the place of all that have the same name."""
+    name = p.header_name()
+    render = p.format().render
+    _declare(p)
+    if p.on_request:
+
+        def set_in_request(txn: Any) -> None:
+            txn.req.set(name, render(txn))
+
+        return set_in_request
+
+    def set_in_response(txn: Any) -> None:
+        txn.res.set(name, render(txn))
+
+    return set_in_response
+
+
+@action("del-header", at=ALL_HTTP, synopsis="<name> [ -m <meth> ]")
+def del_header(p: Parser) -> Step:
+    """Remove all header fields of a name, or those whose name matches (``-m`` str, beg, end, sub, reg)."""
+    text = p.word("a header field's name")
+    method = ""
+    if p.words.accept("-m"):
+        method = p.word("a matching method")
+        if method not in ("str", "beg", "end", "sub", "reg"):
+            p.words.fail(f"'{method}' is not a matching method of 'del-header'", hint="one of str beg end sub reg")
+    _declare(p)
+    on_request = p.on_request
+    if method in ("", "str"):
+        lower = to_bytes(text).lower()
+
+        def remove(txn: Any) -> None:
+            (txn.req if on_request else txn.res).remove(lower)
+
+        return remove
+    try:
+        find = build_index(method, [Entry(to_bytes(text))], icase=True)
+    except ValueError as err:
+        p.words.fail(str(err))
+
+    def remove_matching(txn: Any) -> None:
+        head = txn.req if on_request else txn.res
+        for name in {n.lower() for n, _ in head.items() if find(n.lower()) is not None}:
+            head.remove(name)
+
+    return remove_matching
+
+
+_BACKREF = re.compile(rb"\\([0-9])|\\x([0-9A-Fa-f]{2})|\\(.)", re.DOTALL)
+
+
+def expand(template: bytes, found: re.Match[bytes]) -> bytes:
+    """``template`` with ``\\0`` … ``\\9`` replaced by the groups of ``found``; an unknown or unused group is empty."""
+    if b"\\" not in template:
+        return template
+
+    def one(ref: re.Match[bytes]) -> bytes:
+        if ref[1] is not None:
+            index = int(ref[1])
+            return (found[index] or b"") if index <= found.re.groups else b""
+        return bytes.fromhex(ref[2].decode()) if ref[2] is not None else ref[3]
+
+    return _BACKREF.sub(one, template)
+
+
+def replacing(search: Callable[[bytes], re.Match[bytes] | None], render: Render) -> Callable[[bytes, Any], bytes | None]:
+    """``replace(value, txn)``: what a value that matches becomes, None when it does not match."""
+
+    def replace(value: bytes, txn: Any) -> bytes | None:
+        found = search(value)
+        return None if found is None else expand(render(txn), found)
+
+    return replace
+
+
+@action("replace-header", at=ALL_HTTP, synopsis="<name> <match-regex> <replace-fmt>")
+def replace_header(p: Parser) -> Step:
+    """Replace the whole value of each header field line that matches."""
+    return _replace(p, whole=True)
+
+
+@action("replace-value", at=ALL_HTTP, synopsis="<name> <match-regex> <replace-fmt>")
+def replace_value(p: Parser) -> Step:
+    """Replace each comma-separated value that matches."""
+    return _replace(p, whole=False)
+
+
+def _replace(p: Parser, whole: bool) -> Step:
+    lower = p.header_name().lower()
+    replace = replacing(p.regex().search, p.format().render)
+    _declare(p)
+    on_request = p.kind == HTTP_REQ
+
+    def step(txn: Any) -> None:
+        head = txn.req if on_request else txn.res
+        if head.get(lower) is None:
+            return
+        changed = False
+        fields: list[tuple[bytes, bytes]] = []
+        for name, value in head.items():
+            if name.lower() == lower:
+                parts = [value] if whole else split_values(value)
+                made = [new if (new := replace(part, txn)) is not None else part for part in parts]
+                if made != parts:
+                    changed, value = True, b", ".join(made)
+            fields.append((name, value))
+        if changed:
+            head.replace_all(fields)
+
+    return step

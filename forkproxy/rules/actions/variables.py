@@ -1,0 +1,62 @@
+"""Actions on variables: set-var, set-var-fmt, unset-var (manual 4.4)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from forkproxy.plan import Step
+from forkproxy.registry import Type, action
+from forkproxy.rules.action import EVERYWHERE, Parser
+from forkproxy.rules.variables import Setter, check_name, conditional_setter, setter
+
+
+
+def _target(p: Parser) -> Setter:
+    """The setter for ``name[,cond…]`` in the parentheses."""
+    name, *conditions = p.inside.split(",")
+    try:
+        return conditional_setter(check_name(name), conditions)
+    except ValueError as err:
+        p.words.fail(str(err))
+
+
+@action("set-var", at=EVERYWHERE, prefix=True, synopsis="(<var-name>[,<cond>...]) <expr>")
+def set_var(p: Parser) -> Step:
+    """Set a variable to a sample's value; an absent sample leaves it as it is."""
+    store = _target(p)
+    sample = p.sample()
+    fetch = sample.cast(Type.STR) if sample.out == Type.METH else sample.fetch
+    assert fetch is not None  # a method is text
+
+    def step(txn: Any) -> None:
+        value = fetch(txn)
+        if value is not None:
+            store(txn, value)
+
+    return step
+
+
+@action("set-var-fmt", at=EVERYWHERE, prefix=True, synopsis="(<var-name>[,<cond>...]) <fmt>")
+def set_var_fmt(p: Parser) -> Step:
+    """Set a variable to a rendered log format."""
+    store = _target(p)
+    render = p.format(style="raw").render
+
+    def step(txn: Any) -> None:
+        store(txn, render(txn))
+
+    return step
+
+
+@action("unset-var", at=EVERYWHERE, prefix=True, synopsis="(<var-name>)")
+def unset_var(p: Parser) -> Step:
+    """Remove a variable."""
+    try:
+        store = setter(check_name(p.inside))
+    except ValueError as err:
+        p.words.fail(str(err))
+
+    def step(txn: Any) -> None:
+        store(txn, None)
+
+    return step

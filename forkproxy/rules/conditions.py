@@ -1,0 +1,243 @@
+"""Conditions: what follows ``if`` and ``unless`` (manual 7.2), compiled to one predicate; and the predefined ACLs (7.4).
+
+Some fetches look at bytes that may still arrive; they raise :class:`NotYet`. A condition with such a fetch is evaluated
+with three values, as the manual's inspection delay asks for: it is true as soon as one alternative is, false when all
+are, and NotYet otherwise. All other conditions compile to plain boolean closures.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from forkproxy.registry import Needs
+from forkproxy.rules import phases
+from forkproxy.rules.acl import AclTest, Exact, Pred, compile_acl
+from forkproxy.rules.context import KIND_LABELS, RuleContext
+from forkproxy.rules.errors import NotYet
+from forkproxy.rules.words import Words
+
+#: fetches with one of these needs may be undecided
+PARTIAL = Needs.L6 | Needs.RES_L6 | Needs.BODY | Needs.RES_BODY
+
+PREDEFINED = {
+    "FALSE": "always_false",
+    "HTTP": "req.proto_http",
+    "HTTP_1.0": "req.ver 1.0",
+    "HTTP_1.1": "req.ver 1.1",
+    "HTTP_2.0": "req.ver 2.0",
+    "HTTP_3.0": "req.ver 3.0",
+    "HTTP_CONTENT": "req.hdr_val(content-length) gt 0",
+    "HTTP_URL_ABS": "url_reg ^[^/:]*://",
+    "HTTP_URL_SLASH": "url_beg /",
+    "HTTP_URL_STAR": "url *",
+    "LOCALHOST": "src 127.0.0.1/8 ::1",
+    "METH_CONNECT": "method CONNECT",
+    "METH_DELETE": "method DELETE",
+    "METH_GET": "method GET HEAD",
+    "METH_HEAD": "method HEAD",
+    "METH_OPTIONS": "method OPTIONS",
+    "METH_POST": "method POST",
+    "METH_PUT": "method PUT",
+    "METH_TRACE": "method TRACE",
+    "RDP_COOKIE": "req.rdp_cookie_cnt gt 0",
+    "REQ_CONTENT": "req.len gt 0",
+    "TRUE": "always_true",
+    "WAIT_END": "wait_end",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One ACL of a condition: ``tests`` are its lines, still growing unless ``fixed``."""
+
+    tests: list[AclTest]
+    negated: bool
+    fixed: bool  # nobody can add a line any more
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A compiled condition; iterating gives ``(pred, needs)``. ``pred(txn)`` is a truth value; it raises NotYet when undecided.
+
+    ``suites`` is the disjunctive form it was compiled from; ``negated`` for ``unless``.
+    """
+
+    pred: Pred
+    needs: Needs
+    suites: tuple[tuple[Term, ...], ...] = ()
+    negated: bool = False
+
+    def __iter__(self) -> Any:
+        return iter((self.pred, self.needs))
+
+    @property
+    def exact(self) -> Exact | None:
+        """The comparison that this condition is, if it is nothing but one sample compared with strings."""
+        if self.negated or len(self.suites) != 1 or len(self.suites[0]) != 1:
+            return None
+        term = self.suites[0][0]
+        if term.negated or len(term.tests) != 1:
+            return None
+        return term.tests[0].exact
+
+    @property
+    def constant(self) -> bool | None:
+        """What this condition always is, if that is known."""
+        if len(self.suites) == 1 and len(self.suites[0]) == 1 and len(self.suites[0][0].tests) == 1:
+            term = self.suites[0][0]
+            value = term.tests[0].constant
+            return None if value is None else value != (term.negated != self.negated)
+        return None
+
+
+def read_condition(words: Words, ctx: RuleContext) -> Condition | None:
+    """The condition introduced by a following ``if`` or ``unless``; None at the end of the line. Anything else is an error."""
+    word = words.accept("if", "unless")
+    if word is None:
+        words.end()
+        return None
+    return compile_condition(words, ctx, negated=word == "unless")
+
+
+def compile_condition(words: Words, ctx: RuleContext, *, negated: bool = False) -> Condition:
+    """Compile all words that are left (those after ``if``/``unless``); ``negated`` for ``unless``."""
+    suites: list[list[Term]] = [[]]
+    needs = Needs.NONE
+    neg = False
+    begin = words.pos
+    while words:
+        word = words.next()
+        if word in ("or", "||"):
+            if not suites[-1]:
+                words.fail(f"missing term before '{word}' in condition")
+            suites.append([])
+            neg = False
+            continue
+        while word.startswith("!"):
+            neg, word = not neg, word[1:]
+        if not word:
+            continue  # a lone exclamation mark belongs to the next word
+        fixed = word not in ctx.acls
+        tests = _term(word, words, ctx)
+        for test in tests:
+            needs |= test.needs
+        suites[-1].append(Term(tests, neg, fixed))
+        neg = False
+    if not suites[-1] or neg:
+        words.fail("missing ACL name or expression in condition", max(begin - 1, words.pos - 1))
+    frozen = tuple(tuple(s) for s in suites)
+    make = _three_valued if needs & PARTIAL else _two_valued
+    return Condition(make(frozen, negated), needs, frozen, negated)
+
+
+def _term(word: str, words: Words, ctx: RuleContext) -> list[AclTest]:
+    at = words.pos - 1
+    if word == "{":
+        if "}" not in words.words[words.pos :]:
+            words.fail("missing closing '}' in condition", at)
+        test = compile_acl(words, ctx, stop="}")
+        words.next()
+        tests, name = [test], "{ " + test.text + " }"
+    elif word in ctx.acls:
+        tests, name = ctx.acls[word], word
+    elif word in PREDEFINED:
+        tests, name = [compile_acl(Words.of(PREDEFINED[word]), ctx)], word
+    else:
+        _, hint = ctx.unknown("acl", word, [*ctx.acls, *PREDEFINED])
+        words.fail(f"no such ACL : '{word}'", hint=hint)
+    columns = ctx.columns
+    if columns and tests and not any(t.uses & columns for t in tests):
+        ctx.warn(
+            f"acl '{name}' will never match in '{KIND_LABELS.get(ctx.kind, ctx.kind)}' because it needs {phases.describe(tests[0].uses)}"
+        )
+    return tests
+
+
+def _any_of(tests: list[AclTest]) -> Pred:
+    """True when one of the lines matches. The list may grow until the section is read, so it is walked, not copied."""
+
+    def named(txn: Any) -> Any:
+        for test in tests:
+            if test.match(txn):
+                return True
+        return False
+
+    return named
+
+
+def _two_valued(suites: tuple[tuple[Term, ...], ...], negated: bool) -> Pred:
+    pred = _any([_all([_one(t) for t in suite]) for suite in suites])
+    return (lambda txn: not pred(txn)) if negated else pred
+
+
+def _one(term: Term) -> Pred:
+    pred = term.tests[0].match if term.fixed else _any_of(term.tests)
+    return (lambda txn: not pred(txn)) if term.negated else pred
+
+
+def _all(preds: list[Pred]) -> Pred:
+    if len(preds) == 1:
+        return preds[0]
+    if len(preds) == 2:
+        a, b = preds
+        return lambda txn: a(txn) and b(txn)
+
+    def every(txn: Any) -> bool:
+        for pred in preds:
+            if not pred(txn):
+                return False
+        return True
+
+    return every
+
+
+def _any(preds: list[Pred]) -> Pred:
+    if len(preds) == 1:
+        return preds[0]
+
+    def either(txn: Any) -> bool:
+        for pred in preds:
+            if pred(txn):
+                return True
+        return False
+
+    return either
+
+
+def _three_valued(suites: tuple[tuple[Term, ...], ...], negated: bool) -> Pred:
+    def pred(txn: Any) -> bool:
+        undecided: NotYet | None = None
+        for suite in suites:
+            waiting: NotYet | None = None
+            for term in suite:
+                try:
+                    holds = _ask(term, txn)
+                except NotYet as err:
+                    waiting = err
+                    continue
+                if not holds:
+                    break
+            else:
+                if waiting is None:
+                    return not negated
+                undecided = waiting
+        if undecided is not None:
+            raise undecided
+        return negated
+
+    return pred
+
+
+def _ask(term: Term, txn: Any) -> bool:
+    """Does the term hold? Raises NotYet when no line says yes and one cannot tell."""
+    undecided: NotYet | None = None
+    for test in term.tests:
+        try:
+            if test.match(txn):
+                return not term.negated
+        except NotYet as err:
+            undecided = err
+    if undecided is not None:
+        raise undecided
+    return term.negated

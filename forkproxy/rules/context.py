@@ -1,0 +1,108 @@
+"""What the reading of a rule may know of the section that the rule stands in. Made by ``config``, only read here.
+
+Also the table that says which column of ``registry.USES`` each kind of rule belongs to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from forkproxy.rules.acl import AclTest
+    from forkproxy.rules.patterns import PatternFiles
+    from forkproxy.rules.userlist import Userlist
+
+#: kind of rule → (column on the frontend's side, column on the backend's side)
+_COLUMNS: dict[str, tuple[str, str]] = {
+    "tcp-req-conn": ("fe-tcp-conn", ""),
+    "tcp-req-sess": ("fe-tcp-sess", ""),
+    "tcp-req-cont": ("fe-tcp-content", "be-tcp-content"),
+    "tcp-res-cont": ("fe-tcp-res", "be-tcp-res"),
+    "http-req": ("fe-http-req", "be-http-req"),
+    "http-res": ("fe-http-res", "be-http-res"),
+    "http-after-res": ("fe-http-res", "be-http-res"),
+    "use-backend": ("fe-use-backend", ""),
+    "use-server": ("", "be-server"),
+    "balance": ("", "be-server"),
+    "log": ("log", "log"),
+    "check": ("", "be-check"),
+}
+
+#: what a kind of rule is called in messages
+KIND_LABELS = {
+    "tcp-req-conn": "tcp-request connection",
+    "tcp-req-sess": "tcp-request session",
+    "tcp-req-cont": "tcp-request content",
+    "tcp-res-cont": "tcp-response content",
+    "http-req": "http-request",
+    "http-res": "http-response",
+    "http-after-res": "http-after-response",
+    "use-backend": "use_backend",
+    "use-server": "use-server",
+    "balance": "balance",
+    "log": "log-format",
+    "check": "check",
+}
+
+
+def _ignore(message: str) -> None:
+    return None
+
+
+def _no_files() -> PatternFiles:
+    from forkproxy.rules.patterns import PatternFiles  # imported late: patterns and context describe each other
+
+    return PatternFiles()
+
+
+@dataclass(slots=True)
+class RuleContext:
+    """The surroundings of a rule.
+
+    ``acls`` maps a name to its compiled lines (``acl.compile_acl``); the reader of an ``acl`` line appends there.
+    ``caps`` is "frontend", "backend", "listen" or "defaults". ``errors`` maps the name of an ``http-errors`` section to
+    its replies by status. ``files`` is shared by the whole configuration, so that a map used twice is loaded once.
+    ``captures`` are the declared (request, response) capture slots of the proxy so far. ``warn`` takes the text of a warning.
+    """
+
+    mode: str = "http"
+    caps: str = "listen"
+    kind: str = ""
+    name: str = ""
+    acls: dict[str, list[AclTest]] = field(default_factory=dict)
+    userlists: Mapping[str, Userlist] = field(default_factory=dict)
+    errors: Mapping[str, Mapping[int, Any]] = field(default_factory=dict)
+    files: PatternFiles = field(default_factory=_no_files)
+    captures: tuple[list[tuple[bytes, int]], list[tuple[bytes, int]]] = field(default_factory=lambda: ([], []))
+    warn: Callable[[str], None] = _ignore
+    logasap: bool = False
+    #: names that HAProxy has, by "fetch", "converter", "acl", "action", so that a missing one is refused as known
+    known: Mapping[str, Collection[str]] = field(default_factory=dict)
+
+    def unknown(self, kind: str, name: str, have: Iterable[str]) -> tuple[str, str]:
+        """The message and the hint for a ``name`` that no table has; ``have`` are the names that exist."""
+        if name in self.known.get(kind, ()):
+            return f"{kind} '{name}' is known to HAProxy, not supported by forkproxy", ""
+        near = get_close_matches(name, list(have), 1)
+        return f"unknown {kind} '{name}'", f"did you mean '{near[0]}' maybe ?" if near else ""
+
+    def at(self, kind: str) -> RuleContext:
+        """The same surroundings for another kind of rule."""
+        return self if kind == self.kind else replace(self, kind=kind)
+
+    def userlist(self, name: str) -> Userlist:
+        """The user list ``name``. Raises ValueError when there is none."""
+        found = self.userlists.get(name)
+        if found is None:
+            raise ValueError(f"unable to find userlist '{name}'")
+        return found
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """The columns of ``registry.USES`` that a fetch must have one of here; empty: anything goes."""
+        front, back = _COLUMNS.get(self.kind, ("", ""))
+        wanted = {"frontend": (front,), "backend": (back,)}.get(self.caps, (front, back))
+        return frozenset(c for c in wanted if c)

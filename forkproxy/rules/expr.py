@@ -1,0 +1,259 @@
+"""Sample expressions: a fetch with arguments and a chain of converters, compiled to one function (manual 7.3).
+
+Types are followed while reading: between two steps stands the cast that the types ask for, or nothing. A converter
+factory returns ``convert(value, txn)``, or :class:`Pure` around ``convert(value)`` when it needs nothing of the stream; an
+expression of a constant and pure converters is computed once, here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from forkproxy.errors import ConfigError
+from forkproxy.registry import CONVERTERS, FETCHES, Needs, Type
+from forkproxy.rules import phases
+from forkproxy.rules.args import Arg, Context, split_args
+from forkproxy.rules.context import KIND_LABELS, RuleContext
+from forkproxy.rules.types import NEVER, find_cast
+from forkproxy.rules.words import Words
+
+FetchFn = Callable[[Any], Any]
+EachFn = Callable[[Any], Iterable[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Pure:
+    """A converter that looks at nothing but its value."""
+
+    fn: Callable[[Any], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Multi:
+    """What the factory of a fetch returns when there may be several values: ``one`` for expressions (the last value, as
+    the manual has it), ``each`` for ACLs, which try them all."""
+
+    one: FetchFn
+    each: EachFn
+
+
+@dataclass(frozen=True, slots=True)
+class Const:
+    """What the factory of a constant fetch returns."""
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """What a factory returns when its arguments decide the type of what it gives."""
+
+    fn: Any
+    out: Type
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A compiled expression. ``fetch(txn)`` gives a Python value of type ``out`` or None for "not found".
+
+    ``each`` (None for single-valued ones) gives all values. ``text`` is the expression as written; two samples with the same
+    text mean the same. ``constant`` tells that ``fetch`` ignores its argument.
+    """
+
+    fetch: FetchFn
+    out: Type
+    needs: Needs
+    uses: frozenset[str]
+    text: str
+    each: EachFn | None = None
+    constant: bool = False
+    fetch_name: str = ""
+    converted: bool = False
+
+    def cast(self, want: Type) -> FetchFn | None:
+        """``fetch`` followed by the cast to ``want``; None when there is no such cast."""
+        step = find_cast(self.out, want)
+        if step is NEVER:
+            return None
+        return self.fetch if step is None else _then(self.fetch, step)
+
+
+class ExprError(ValueError):
+    """Something wrong in an expression; ``hint`` may say what would be right."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+_NAME = re.compile(r"[A-Za-z0-9_.:+-]+")
+
+
+def compile_sample(source: Words | str, ctx: RuleContext, *, want: Type = Type.ANY, check: bool = True) -> Sample:
+    """Compile the next word of a cursor, or a text, which must be used up.
+
+    ``want`` is a type that the result must be castable to (the cast is included). ``check`` False leaves the question whether
+    this place can have the sample to the caller (named ACLs). Raises ConfigError (from a bare text: without a place).
+    """
+    words = source if isinstance(source, Words) else None
+    text = words.next("a sample expression") if words is not None else source
+    assert isinstance(text, str)
+    try:
+        sample, end = parse_sample(text, 0, ctx, check=check)
+        if end != len(text):
+            raise ExprError(f"unexpected '{text[end:]}' after '{text[:end]}'")
+        if want not in (Type.ANY, Type.SAME):
+            sample = cast_sample(sample, want)
+    except ExprError as err:
+        message = f"failed to parse sample expression <{text}> : {err}"
+        if words is not None:
+            words.fail(message, hint=err.hint)
+        raise ConfigError(message, hint=err.hint) from None
+    return sample
+
+
+def cast_sample(sample: Sample, want: Type) -> Sample:
+    """``sample`` as a value of type ``want``. Raises ExprError when there is no such cast."""
+    step = find_cast(sample.out, want)
+    if step is None:
+        return sample
+    if step is NEVER:
+        raise ExprError(f"'{sample.text}' gives a value of type '{sample.out.label}', which cannot become '{want.label}'")
+    each = _then_each(sample.each, step) if sample.each is not None else None
+    return Sample(
+        _then(sample.fetch, step), want, sample.needs, sample.uses, sample.text, each, sample.constant, sample.fetch_name, sample.converted
+    )
+
+
+def parse_sample(text: str, start: int, ctx: RuleContext, *, check: bool = True) -> tuple[Sample, int]:
+    """Compile the expression that begins at ``start``; returns it and the offset after it. Raises ExprError."""
+    found = _NAME.match(text, start)
+    if found is None:
+        raise ExprError(f"missing fetch method in '{text[start:]}'")
+    name, end = found[0], found.end()
+    entry = FETCHES.get(name)
+    if entry is None:
+        message, hint = ctx.unknown("fetch", name, FETCHES)
+        raise ExprError(message.replace("unknown fetch", "unknown fetch method"), hint)
+    values, end = _arguments(f"fetch method '{name}'", entry.args, text, end, ctx)
+    if check and ctx.kind and ctx.columns and not entry.uses & ctx.columns:
+        raise ExprError(
+            f"sample fetch <{text[start:end]}> may not be used in '{KIND_LABELS.get(ctx.kind, ctx.kind)}': "
+            f"it needs {phases.describe(entry.uses)}"
+        )
+    made = _build(f"fetch method '{name}'", entry.factory, values)
+    out = entry.out
+    if isinstance(made, Typed):
+        made, out = made.fn, made.out
+    constant, each = False, None
+    if isinstance(made, Multi):
+        fetch, each = made.one, made.each
+    elif isinstance(made, Const):
+        fetch, constant = _constant(made.value), True
+    else:
+        fetch = made
+    converted = False
+    while text[end : end + 1] == ",":
+        found = _NAME.match(text, end + 1)
+        if found is None:
+            raise ExprError(f"missing converter after '{text[start : end + 1]}'")
+        conv_name, end = found[0], found.end()
+        conv = CONVERTERS.get(conv_name)
+        if conv is None:
+            message, hint = ctx.unknown("converter", conv_name, CONVERTERS)
+            raise ExprError(message, hint)
+        values, end = _arguments(f"converter '{conv_name}'", conv.args, text, end, ctx)
+        step = find_cast(out, conv.into)
+        if step is NEVER:
+            raise ExprError(
+                f"converter '{conv_name}' cannot be applied: it takes type '{conv.into.label}' and gets '{out.label}'"
+            )
+        if step is not None:
+            fetch, each = _then(fetch, step), _then_each(each, step)
+        made = _build(f"converter '{conv_name}'", conv.factory, values)
+        given = conv.out
+        if isinstance(made, Typed):
+            made, given = made.fn, made.out
+        if isinstance(made, Pure):
+            fetch, each = _then(fetch, made.fn), _then_each(each, made.fn)
+        else:
+            fetch, each, constant = _then_txn(fetch, made), _then_each_txn(each, made), False
+        out = (out if conv.into in (Type.ANY, Type.SAME) else conv.into) if given == Type.SAME else given
+        converted = True
+    if constant:
+        fetch = _constant(fetch(None))
+    return Sample(fetch, out, entry.needs, entry.uses, text[start:end], each, constant, name, converted), end
+
+
+def _arguments(what: str, specs: tuple[Arg, ...], text: str, end: int, ctx: RuleContext) -> tuple[list[Any], int]:
+    """The values for ``specs`` from the parentheses at ``end``, if there are any."""
+    given: list[str] = []
+    if text[end : end + 1] == "(":
+        try:
+            given, end = split_args(text, end + 1)
+        except ValueError as err:
+            raise ExprError(f"{what} : {err}") from None
+    takes = [s for s in specs if not isinstance(s, Context)]
+    if len(given) > len(takes):
+        if not takes and given == [""]:
+            given = []
+        else:
+            raise ExprError(f"{what} : too many arguments, at most {len(takes)} expected" if takes else f"{what} takes no argument")
+    values: list[Any] = []
+    for i, spec in enumerate(specs):
+        if isinstance(spec, Context):
+            values.append(ctx)
+        elif i < len(given) and (given[i] != "" or (not spec.optional and spec.label == "string")):
+            try:
+                values.append(spec.parse(given[i], ctx))
+            except ValueError as err:
+                raise ExprError(f"{what} : invalid argument {i + 1} : {err}") from None
+        elif spec.optional:
+            values.append(spec.default)
+        else:
+            raise ExprError(f"missing args for {what} : argument {i + 1} must be a {spec.label}")
+    return values, end
+
+
+def _build(what: str, factory: Callable[..., Any], values: list[Any]) -> Any:
+    try:
+        return factory(*values)
+    except ExprError:
+        raise
+    except ValueError as err:
+        raise ExprError(f"{what} : {err}") from None
+
+
+def _constant(value: Any) -> FetchFn:
+    return lambda txn: value
+
+
+def _then(fetch: FetchFn, step: Callable[[Any], Any]) -> FetchFn:
+    def run(txn: Any) -> Any:
+        value = fetch(txn)
+        return None if value is None else step(value)
+
+    return run
+
+
+def _then_txn(fetch: FetchFn, step: Callable[[Any, Any], Any]) -> FetchFn:
+    def run(txn: Any) -> Any:
+        value = fetch(txn)
+        return None if value is None else step(value, txn)
+
+    return run
+
+
+def _then_each(each: EachFn | None, step: Callable[[Any], Any]) -> EachFn | None:
+    if each is None:
+        return None
+    return lambda txn: [made for value in each(txn) if (made := step(value)) is not None]
+
+
+def _then_each_txn(each: EachFn | None, step: Callable[[Any, Any], Any]) -> EachFn | None:
+    if each is None:
+        return None
+    return lambda txn: [made for value in each(txn) if (made := step(value, txn)) is not None]

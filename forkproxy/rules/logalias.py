@@ -1,0 +1,280 @@
+"""The aliases of log formats (manual 8.2.6): each is a Python expression over ``txn`` that ``logformat`` compiles into a line.
+
+A formatter gets a :class:`Wish` and returns :class:`Code`. Expressions may use the names that their ``prelude`` sets and
+those in :data:`NAMES`. Times are differences of ``clock.now`` readings, in milliseconds, -1 where not reached (8.4).
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from forkproxy.registry import Needs, formatter
+from forkproxy.rules import world
+from forkproxy.rules.logencode import header_safe, log_safe
+from forkproxy.rules.types import addr_of
+from forkproxy.rules.web import path_of
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """How the alias is wanted: in hexadecimal; in which mode; before the end of the stream (logasap); in a log."""
+
+    hexa: bool
+    mode: str
+    asap: bool
+    log: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """``code`` is an expression of bytes (kind "s") or int ("d"); ``absorbs``: an empty value takes the next blank with it."""
+
+    code: str
+    kind: str = "s"
+    prelude: tuple[str, ...] = ()
+    needs: Needs = Needs.NONE
+    absorbs: bool = False
+    number_format: str = "%d"
+
+
+_ORIGIN = "o = txn.origin"
+_FIRST = "tf = txn.t_first"
+_REQUEST = "tr = txn.t_request"
+_QUEUE = "tq = txn.t_queue"
+_CONNECT = "tc = txn.t_connect"
+_RESPONSE = "tp = txn.t_response"
+_END = "te = txn.t_end or txn.clock.now"
+_COUNTS = "cc = txn.conn_counts"
+_LINE = "rl = request_line(txn)"
+#: a difference of two readings in whole milliseconds; the small term keeps 4.9999… from becoming 4
+_MS = "int(({}) * 1000 + 0.01)"
+
+
+class _Names(dict[str, bytes]):
+    """Names of proxies as bytes: there are few, and they are needed in every line."""
+
+    def __missing__(self, name: str) -> bytes:
+        made = self[name] = name.encode("utf-8", "surrogateescape")
+        return made
+
+
+class _Seconds(dict[int, bytes]):
+    """The text of a second, made once: a busy worker writes thousands of lines in it."""
+
+    def __init__(self, form: str, convert: Callable[[float], time.struct_time]) -> None:
+        super().__init__()
+        self.form = form
+        self.convert = convert
+
+    def __missing__(self, second: int) -> bytes:
+        if len(self) > 512:
+            self.clear()
+        made = self[second] = english_time(self.form, self.convert(second)).encode()
+        return made
+
+
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+def english_time(form: str, when: time.struct_time) -> str:
+    """``strftime`` with English month names whatever the locale."""
+    return time.strftime(form.replace("%b", _MONTHS[when.tm_mon - 1]), when)
+
+
+def _epoch_request(txn: Any) -> float:
+    """When the first byte of the request came, in epoch seconds."""
+    first = txn.t_first
+    wall: float = txn.wall_start
+    return wall + (first - txn.t_start) if first else wall
+
+
+def request_line(txn: Any) -> tuple[bytes, bytes, bytes]:
+    """Method, target and version of the request as received, even after rules rewrote it; empty without a request."""
+    marks = txn.marks
+    if marks is not None and (line := marks.get("request_line")) is not None:
+        found: tuple[bytes, bytes, bytes] = line
+        return found
+    req = txn.req
+    if req is None:
+        return (b"", b"", b"")
+    return (req.method, req.target, b"HTTP/1.1" if req.version == 11 else b"HTTP/%d.%d" % divmod(req.version, 10))
+
+
+def _whole_line(line: tuple[bytes, bytes, bytes]) -> bytes:
+    return log_safe((b"%b %b %b" % line)[:1023]) if line[0] else b"<BADREQ>"
+
+
+def _captured(values: list[bytes | None] | None) -> bytes:
+    if values is None:
+        return b""
+    return b"{" + b"|".join([header_safe(v) if v else b"" for v in values]) + b"}"
+
+
+def _captured_clf(values: list[bytes | None] | None) -> bytes:
+    if values is None:
+        return b""
+    return b" ".join([b'"' + (header_safe(v) if v else b"-") + b'"' for v in values])
+
+
+def _hex_addr(text: str) -> bytes:
+    return addr_of(text).packed.hex().upper().encode()
+
+
+def _server_side(txn: Any, end: int) -> tuple[str, int]:
+    """The address of one end (0 ours, 1 the server's) of the server connection, or of the chosen server."""
+    found = txn.server_addresses()
+    if found is not None:
+        pair: tuple[str, int] = found[end]
+        return pair
+    if end and txn.srv is not None:
+        address = txn.srv.plan.address
+        return (address.host, address.port)
+    return ("-", 0)
+
+
+#: what generated code may name
+NAMES: dict[str, Any] = {
+    "names": _Names(),
+    "utc_zone": _Seconds("%d/%b/%Y:%H:%M:%S +0000", time.gmtime),
+    "local_zone": _Seconds("%d/%b/%Y:%H:%M:%S %z", time.localtime),
+    "local": _Seconds("%d/%b/%Y:%H:%M:%S", time.localtime),
+    "request_line": request_line,
+    "whole_line": _whole_line,
+    "epoch_request": _epoch_request,
+    "captured": _captured,
+    "captured_clf": _captured_clf,
+    "hex_addr": _hex_addr,
+    "path_of": path_of,
+    "log_safe": log_safe,
+    "server_side": _server_side,
+    "getpid": os.getpid,
+    "unique_id": world.unique_id,
+    "log_count": world.log_count,
+    "HOST": socket.gethostname().encode(),
+}
+
+
+def _simple(name: str, doc: str, code: str, kind: str = "s", *prelude: str, needs: Needs = Needs.NONE, plus: bool = False,
+            hexa: bool = False, absorbs: bool = False, synopsis: str = "") -> None:  # fmt: skip
+    """Register an alias. ``plus``: a ``+`` goes in front under logasap; ``hexa``: flag X makes it %04X."""
+
+    def factory(wish: Wish) -> Code:
+        form = "+%d" if plus and wish.asap else "%04X" if hexa and wish.hexa else "%d"
+        return Code(code, kind, prelude, needs, absorbs, form)
+
+    factory.__doc__ = doc
+    formatter(name, synopsis=synopsis)(factory)
+
+
+def _address(name: str, doc: str, code: str, *prelude: str) -> None:
+    def factory(wish: Wish) -> Code:
+        return Code(f"hex_addr({code})" if wish.hexa else f"{code}.encode()", "s", prelude)
+
+    factory.__doc__ = doc
+    formatter(name)(factory)
+
+
+_END_NEEDS = Needs.END
+
+# dates
+_simple("T", "Accept date in UTC with zone", "utc_zone[int(o.wall_accept)]", "s", _ORIGIN)
+_simple("Tl", "Accept date in local time with zone", "local_zone[int(o.wall_accept)]", "s", _ORIGIN)
+_simple("Ts", "Accept date in seconds since the epoch", "int(o.wall_accept)", "d", _ORIGIN, hexa=True)
+_simple("t", "Accept date in local time with milliseconds", 'b"%b.%03d" % (local[int(wa := o.wall_accept)], wa % 1 * 1000)', "s", _ORIGIN)
+_simple("ms", "Milliseconds of the accept date", "int(o.wall_accept % 1 * 1000)", "d", _ORIGIN)
+_simple("tr", "Date of the request's first byte, local time with milliseconds",
+        'b"%b.%03d" % (local[int(wr := epoch_request(txn))], wr % 1 * 1000)')  # fmt: skip
+_simple("trg", "Date of the request's first byte in UTC with zone", "utc_zone[int(epoch_request(txn))]")
+_simple("trl", "Date of the request's first byte in local time with zone", "local_zone[int(epoch_request(txn))]")
+
+# times
+_ALL = (_FIRST, _REQUEST, _QUEUE, _CONNECT, _RESPONSE, _END)
+_simple("Th", "Handshake time", "0", "d")
+_simple("Ti", "Idle time before the request", _MS.format("tf - txn.t_start") + " if tf else -1", "d", _FIRST)
+_simple("TR", "Time to receive the request", _MS.format("tr - tf") + " if tr else -1", "d", _FIRST, _REQUEST)
+_simple("Tq", "Th + Ti + TR", _MS.format("tr - txn.t_start") + " if tr else -1", "d", _REQUEST)
+_simple("Tw", "Time in queues", _MS.format("tq - (tr or txn.t_start)") + " if tq else -1", "d", _REQUEST, _QUEUE)
+_simple("Tc", "Time to connect to the server", _MS.format("tc - tq") + " if tc else -1", "d", _QUEUE, _CONNECT)
+_simple("Tr", "Server's response time", _MS.format("tp - tc") + " if tp else -1", "d", _CONNECT, _RESPONSE)
+_simple("Td", "Data transfer time", _MS.format("te - (tp or tc)") + " if tp or (tc and txn.req is None) else -1", "d",
+        _CONNECT, _RESPONSE, _END, needs=_END_NEEDS)  # fmt: skip
+_simple("Ta", "Active time of the request", _MS.format("te - (tf or txn.t_start)"), "d", _FIRST, _END, needs=_END_NEEDS, plus=True)
+_simple("Tt", "Total time of the stream", _MS.format("te - txn.t_start"), "d", _END, needs=_END_NEEDS, plus=True)
+_simple("Tu", "Time as the user sees it, without idle time", _MS.format("te - (tf or txn.t_start)"), "d", _FIRST, _END,
+        needs=_END_NEEDS, plus=True)  # fmt: skip
+
+# addresses
+_address("ci", "Client address", "o.src", _ORIGIN)
+_simple("cp", "Client port", "o.src_port", "d", _ORIGIN, hexa=True)
+_address("fi", "Address the client connected to", "txn.origin.local()[0]")
+_simple("fp", "Port the client connected to", "txn.origin.local()[1]", "d", hexa=True)
+_address("bi", "Our address on the server connection", "server_side(txn, 0)[0]")
+_simple("bp", "Our port on the server connection", "server_side(txn, 0)[1]", "d", hexa=True)
+_address("si", "Server's address", "server_side(txn, 1)[0]")
+_simple("sp", "Server's port", "server_side(txn, 1)[1]", "d", hexa=True)
+
+# names
+_simple("f", "Frontend's name", "names[txn.fe.name]")
+_simple("ft", "Frontend's name, with ~ on a TLS listener", 'names[txn.fe.name + "~" if b.options.get("ssl") else txn.fe.name]', "s",
+        "b = txn.origin.bind")  # fmt: skip
+_simple("b", "Backend's name (the frontend's before a choice)", "names[(txn.be or txn.fe).name]")
+_simple("s", "Server's name, <NOSRV>, <STATS> …", "txn.server_id")
+_simple("H", "Host name", "HOST")
+_simple("ID", "Unique id", "unique_id(txn)")
+_simple("pid", "Process id", "getpid()", "d", hexa=True)
+_simple("rt", "Number of the stream", "txn.id", "d", hexa=True)
+_simple("lc", "Number of the line in this frontend", "log_count(txn)", "d")
+_simple("OG", "When the line was made", 'b"txn_close" if txn.t_end else b"txn_response" if txn.t_response else b"txn_connect"')
+_simple("sslc", "TLS cipher", 'b"-"')
+_simple("sslv", "TLS version", 'b"-"')
+
+# counts
+_simple("B", "Bytes to the client", "txn.bytes_out", "d", needs=_END_NEEDS, plus=True)
+_simple("U", "Bytes from the client", "txn.bytes_in", "d", needs=_END_NEEDS)
+_simple("ac", "Connections of the process", "cc[0]", "d", _COUNTS)
+_simple("fc", "Connections of the frontend", "cc[1]", "d", _COUNTS)
+_simple("bc", "Connections of the backend", "cc[2]", "d", _COUNTS)
+_simple("sc", "Connections of the server", "cc[3]", "d", _COUNTS)
+_simple("rc", "Retries, + after a redispatch", 'b"+%d" % txn.retries if txn.redispatched else b"%d" % txn.retries')
+_simple("sq", "Streams ahead in the server's queue", "txn.queue_srv", "d")
+_simple("bq", "Streams ahead in the backend's queue", "txn.queue_be", "d")
+
+
+@formatter("ST")
+def _status(wish: Wish) -> Code:
+    """Status code sent to the client"""
+    return Code("txn.status" if wish.mode == "tcp" else "txn.status or -1", "d")
+
+
+_simple("ts", "Termination flags", "txn.flags[:2]")
+_simple("tsc", "Termination flags with those of the cookie", 'fl if len(fl := txn.flags) == 4 else fl + b"--"')
+
+
+# the request
+def _http(name: str, doc: str, code: str, *prelude: str) -> None:
+    def factory(wish: Wish) -> Code:
+        return Code(code, "s", prelude, Needs.HEADERS)
+
+    factory.__doc__ = doc
+    formatter(name)(factory)
+
+
+_http("r", "Request line", "whole_line(rl)", _LINE)
+_http("HM", "Method", 'log_safe(rl[0]) or b"<BADREQ>"', _LINE)
+_http("HU", "Target", 'log_safe(rl[1]) or b"<BADREQ>"', _LINE)
+_http("HP", "Target without query", 'log_safe(rl[1].partition(b"?")[0]) or b"<BADREQ>"', _LINE)
+_http("HPO", "Path without host and query", 'log_safe(path_of(rl[1]) or b"-") if rl[0] else b"<BADREQ>"', _LINE)
+_http("HQ", "Query string with its question mark", 'log_safe(b"".join(rl[1].partition(b"?")[1:]))', _LINE)
+_http("HV", "Protocol version", 'rl[2] or b"<BADREQ>"', _LINE)
+_simple("CC", "Captured request cookie", 'log_safe(txn.cookie_req) or b"-"')
+_simple("CS", "Captured response cookie", 'log_safe(txn.cookie_res) or b"-"')
+_simple("hr", "Captured request headers", "captured(txn.captures_req)", absorbs=True)
+_simple("hs", "Captured response headers", "captured(txn.captures_res)", absorbs=True)
+_simple("hrl", "Captured request headers, CLF style", "captured_clf(txn.captures_req)", absorbs=True)
+_simple("hsl", "Captured response headers, CLF style", "captured_clf(txn.captures_res)", absorbs=True)
+

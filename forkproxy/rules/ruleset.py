@@ -1,0 +1,239 @@
+"""Rules: an action and its condition as one step; rule sets as tuples of steps; ``use_backend`` rules as one function.
+
+``parse_rule`` reads everything after ``http-request`` and its kin. A condition is folded into the step, so that a phase is
+nothing but ``for step in steps: verdict = step(txn)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import forkproxy.rules.library  # noqa: F401  (fills the registry)
+from forkproxy.plan import Step, Steps
+from forkproxy.registry import ACTIONS, Ends, Needs
+from forkproxy.rules.acl import Pred
+from forkproxy.rules.action import Parser
+from forkproxy.rules.conditions import PARTIAL, Condition, read_condition
+from forkproxy.rules.context import KIND_LABELS, RuleContext
+from forkproxy.rules.errors import NotYet
+from forkproxy.rules.logformat import compile_format
+from forkproxy.rules.verdict import WAIT
+from forkproxy.rules.words import Words, to_text
+
+KINDS = ("tcp-req-conn", "tcp-req-sess", "tcp-req-cont", "tcp-res-cont", "http-req", "http-res", "http-after-res")
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule. ``step(txn)`` has the condition in it. ``always`` tells that the condition is missing or always true."""
+
+    step: Step
+    needs: Needs
+    ends: Ends
+    name: str
+    always: bool
+    file: str = ""
+    line: int = 0
+
+
+def parse_rule(kind: str, words: Words, ctx: RuleContext) -> Rule:
+    """Read one rule of ``kind`` (one of KINDS) from its action on. Raises ConfigError."""
+    ctx = ctx.at(kind)
+    label = KIND_LABELS[kind]
+    word = words.next(f"an action after '{label}'")
+    name, bracket, inside = word.partition("(")
+    entry = ACTIONS.get((kind, name))
+    if entry is not None and bracket and not entry.prefix:
+        entry = None
+    if entry is None:
+        have = [n for k, n in ACTIONS if k == kind]
+        message, hint = ctx.unknown("action", name, have)
+        if message.startswith("unknown"):
+            elsewhere = sorted(KIND_LABELS[k] for k, n in ACTIONS if n == name)
+            message = f"'{label}' does not have the action '{name}'" if elsewhere else f"unknown action '{name}' in '{label}'"
+            hint = f"it exists in {', '.join(elsewhere)}" if elsewhere else hint
+        words.fail(message, hint=hint)
+    if bracket and not inside.endswith(")"):
+        words.fail(f"missing ')' in '{word}'")
+    if entry.prefix and not bracket:
+        words.fail(f"'{name}' expects its argument in parentheses, as in '{name}(txn.name)'")
+    parser = Parser(words, ctx, kind, name, inside[:-1] if bracket else "", entry.ends)
+    act = entry.factory(parser)
+    condition = read_condition(words, ctx)
+    needs = parser.needs | (condition.needs if condition is not None else Needs.NONE)
+    always = condition is None or condition.constant is True
+    return Rule(fold(act, condition, needs), needs, parser.ends, name, always, words.file, words.line)
+
+
+def fold(act: Step, condition: Condition | None, needs: Needs) -> Step:
+    """``act`` under ``condition``; a step that may be undecided asks to wait."""
+    step = act
+    if condition is not None and condition.constant is not True:
+        pred = condition.pred
+
+        def conditional(txn: Any) -> Any:
+            return act(txn) if pred(txn) else None
+
+        step = conditional
+    if not needs & PARTIAL:
+        return step
+
+    def patient(txn: Any) -> Any:
+        try:
+            return step(txn)
+        except NotYet:
+            return WAIT
+
+    return patient
+
+
+def build_steps(rules: Sequence[Rule]) -> tuple[Steps, Needs]:
+    """The rule set for the plan (None without rules) and all that it needs."""
+    needs = Needs.NONE
+    for rule in rules:
+        needs |= rule.needs
+    return (tuple(rule.step for rule in rules) or None), needs
+
+
+def shadowing(rules: Sequence[Rule]) -> Rule | None:
+    """The rule, if any, after which nothing in the same set is reached: it ends the set and has no condition."""
+    return next((rule for rule in rules if rule.always and rule.ends), None)
+
+
+# -- use_backend ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One ``use_backend`` (or ``use-server``) rule: ``target`` is a name, or made from the stream by ``render``."""
+
+    target: str
+    render: Callable[[Any], bytes] | None
+    condition: Condition | None
+    needs: Needs
+    line: int = 0
+
+
+def parse_use_backend(words: Words, ctx: RuleContext, kind: str = "use-backend") -> Choice:
+    """Read ``<name or format> [if …]``. The caller checks that a static name exists."""
+    ctx = ctx.at(kind)
+    made = compile_format(words, ctx, style="raw")
+    condition = read_condition(words, ctx)
+    needs = made.needs | (condition.needs if condition is not None else Needs.NONE)
+    if made.constant is not None:
+        return Choice(to_text(made.constant), None, condition, needs, words.line)
+    return Choice("", made.render, condition, needs, words.line)
+
+
+#: one step of a choice: ``(is it chosen?, name, or how to make it)``
+_Target = Callable[[Any], str]
+
+
+def fold_use_backend(rules: Sequence[Choice]) -> Callable[[Any], str | None] | None:
+    """``choose(txn) -> name | None`` over all rules, the first match wins; None without rules.
+
+    Runs of rules that compare the same sample with strings become one dictionary, so that a thousand hosts cost one look-up.
+    A name made at run time may not exist: then the caller falls back to the default backend. Raises NotYet when undecided.
+    """
+    if not rules:
+        return None
+    stages: list[Callable[[Any], str | None]] = []
+    i = 0
+    while i < len(rules):
+        run = _same_sample(rules, i)
+        if len(run) >= 3:
+            stages.append(_dispatch(run))
+            i += len(run)
+        else:
+            stages.append(_single(rules[i]))
+            i += 1
+    if len(stages) == 1:
+        return stages[0]
+    fixed = tuple(stages)
+
+    def choose(txn: Any) -> str | None:
+        for stage in fixed:
+            name = stage(txn)
+            if name is not None:
+                return name
+        return None
+
+    return choose
+
+
+def _namer(rule: Choice) -> _Target:
+    render = rule.render
+    if render is not None:
+        return lambda txn: to_text(render(txn))
+    target = rule.target
+    return lambda txn: target
+
+
+def _single(rule: Choice) -> Callable[[Any], str | None]:
+    if rule.condition is None or rule.condition.constant is True:
+        return _namer(rule)
+    pred: Pred = rule.condition.pred
+    if rule.render is None:
+        target = rule.target
+        return lambda txn: target if pred(txn) else None
+    name = _namer(rule)
+    return lambda txn: name(txn) if pred(txn) else None
+
+
+def _same_sample(rules: Sequence[Choice], start: int) -> Sequence[Choice]:
+    """The longest run from ``start`` on whose conditions all compare the same sample in the same way."""
+    key: tuple[str, bool] | None = None
+    end = start
+    while end < len(rules):
+        condition = rules[end].condition
+        exact = condition.exact if condition is not None else None
+        if exact is None or exact.sample.needs & PARTIAL:
+            break
+        mine = (exact.sample.text, exact.icase)
+        if key is None:
+            key = mine
+        elif key != mine:
+            break
+        end += 1
+    return rules[start:end]
+
+
+def _dispatch(run: Sequence[Choice]) -> Callable[[Any], str | None]:
+    """One dictionary from string to the first rule that names it."""
+    table: dict[bytes, int] = {}
+    names = [_namer(rule) for rule in run]
+    fixed = [rule.target if rule.render is None else None for rule in run]
+    sample = None
+    icase = False
+    for index, rule in enumerate(run):
+        assert rule.condition is not None and rule.condition.exact is not None
+        exact = rule.condition.exact
+        sample, icase = exact.sample, exact.icase
+        for pattern in exact.patterns:
+            table.setdefault(pattern.lower() if icase else pattern, index)
+    assert sample is not None
+    get = table.get
+    if sample.each is not None:
+        each = sample.each
+
+        def by_each(txn: Any) -> str | None:
+            best: int | None = None
+            for value in each(txn):
+                index = get(value.lower() if icase else value)
+                if index is not None and (best is None or index < best):
+                    best = index
+            return None if best is None else fixed[best] or names[best](txn)
+
+        return by_each
+    fetch = sample.fetch
+
+    def by_value(txn: Any) -> str | None:
+        value = fetch(txn)
+        if value is None:
+            return None
+        index = get(value.lower() if icase else value)
+        return None if index is None else fixed[index] or names[index](txn)
+
+    return by_value
