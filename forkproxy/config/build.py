@@ -24,6 +24,7 @@ from forkproxy.registry import Needs
 from forkproxy.rules import logformat
 from forkproxy.rules.context import RuleContext
 from forkproxy.rules.patterns import PatternFiles
+from forkproxy.rules.ruleset import fold_use_backend
 
 _FORMATS = {
     "httplog": logformat.HTTPLOG, "clf": logformat.CLF, "tcplog": logformat.TCPLOG, "tcpclf": logformat.TCPCLF,
@@ -31,8 +32,11 @@ _FORMATS = {
 }  # fmt: skip
 #: settings of a draft that stand in the plan under their own names, not in ``capabilities``
 _CONSUMED = frozenset(
-    {"check_kind", "check_disable_on_404", "check_send_state", "hash-balance-factor", "hash-preserve-affinity", "errorfile-lines", "log-format-sd"}
-)
+    {
+        "check_kind", "check_disable_on_404", "check_send_state", "hash-balance-factor", "hash-preserve-affinity", "errorfile-lines",
+        "log-format-sd",
+    }
+)  # fmt: skip
 
 
 def build(
@@ -296,12 +300,10 @@ class _Builder:
     def _use_backend(self, draft: ProxyDraft, rules: RuleSets) -> Any:
         if not rules.use_backend:
             return None
-        from forkproxy.rules.ruleset import fold_use_backend
-
-        for name, _, line in rules.use_backend:
-            if name:
-                self._reachable(draft, name, line, 1, "use_backend")
-        return fold_use_backend([rule for _, rule, _ in rules.use_backend])
+        for choice, line in rules.use_backend:
+            if choice.target:
+                self._reachable(draft, choice.target, line, 1, "use_backend")
+        return fold_use_backend([choice for choice, _ in rules.use_backend])
 
     def _reachable(self, draft: ProxyDraft, name: str, line: Any, index: int, what: str) -> None:
         """Alert when ``name`` is no backend that ``draft`` can send to."""

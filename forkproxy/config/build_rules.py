@@ -5,19 +5,22 @@ Lines are compiled in the order of the file, because an ACL is known only from i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from forkproxy.config.drafts import ProxyDraft, RuleDraft
 from forkproxy.config.line import Line
 from forkproxy.errors import ConfigError
 from forkproxy.plan import ErrorReply, Render, Step, Steps
-from forkproxy.registry import Needs
+from forkproxy.registry import Ends, Needs
 from forkproxy.rules import logformat
 from forkproxy.rules.acl import compile_acl
-from forkproxy.rules.conditions import PREDEFINED, compile_condition, read_condition
+from forkproxy.rules.action import Parser
+from forkproxy.rules.actions.reply import read_reply
+from forkproxy.rules.conditions import read_condition
 from forkproxy.rules.context import RuleContext
 from forkproxy.rules.expr import compile_sample
+from forkproxy.rules.ruleset import Choice, parse_rule, parse_use_backend
 from forkproxy.rules.words import Words, to_text
 
 #: keyword → rule set of ``rules``
@@ -42,7 +45,8 @@ def cursor(line: Line, start: int) -> Words:
 class RuleSets:
     """What became of the rule lines of one proxy. Attributes are None or empty where there are none.
 
-    ``steps`` by rule set; ``use_backend`` pairs of (static name or "", compiled rule, line) in order; ``errors`` of http-error.
+    ``steps`` by keyword; ``use_backend`` choices with their lines, in order; ``use_server`` (static name or "", predicate,
+    name of a stream's server, line); ``errors`` those of http-error.
     """
 
     __slots__ = ("context", "draft", "errors", "monitor_fail", "needs", "steps", "use_backend", "use_server")
@@ -52,7 +56,7 @@ class RuleSets:
         self.context = context
         self.steps: dict[str, list[Step]] = {}
         self.needs: dict[str, Needs] = {}
-        self.use_backend: list[tuple[str, Any, Line]] = []
+        self.use_backend: list[tuple[Choice, Line]] = []
         self.use_server: list[tuple[str, Callable[[Any], bool] | None, Callable[[Any], str], Line]] = []
         self.monitor_fail: list[Callable[[Any], bool]] = []
         self.errors: dict[int, ErrorReply] = {}
@@ -113,39 +117,32 @@ class RuleSets:
         self.context.acls.setdefault(name, []).append(test)
 
     def _step(self, kind: str, rule_set: str, words: Words) -> None:
-        from forkproxy.rules.ruleset import parse_rule
-
-        step, needs, _ends = parse_rule(rule_set, words, self.context.at(rule_set))
-        self.steps.setdefault(kind, []).append(step)
-        self._need(kind, needs)
+        rule = parse_rule(rule_set, words, self.context)
+        self.steps.setdefault(kind, []).append(rule.step)
+        self._need(kind, rule.needs)
 
     def _use_backend(self, rule: RuleDraft, words: Words) -> None:
-        from forkproxy.rules.ruleset import parse_use_backend
-
-        made = parse_use_backend(words, self.context.at("use-backend"))
-        name = rule.line.words[rule.start]
-        self.use_backend.append((name if "%" not in name else "", made, rule.line))
-        self._need("use_backend", made.needs)
+        choice = parse_use_backend(words, self.context)
+        self.use_backend.append((choice, rule.line))
+        self._need("use_backend", choice.needs)
 
     def _use_server(self, rule: RuleDraft, words: Words) -> None:
-        context = self.context.at("use-server")
-        name = words.next("a server name")
-        made = logformat.compile_format(name, context, style="raw")
-        condition = read_condition(words, context)
-        render = made.render
-        constant = None if made.constant is None else to_text(made.constant)
-
-        def named(txn: Any) -> str:
-            return constant if constant is not None else to_text(render(txn))
-
-        self.use_server.append((constant or "", None if condition is None else condition.pred, named, rule.line))
-        self._need("use-server", made.needs | (condition.needs if condition is not None else Needs.NONE))
+        choice = parse_use_backend(words, self.context, "use-server")
+        pred = None if choice.condition is None else choice.condition.pred
+        self.use_server.append((choice.target, pred, _namer(choice), rule.line))
+        self._need("use-server", choice.needs)
 
     def _http_error(self, words: Words) -> None:
-        from forkproxy.rules.ruleset import parse_reply
+        reply = read_reply(Parser(words, self.context.at("http-res"), "http-res", "http-error", "", Ends.STREAM), "reply", 200, False)
+        words.end("http-error")
+        self.errors[reply.status] = ErrorReply(status=reply.status, raw=reply.raw, reply=reply)
 
-        reply = parse_reply(words, self.context.at("http-res"))
-        self.errors[reply.status] = ErrorReply(status=reply.status, reply=reply)
+
+def _namer(choice: Choice) -> Callable[[Any], str]:
+    target, render = choice.target, choice.render
+    if render is None:
+        return lambda txn: target
+    return lambda txn: to_text(render(txn))
 
 
 def _shown(rule: RuleDraft) -> str:

@@ -118,7 +118,7 @@ def _hash_type(draft: ProxyDraft, line: Line, start: int) -> None:
     if not words or words[0] not in ("map-based", "consistent", "avalanche"):
         line.fail("'hash-type' only supports 'consistent' and 'map-based'.", start)
     if words[0] == "avalanche":
-        line.fail("experimental feature 'hash-type avalanche' is not supported anymore, please use 'map-based sdbm avalanche' instead.", start)
+        line.fail("'hash-type avalanche' is not supported anymore, please use 'map-based sdbm avalanche' instead.", start)
     method = words[0]
     if len(words) == 1:
         draft.hash_type = (method, "sdbm", "avalanche" if method == "consistent" else "")

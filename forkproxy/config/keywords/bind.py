@@ -6,7 +6,7 @@ import grp
 import pwd
 
 from forkproxy.config.address import parse_addresses
-from forkproxy.config.args import OneOf, Rest, Word
+from forkproxy.config.args import Rest, Word
 from forkproxy.config.drafts import BindDraft, ProxyDraft
 from forkproxy.config.keywords.caps import PROXIES, frontend_side, not_in_defaults
 from forkproxy.config.keywords.inline import read_options
@@ -205,7 +205,8 @@ def _tuning(name: str, what: str, doc: str) -> None:
         return None
 
     tuning.__doc__ = doc
-    keyword("bind", name, args=(Word(what),), note="every worker of forkproxy accepts on every listener; the kernel spreads connections")(tuning)
+    note = "every worker of forkproxy accepts on every listener; the kernel spreads connections"
+    keyword("bind", name, args=(Word(what),), note=note)(tuning)
 
 
 _tuning("process", "a set of processes", "Which processes and threads listen.")

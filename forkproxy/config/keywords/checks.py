@@ -8,8 +8,8 @@ from typing import Any, NoReturn
 from forkproxy.config.address import parse_address
 from forkproxy.config.args import Rest
 from forkproxy.config.drafts import CheckLine, ProxyDraft
-from forkproxy.config.known import refusal
 from forkproxy.config.keywords.caps import PROXIES, backend_side, end_of_line
+from forkproxy.config.known import refusal
 from forkproxy.config.line import Line
 from forkproxy.plan import CheckStep
 from forkproxy.registry import keyword
@@ -89,7 +89,10 @@ def _send_state(draft: ProxyDraft, line: Line) -> None:
         draft.settings["check_send_state"] = True
 
 
-@keyword(PROXIES, "http-check connect", args=(Rest(),), synopsis="[ default ] [ port <port> ] [ addr <ip> ] [ send-proxy ] [ linger ] [ comment <text> ]")
+@keyword(
+    PROXIES, "http-check connect", args=(Rest(),),
+    synopsis="[ default ] [ port <port> ] [ addr <ip> ] [ send-proxy ] [ linger ] [ comment <text> ]",
+)  # fmt: skip
 def _connect(draft: ProxyDraft, line: Line, start: int) -> None:
     """Open a connection for the rules that follow."""
     if not backend_side(draft, line):

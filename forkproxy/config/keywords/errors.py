@@ -55,7 +55,8 @@ def _errorfiles(draft: ProxyDraft, line: Line, start: int) -> None:
 
 @keyword(
     PROXIES, "http-error", args=(Rest(),),
-    synopsis="status <code> [ content-type <type> ] [ { errorfile | errorfiles | file | lf-file | string | lf-string } <arg> ] [ hdr <name> <format> ]*",
+    synopsis="status <code> [ content-type <type> ] [ { errorfile | errorfiles | file | lf-file | string | lf-string } <arg> ]"
+    " [ hdr <name> <format> ]*",
 )  # fmt: skip
 def _http_error(draft: ProxyDraft, line: Line, start: int) -> None:
     """Answer ``code`` with a message made of parts."""

@@ -6,7 +6,7 @@ They are keywords of the sections "bind" and "server" in the registry. While one
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 from forkproxy import registry
 from forkproxy.config import known
@@ -33,17 +33,15 @@ def read_options(kind: str, draft: Any, line: Line, index: int, shown: str, hint
             for arg in entry.args:
                 value, index = arg.read(line, index)
                 values.append(value)
-            taken = entry.handler(draft, line, *values)
+            entry.handler(draft, line, *values)
         except ConfigError as exc:
             exc.message = f"{shown} : {exc.message}"
             raise
         if entry.note:
             line.note(f"'{name}' : {entry.note}", line.kwlen - 1)
-        if taken is not None:
-            index = taken
 
 
-def _unknown(kind: str, line: Line, index: int, hint: str) -> Any:
+def _unknown(kind: str, line: Line, index: int, hint: str) -> NoReturn:
     name = line.words[index]
     if name in known.names(kind):
         line.fail(known.refusal(name), index)

@@ -11,7 +11,10 @@ from forkproxy.config.log_target import read_log
 from forkproxy.registry import keyword
 
 
-@keyword(PROXIES, "log", args=(Rest(),), synopsis="global | <target> [len <length>] [format <format>] [sample <ranges>:<size>] <facility> [<level> [<minlevel>]]")
+@keyword(
+    PROXIES, "log", args=(Rest(),),
+    synopsis="global | <target> [len <length>] [format <format>] [sample <ranges>:<size>] <facility> [<level> [<minlevel>]]",
+)  # fmt: skip
 def _log(draft: ProxyDraft, line: Line, start: int) -> None:
     """Where this proxy's logs go; ``log global`` adds those of the global section, ``no log`` drops all so far."""
     if line.negated:

@@ -77,7 +77,7 @@ def _switch(name: str, sides: int, doc: str, note: str = "") -> None:
 
 for _name, _sides, _http, _doc in SWITCHES:
     _switch(_name, _sides, _doc)
-_switch("disable-h2-upgrade", FRONT, "Never upgrade a clear-text client to HTTP/2.", "forkproxy speaks HTTP/1 to clients, nothing is upgraded")
+_switch("disable-h2-upgrade", FRONT, "Never upgrade a clear-text client to HTTP/2.", "forkproxy speaks HTTP/1 to clients")
 _switch("use-small-buffers", BACK, "Use small buffers where they suffice.", "forkproxy allocates what a message needs")
 
 

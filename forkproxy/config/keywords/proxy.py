@@ -64,7 +64,7 @@ def _enabled(draft: ProxyDraft, line: Line) -> None:
     draft.disabled = False
 
 
-@keyword(REAL_PROXIES, "guid", args=(Rest(1),), synopsis="<text>", note="forkproxy keeps counters over a reload by the names of proxies and servers")
+@keyword(REAL_PROXIES, "guid", args=(Rest(1),), synopsis="<text>", note="forkproxy keeps counters over a reload by name")
 def _guid(draft: ProxyDraft, line: Line, start: int) -> None:
     """A global identifier for keeping statistics."""
     end_of_line(line, start + 1)
@@ -330,7 +330,10 @@ def _gone(name: str, advice: str) -> None:
 
 
 _gone("redispatch", "keyword 'redispatch' directive is not supported anymore since HAProxy 2.1. Use 'option redispatch'.")
-_gone("block", "The 'block' directive is not supported anymore since HAProxy 2.1. Use 'http-request deny' which uses the exact same syntax.")
+_gone(
+    "block",
+    "The 'block' directive is not supported anymore since HAProxy 2.1. Use 'http-request deny' which uses the exact same syntax.",
+)
 for _name, _instead in (
     ("reqadd", "http-request add-header"), ("reqallow", "http-request allow"), ("reqiallow", "http-request allow"),
     ("reqdel", "http-request del-header"), ("reqidel", "http-request del-header"), ("reqdeny", "http-request deny"),

@@ -128,7 +128,6 @@ _VALUES: tuple[tuple[str, str, Arg, str], ...] = (
     ("maxconn", "maxconn", Int(0, MAXINT), "The most streams on the server at a time, over all workers; others wait. 0: no limit."),
     ("maxqueue", "maxqueue", Int(0, MAXINT), "The most streams waiting for the server; more go elsewhere. 0: no limit."),
     ("minconn", "minconn", Int(0, MAXINT), "The limit while the backend is idle; it grows to maxconn with the load (see fullconn)."),
-    ("weight", "weight", Int(), "The server's share of the load, 0 to 256; 0: only persistent streams."),
     ("pool-low-conn", "pool_low_conn", Int(0, MAXINT), "Idle connections below which a worker does not take over another's."),
     ("pool-max-conn", "pool_max_conn", Int(-1, MAXINT), "The most idle connections kept; -1: no limit, 0: none."),
     ("max-reuse", "max_reuse", Int(-1, MAXINT), "How often an idle connection is used again; -1: no limit."),
@@ -154,13 +153,13 @@ def _value(name: str, field: str, arg: Arg, doc: str) -> None:
         target.settings[field] = got.encode("utf-8", "surrogateescape") if field in _BYTES else got
 
     value.__doc__ = doc
-    if name == "weight":
-        value = _weight
-    elif field in ("check.inter_s", "check.fastinter_s", "check.downinter_s"):
-        value = _interval(name, field, doc)
+    if field in ("check.inter_s", "check.fastinter_s", "check.downinter_s"):
+        keyword("server", name, args=(arg,))(_interval(name, field, doc))
+        return
     keyword("server", name, args=(arg,))(value)
 
 
+@keyword("server", "weight", args=(Int(),), default=1)
 def _weight(target: _Target, line: Line, value: int) -> None:
     """The server's share of the load, 0 to 256; 0: only persistent streams."""
     if not 0 <= value <= 256:
@@ -262,12 +261,20 @@ def _observe(target: _Target, line: Line, value: str) -> None:
     target.settings["observe"] = "" if value == "none" else value
 
 
-@keyword("server", "source", args=(), synopsis="<addr>[:<port>] [ interface <name> ]")
-def _source(target: _Target, line: Line) -> int:
+class _Source:
+    """The argument of ``source``: settings of ``plan.Server``."""
+
+    __slots__ = ()
+    synopsis = "<addr>[:<port>] [ interface <name> ]"
+
+    def read(self, line: Line, index: int) -> tuple[dict[str, Any], int]:
+        return parse_source(line, index)
+
+
+@keyword("server", "source", args=(_Source(),))
+def _source(target: _Target, line: Line, found: dict[str, Any]) -> None:
     """The local address, and the interface, from which the server is connected to."""
-    found, end = parse_source(line, line.kwlen)
     target.settings.update(found)
-    return end
 
 
 @keyword("server", "tcp-ut", args=(Word("a positive delay in milliseconds"),))

@@ -22,7 +22,7 @@ _TIMEOUTS = (
     ("connect", "connect_s", BACK, "How long one attempt to connect to a server may take."),
     ("queue", "queue_s", BACK, "How long a stream waits for a free slot of a server (default: timeout connect)."),
     ("check", "check_s", BACK, "How long a connected health check may take to answer (default: inter)."),
-    ("tunnel", "tunnel_s", BACK, "Longest inactivity of both sides once the stream is a tunnel; replaces client and server timeouts there."),
+    ("tunnel", "tunnel_s", BACK, "Longest inactivity of both sides of a tunnel; replaces client and server timeouts there."),
     ("http-request", "http_request_s", FRONT | BACK, "How long a client has for the whole request head (default: timeout client)."),
     ("http-keep-alive", "http_keep_alive_s", FRONT | BACK, "How long an idle client is kept (default: http-request, then client)."),
     ("tarpit", "tarpit_s", FRONT | BACK, "How long a request is held in the tarpit (default: timeout connect)."),
@@ -31,7 +31,7 @@ _TIMEOUTS = (
 
 def _register(name: str, attribute: str, sides: int, doc: str) -> None:
     def timeout(draft: ProxyDraft, line: Line, value_s: float) -> None:
-        if not (draft.is_frontend and sides & FRONT or draft.is_backend and sides & BACK):
+        if not ((draft.is_frontend and sides & FRONT) or (draft.is_backend and sides & BACK)):
             missing = "frontend" if sides & FRONT else "backend"
             line.warn(f"'timeout {name}' will be ignored because {draft.kind} '{draft.name}' has no {missing} capability", 1)
             return
@@ -45,7 +45,7 @@ for _row in _TIMEOUTS:
     _register(*_row)
 
 
-@keyword(PROXIES, "timeout client-hs", args=(Time("ms"),), note="forkproxy has no TLS handshake on the client side yet; timeout client applies")
+@keyword(PROXIES, "timeout client-hs", args=(Time("ms"),), note="forkproxy has no TLS handshake with clients yet; timeout client applies")
 def _client_hs(draft: ProxyDraft, line: Line, value_s: float) -> None:
     """How long a client has for its TLS handshake."""
     draft.settings["client_hs_s"] = value_s
