@@ -28,7 +28,6 @@ Usage : forkproxy [-f <cfgfile|cfgdir>]* [ -vdVD ] [ -n <maxconn> ] [ -N <maxpco
         -m limits the memory of each process (in MB)
         -L sets the local peer name (default: the host name)
         -p writes the pid to this file
-        -4 uses only IPv4 addresses of names
         -dS, -dF, -dZ never splice ; -dR disables SO_REUSEPORT
         -dr ignores names of servers that cannot be resolved ; -dV disables verification of servers
         -dW fails if anything is warned of ; -dD shows notes and .diag messages
@@ -37,7 +36,7 @@ Usage : forkproxy [-f <cfgfile|cfgdir>]* [ -vdVD ] [ -n <maxconn> ] [ -N <maxpco
         -sf/-st [pid ]* finishes/terminates old pids
         -x <unix_socket> gets listening sockets from a unix socket
         -S <bind>[,<bind options>...] new master CLI
-        -dA -dG -dI -dM -dT -dc -de -dk -dp -dt -dv are accepted without effect
+        -4 -dA -dG -dI -dM -dT -dc -de -dk -dp -dt -dv are accepted without effect
 """
 
 #: options that take the next word (or what is glued to them)

@@ -91,8 +91,12 @@ def cfg() -> list[str]:
 
 
 def _option(name: str, sections: set[str]) -> str:
-    sides = [side for side, section in (("FE", "frontend"), ("BE", "backend")) if section in sections]
-    return f"\t{name} [ {' '.join(sides)} ]"
+    from forkproxy.config.keywords.options import HTTP_ONLY
+
+    marks = [side for side, section in (("FE", "frontend"), ("BE", "backend")) if section in sections]
+    if name.removeprefix("option ") in HTTP_ONLY:
+        marks.append("HTTP")
+    return f"\t{name} [ {' '.join(marks)} ]"
 
 
 def cli() -> list[str]:

@@ -6,15 +6,16 @@ its names. It is read on the first question, which a good configuration never as
 
 from __future__ import annotations
 
+import os
 from functools import cache
-from importlib.resources import files
 
 _PROXIES = frozenset({"defaults", "frontend", "backend", "listen"})
 
 
 @cache
 def _table() -> dict[str, frozenset[str]]:
-    text = (files(__package__) / "known_keywords.txt").read_text(encoding="ascii")
+    with open(os.path.join(os.path.dirname(__file__), "known_keywords.txt"), encoding="ascii") as file:
+        text = file.read()
     table: dict[str, frozenset[str]] = {}
     for line in text.splitlines():
         if line and not line.startswith("#"):

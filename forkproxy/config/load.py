@@ -12,7 +12,7 @@ import pkgutil
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from forkproxy import COMPAT_VERSION
 from forkproxy.config import conditions, lexer, reader
@@ -73,22 +73,25 @@ def load(files: Iterable[str], options: Options) -> Result:
             if fatal:
                 return Result(None, diag, tuple(paths), tuple(dump))
         reading.global_draft.options["environment"] = _changes(before)
-        plan = _build(reading, diag, options)
+        plan = _build(reading, diag, options, paths)
         if diag.failed:
             plan = None
             diag.alert("Fatal errors found in configuration.")
     return Result(plan, diag, tuple(paths), tuple(dump))
 
 
-def _build(reading: Reading, diag: Diagnostics, options: Options) -> Plan | None:
+def _build(reading: Reading, diag: Diagnostics, options: Options, paths: list[str]) -> Plan | None:
     from forkproxy.config import build
-    from forkproxy.config.keywords import global_, userlist
+    from forkproxy.config.keywords import global_, http_errors, userlist
 
+    global_.finish(reading.global_draft, reading.proxies, diag, options)
     for name, made in list(reading.objects.items()):
         if isinstance(made, userlist.UserList):
             reading.objects[name] = made.finish()
-    global_.finish(reading.global_draft, reading.proxies, diag, options)
-    return build.build(reading.global_draft, reading.proxies, reading.objects, diag, options)
+        elif isinstance(made, http_errors.HttpErrors):
+            made.check(reading.global_draft.settings["bufsize_bytes"])
+    plan = build.build(reading.global_draft, reading.proxies, reading.objects, diag, options)
+    return None if plan is None else replace(plan, files=tuple(paths))
 
 
 @contextmanager

@@ -192,7 +192,7 @@ ACCEPTED: tuple[tuple[str, tuple[str, ...]], ...] = (
     ),
     (
         "names are resolved by the system's resolver",
-        ("nogetaddrinfo",),
+        ("dns-accept-family", "nogetaddrinfo"),
     ),
     (
         "forkproxy has no directives that must be unlocked first",

@@ -15,19 +15,28 @@ STATUSES = (200, 400, 401, 403, 404, 405, 407, 408, 410, 413, 414, 421, 422, 425
 
 
 class HttpErrors(dict[int, ErrorReply]):
-    """The replies of one section by status."""
+    """The replies of one section by status; ``lines`` tells where each was written."""
 
-    __slots__ = ("name",)
+    __slots__ = ("lines", "name")
 
     def __init__(self, name: str) -> None:
         super().__init__()
         self.name = name
+        self.lines: dict[int, Line] = {}
+
+    def check(self, bufsize_bytes: int) -> None:
+        """Refuse messages that do not fit a buffer, now that its size is known."""
+        for status, reply in self.items():
+            if reply.raw is not None and len(reply.raw) > bufsize_bytes:
+                self.lines[status].alert(
+                    f"errorfile : the message is larger than a buffer ({len(reply.raw)} bytes, {bufsize_bytes} fit).", 2
+                )
 
 
-def read_errorfile(line: Line, limit_bytes: int = 0) -> ErrorReply:
-    """The reply of a line ``errorfile <code> <file>``; the file holds a whole HTTP message.
+def read_errorfile(line: Line) -> ErrorReply:
+    """The reply of a line ``errorfile <code> <file>``; the file holds a whole HTTP message. Raises ConfigError.
 
-    ``limit_bytes`` is what a buffer holds (0: checked later, against ``tune.bufsize``). Raises ConfigError.
+    Whether it fits a buffer is checked when the size of buffers is known.
     """
     given = line.args
     if len(given) < 2:
@@ -41,8 +50,6 @@ def read_errorfile(line: Line, limit_bytes: int = 0) -> ErrorReply:
             raw = file.read()
     except OSError:
         line.fail(f"errorfile : error opening file '{given[1]}'.", line.kwlen + 1)
-    if limit_bytes and len(raw) > limit_bytes:
-        line.fail(f"errorfile : file '{given[1]}' is larger than a buffer ({len(raw)} bytes, {limit_bytes} fit).", line.kwlen + 1)
     return ErrorReply(status=int(given[0]), raw=raw)
 
 
@@ -51,3 +58,4 @@ def errorfile(draft: HttpErrors, line: Line, _start: int) -> None:
     """Answer status <code> with the HTTP message in <file>; /dev/null closes the connection silently."""
     reply = read_errorfile(line)
     draft[reply.status] = reply
+    draft.lines[reply.status] = line

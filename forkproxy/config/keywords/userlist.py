@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from forkproxy.config.args import Rest, Word
 from forkproxy.config.line import Line
 from forkproxy.registry import keyword
-from forkproxy.rules.userlist import Userlist
+
+if TYPE_CHECKING:
+    from forkproxy.rules.userlist import Userlist
 
 
 class UserList:
@@ -23,6 +27,8 @@ class UserList:
 
     def finish(self) -> Userlist:
         """The list that rules look users up in; names that do not exist become alerts."""
+        from forkproxy.rules.userlist import Userlist  # late: it needs ctypes, which few configurations pay for
+
         made = Userlist(self.name)
         for name, (line, password, hashed, groups) in self.users.items():
             for group in groups:
