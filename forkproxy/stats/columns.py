@@ -69,6 +69,8 @@ COLUMNS: tuple[Column, ...] = tuple(Column(*cell.split()) for line in _TABLE.str
 #: name → number
 NUMBER: dict[str, int] = {column.name: number for number, column in enumerate(COLUMNS)}
 WIDTH = len(COLUMNS)
+#: Numbers behind the columns that have a metric family but no column in the manual: counter → place in a row.
+HIDDEN: dict[str, int] = {name: WIDTH + number for number, name in enumerate(("req_in", "req_out", "res_in", "res_out"))}
 
 Value = int | str | None
 Row = list[Value]
@@ -76,4 +78,4 @@ Row = list[Value]
 
 def empty_row() -> Row:
     """A row without any value."""
-    return [None] * WIDTH
+    return [None] * (WIDTH + len(HIDDEN))

@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from forkproxy.stats.columns import COLUMNS, NUMBER, Kind, Row, Value
+from forkproxy.stats.columns import COLUMNS, NUMBER, WIDTH, Kind, Row, Value
+from forkproxy.stats.families import HELP
 
 #: The dash ends the columns whose place is fixed; forkproxy has none behind it.
 HEADER = "# " + ",".join(column.name for column in COLUMNS) + ",-,\n"
@@ -29,7 +30,7 @@ def quote(text: str) -> str:
 
 def line(row: Row) -> str:
     """One CSV line."""
-    cells = ["" if value is None else quote(value) if isinstance(value, str) else str(value) for value in row]
+    cells = ["" if value is None else quote(value) if isinstance(value, str) else str(value) for value in row[:WIDTH]]
     return ",".join(cells) + ",-,\n"
 
 
@@ -52,7 +53,7 @@ def to_typed(rows: Iterable[Row], *, desc: bool = False) -> Iterator[str]:
     for row in rows:
         kind, iid, sid = _ids(row)
         head = f"{kind.letter}.{iid}.{sid}."
-        for number, (column, value) in enumerate(zip(COLUMNS, row, strict=True)):
+        for number, (column, value) in enumerate(zip(COLUMNS, row[:WIDTH], strict=True)):
             if value is not None:
                 text = f"{head}{number}.{column.name}.1:{column.all_tags}:{column.type}:{value}"
                 yield f'{text}:"{describe(column.name)}"\n' if desc else text + "\n"
@@ -77,7 +78,7 @@ def to_json(rows: Iterable[Row]) -> Iterator[str]:
         extra = {"objType": kind.title, "proxyId": iid, "id": sid}
         values = [
             json_field(number, column.name, column.tags, column.type, value, extra)
-            for number, (column, value) in enumerate(zip(COLUMNS, row, strict=True))
+            for number, (column, value) in enumerate(zip(COLUMNS, row[:WIDTH], strict=True))
             if value is not None
         ]
         yield separator + json.dumps(values, separators=(",", ":"))
@@ -87,6 +88,4 @@ def to_json(rows: Iterable[Row]) -> Iterator[str]:
 
 def describe(name: str) -> str:
     """A column in words: the help of its metric family."""
-    from forkproxy.stats.families import HELP  # families are built on columns; only this one way back
-
     return HELP.get(name, "")

@@ -10,8 +10,8 @@ Source: prometheus.io "exposition formats", OpenMetrics 1.0.0.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from forkproxy.health.status import EXPORTED
 from forkproxy.stats.columns import NUMBER, Kind, Row
@@ -47,14 +47,14 @@ class Plain:
 class Snapshot:
     """What one scrape shows. ``rows`` are made one after the other when they are asked for.
 
-    ``aggregates`` gives per backend name the counts for the families of states: {"agg_server_status": {"UP": 3, …},
+    ``aggregates(backend)`` gives the counts for the families of states: {"agg_server_status": {"UP": 3, …},
     "agg_check_status": {…}}.
     """
 
     process: Iterable[Plain]
     rows: Mapping[Kind, Iterable[Row]]
     workers: Iterable[Plain] = ()
-    aggregates: Mapping[str, Mapping[str, Mapping[str, int]]] = field(default_factory=dict)
+    aggregates: Callable[[str], Mapping[str, Mapping[str, int]]] = lambda backend: {}
 
 
 def escape(value: str) -> str:
@@ -136,7 +136,7 @@ def _lines(family: Family, kind: Kind, rows: list[tuple[str, Row]], snapshot: Sn
 
 def _aggregate(family: Family, text: str, backend: str, snapshot: Snapshot) -> str:
     checks = family.name.endswith("agg_check_status")
-    counts = snapshot.aggregates.get(backend, {}).get("agg_check_status" if checks else "agg_server_status", {})
+    counts = snapshot.aggregates(backend).get("agg_check_status" if checks else "agg_server_status", {})
     return "".join(f'{family.name}{{{text},state="{state}"}} {counts.get(state, 0)}\n' for state in (_CHECKS if checks else SERVER_STATES))
 
 

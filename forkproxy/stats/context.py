@@ -1,0 +1,60 @@
+"""The context of statistics: everything that showing them needs, made once per process and plan by the master or a worker.
+
+The master's endpoint and CLI and a worker's ``use-service prometheus-exporter`` show the same through the same code; they differ in
+``facts`` and ``extras``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from forkproxy.plan import Plan
+from forkproxy.state.counters import Rows
+from forkproxy.state.names import PROCESS
+from forkproxy.state.servers import ServerTable
+from forkproxy.stats import info
+from forkproxy.stats.columns import Kind
+from forkproxy.stats.exposition import Snapshot, render
+from forkproxy.stats.info import Facts
+from forkproxy.stats.model import Extras, Model
+from forkproxy.stats.query import Query
+from forkproxy.stats.workers import Workers
+
+
+class Context:
+    """``facts()`` is asked at every scrape; ``restarts()`` only where somebody counts them (the master)."""
+
+    __slots__ = ("_facts", "_restarts", "_rows", "_workers", "model")
+
+    def __init__(
+        self,
+        plan: Plan,
+        rows: Rows,
+        servers: ServerTable,
+        facts: Callable[[], Facts],
+        extras: Extras | None = None,
+        restarts: Callable[[], int] | None = None,
+    ) -> None:
+        self._rows = rows
+        self._facts = facts
+        self._restarts = restarts
+        self._workers = Workers(rows)
+        self.model = Model(plan, rows, servers, extras)
+
+    def info(self) -> list[info.Field]:
+        """The fields of "show info"."""
+        return info.fields(self._facts(), self._rows.totals(PROCESS), self._rows.clock.wall)
+
+    def snapshot(self) -> Snapshot:
+        """What a scrape shows; rows are made while they are rendered."""
+        model = self.model
+        return Snapshot(
+            process=info.families(self.info()),
+            rows={kind: model.of_kind(kind) for kind in (Kind.FRONTEND, Kind.BACKEND, Kind.SERVER)},
+            workers=info.own_families(self._facts()) + self._workers.families(self._restarts() if self._restarts else None),
+            aggregates=model.aggregates,
+        )
+
+    def render(self, query: Query) -> Iterator[str]:
+        """The exposition in slices, for the endpoint."""
+        yield from render(self.snapshot(), query)

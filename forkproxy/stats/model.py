@@ -1,0 +1,301 @@
+"""What is shown: one row per frontend, listener, server and backend, from the plan, the counters and the states of servers.
+
+The one place that knows how a column is computed; CSV, JSON, the exporter and the statistics page only format rows. Works the same in
+the master and in a worker;
+what only the master knows (the text of the last check, whether one is running) comes through :class:`Extras` and stays empty elsewhere.
+Source: management manual 9.1; which columns an object has was compared with HAProxy's output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from forkproxy.health.machine import Admin, State, status_text
+from forkproxy.health.status import Status
+from forkproxy.plan import Address, Backend, Bind, Frontend, Plan, Server
+from forkproxy.state import layout
+from forkproxy.state.counters import Rows
+from forkproxy.state.names import backend_key, frontend_key, listener_key
+from forkproxy.state.servers import SCALE, ServerState, ServerTable
+from forkproxy.stats.columns import HIDDEN, NUMBER, Kind, Row, empty_row
+from forkproxy.stats.families import state_of
+
+#: Columns of HTTP alone: empty for proxies in TCP mode.
+_HTTP_ONLY = frozenset(
+    {"hrsp_1xx", "hrsp_2xx", "hrsp_3xx", "hrsp_4xx", "hrsp_5xx", "hrsp_other", "intercepted", "req_tot", "req_rate", "req_rate_max",
+    "h1req", "h1_sess"}
+)
+#: No engine behind them yet, but tools expect a number for HTTP proxies.
+_ZEROES = ("comp_in", "comp_out", "comp_byp", "comp_rsp", "cache_lookups", "cache_hits", "h2_sess", "h3_sess", "h2req", "h3req")
+_N = NUMBER
+
+
+def _copies(letter: str, http: bool) -> tuple[tuple[int, int], ...]:
+    """(offset of the cell, number of the column) of everything that is just copied."""
+    found = []
+    for counter in layout.COUNTERS.values():
+        if letter not in counter.csv_in and letter not in counter.family:
+            continue
+        if counter.csv in _HTTP_ONLY and not http:
+            continue
+        found.append((counter.offset, _N[counter.csv] if counter.csv else HIDDEN[counter.name]))
+    return tuple(found)
+
+
+_COPIES = {(letter, http): _copies(letter, http) for letter in "LFBS" for http in (True, False)}
+
+
+@dataclass(slots=True)
+class Extras:
+    """What only the master knows."""
+
+    texts: Callable[[], Mapping[str, str]] | None = None  # last_chk by server key
+    checking: Callable[[str], bool] | None = None
+    frontend_status: Callable[[Frontend], str] | None = None
+    #: The address of a server may have changed since the plan was made.
+    address: Callable[[Server], Address] | None = None
+
+
+@dataclass(slots=True)
+class Summary:
+    """The servers of one backend taken together."""
+
+    active: int = 0
+    backups: int = 0
+    weight: int = 0
+    uweight: int = 0
+    states: dict[str, int] = field(default_factory=dict)
+    checks: dict[str, int] = field(default_factory=dict)
+
+    def aggregates(self) -> Mapping[str, Mapping[str, int]]:
+        """As the families of states want it."""
+        return {"agg_server_status": self.states, "agg_check_status": self.checks}
+
+
+class Model:
+    """Rows for one plan. Cheap to make; make another one after a reload."""
+
+    __slots__ = ("_extras", "_ids", "_rows", "_servers", "_sources", "plan")
+
+    def __init__(self, plan: Plan, rows: Rows, servers: ServerTable, extras: Extras | None = None) -> None:
+        self.plan = plan
+        self._rows = rows
+        self._servers = servers
+        self._extras = extras or Extras()
+        by_key = {server.key: server for backend in plan.backends.values() for server in backend.servers}
+        self._sources = {key: _source(server, by_key) for key, server in by_key.items()}
+
+    # -- rows
+
+    def all(self) -> Iterator[Row]:
+        """Every row in HAProxy's order: proxies by id; of each the frontend, its listeners, the servers, the backend."""
+        proxies: dict[int, tuple[list[Frontend], list[Backend]]] = {}
+        for frontend in self.plan.frontends:
+            proxies.setdefault(frontend.id, ([], []))[0].append(frontend)
+        for backend in self.plan.backends.values():
+            proxies.setdefault(backend.id, ([], []))[1].append(backend)
+        for _, (frontends, backends) in sorted(proxies.items()):
+            for frontend in frontends:
+                yield self.frontend(frontend)
+                yield from self.listeners(frontend)
+            for backend in backends:
+                for server in backend.servers:
+                    yield self.server(backend, server)
+                yield self.backend(backend)
+
+    def of_kind(self, kind: Kind) -> Iterator[Row]:
+        """The rows of one kind, in the order of the plan."""
+        if kind is Kind.FRONTEND:
+            yield from (self.frontend(frontend) for frontend in self.plan.frontends)
+        elif kind is Kind.BACKEND:
+            yield from (self.backend(backend) for backend in self.plan.backends.values())
+        elif kind is Kind.SERVER:
+            yield from (self.server(backend, server) for backend in self.plan.backends.values() for server in backend.servers)
+        else:
+            for frontend in self.plan.frontends:
+                yield from self.listeners(frontend)
+
+    def _fill(self, key: str, letter: str, http: bool) -> tuple[Row, list[int]]:
+        row = empty_row()
+        try:
+            totals = self._rows.totals(key)
+        except KeyError:  # a worker that has not heard of this row yet
+            totals = [0] * layout.ROW_CELLS
+        for offset, column in _COPIES[letter, http]:
+            row[column] = totals[offset]
+        return row, totals
+
+    @staticmethod
+    def _identity(row: Row, kind: Kind, pxname: str, svname: str, iid: int, sid: int, mode: str) -> None:
+        row[_N["pxname"]], row[_N["svname"]] = pxname, svname
+        row[_N["pid"]], row[_N["iid"]], row[_N["sid"]] = 1, iid, sid
+        row[_N["type"]], row[_N["mode"]] = int(kind), mode
+
+    def frontend(self, frontend: Frontend) -> Row:
+        """The FRONTEND row."""
+        http = frontend.mode == "http"
+        row, _ = self._fill(frontend_key(frontend.name), "F", http)
+        self._identity(row, Kind.FRONTEND, frontend.name, "FRONTEND", frontend.id, 0, frontend.mode)
+        row[_N["slim"]] = frontend.maxconn or self.plan.global_.maxconn
+        row[_N["rate_lim"]] = frontend.rate_limit_sessions
+        told = self._extras.frontend_status
+        row[_N["status"]] = "STOP" if frontend.disabled else told(frontend) if told else "OPEN"
+        if http:
+            for name in _ZEROES:
+                row[_N[name]] = 0
+        else:
+            row[_N["req_rate"]] = row[_N["req_rate_max"]] = row[_N["req_tot"]] = 0
+        return row
+
+    def listeners(self, frontend: Frontend) -> Iterator[Row]:
+        """One row per bind line, with ``option socket-stats``."""
+        if "socket-stats" not in frontend.options:
+            return
+        for number, bind in enumerate(frontend.binds, 1):
+            name = bind.name or str(bind.address)
+            row, _ = self._fill(listener_key(frontend.name, name), "L", frontend.mode == "http")
+            sid = bind.id or number
+            self._identity(row, Kind.LISTENER, frontend.name, bind.name or f"sock-{number}", frontend.id, sid, frontend.mode)
+            row[_N["status"]] = "OPEN"
+            row[_N["slim"]] = bind.maxconn or frontend.maxconn or self.plan.global_.maxconn
+            row[_N["addr"]] = _shown(bind.address)
+            row[_N["proto"]] = _proto(bind)
+            yield row
+
+    def backend(self, backend: Backend) -> Row:
+        """The BACKEND row."""
+        http = backend.mode == "http"
+        row, totals = self._fill(backend_key(backend.name), "B", http)
+        self._identity(row, Kind.BACKEND, backend.name, "BACKEND", backend.id, 0, backend.mode)
+        summary = self.summary(backend)
+        usable = summary.active + summary.backups
+        up = usable > 0 or not backend.servers
+        row[_N["slim"]] = backend.fullconn or max(1, self.plan.global_.maxconn // 10)
+        row[_N["status"]] = "UP" if up else "DOWN"
+        row[_N["weight"]], row[_N["uweight"]] = summary.weight, summary.uweight
+        row[_N["act"]], row[_N["bck"]] = summary.active, summary.backups
+        row[_N["agg_server_status"]] = row[_N["agg_server_check_status"]] = row[_N["agg_check_status"]] = 0
+        self._ages(row, totals, down=not up, counted=bool(backend.servers))
+        row[_N["algo"]] = backend.balance.algorithm
+        row[_N["cookie"]] = _cookie_name(backend)
+        if http:
+            for name in _ZEROES[:6]:
+                row[_N[name]] = 0
+        return row
+
+    def server(self, backend: Backend, server: Server) -> Row:
+        """The row of one server."""
+        row, totals = self._fill(server.key, "S", backend.mode == "http")
+        self._identity(row, Kind.SERVER, backend.name, server.name, backend.id, server.id, backend.mode)
+        state = self._state(server)
+        row[_N["status"]] = self._status(server, state)
+        row[_N["slim"]] = server.maxconn or None
+        row[_N["qlimit"]] = server.maxqueue or None
+        row[_N["weight"]], row[_N["uweight"]] = -(-state.weight // SCALE), state.uweight
+        row[_N["act"]], row[_N["bck"]] = int(not server.backup), int(server.backup)
+        row[_N["throttle"]] = state.throttle or None
+        row[_N["tracked"]] = server.track or None
+        row[_N["src_ilim"]] = server.pool_max_conn if server.pool_max_conn >= 0 else None
+        row[_N["srid"]] = 0
+        told = self._extras.address
+        row[_N["addr"]] = _shown(told(server) if told else server.address)
+        row[_N["cookie"]] = server.cookie.decode("utf-8", "replace") or None
+        self._ages(row, totals, down=state.op == State.STOPPED, counted=server.check is not None)
+        self._check(row, server, totals)
+        return row
+
+    def _check(self, row: Row, server: Server, totals: list[int]) -> None:
+        """The columns about checks; a server without them has none."""
+        check = server.check
+        if check is None:
+            for name in ("chkfail", "chkdown", "check_code", "check_duration", "check_health"):
+                row[_N[name]] = None
+            return
+        status = Status(totals[layout.CHECK_STATUS]) if totals[layout.CHECK_STATUS] in Status._value2member_map_ else Status.UNK
+        running = self._extras.checking is not None and self._extras.checking(server.key)
+        row[_N["check_status"]] = f"* {status.name}" if running else status.name
+        row[_N["check_desc"]] = status.text
+        if not status.has_code:
+            row[_N["check_code"]] = None
+        if status <= Status.INI:
+            row[_N["check_duration"]] = None
+        elif self._extras.texts is not None:
+            row[_N["last_chk"]] = self._extras.texts().get(server.key, "")
+        row[_N["check_rise"]], row[_N["check_fall"]] = check.rise, check.fall
+
+    def _ages(self, row: Row, totals: list[int], *, down: bool, counted: bool) -> None:
+        """Cells that hold epochs become ages; the time down so far is added to what it was before."""
+        now = int(self._rows.clock.wall)
+        since = totals[layout.LAST_CHANGE]
+        age = max(0, now - since) if since else 0
+        row[_N["lastchg"]] = age
+        row[_N["downtime"]] = totals[layout.DOWNTIME] + (age if down else 0) if counted else None
+        last = totals[layout.LAST_SESS]
+        row[_N["lastsess"]] = max(0, now - last) if last else -1
+
+    # -- states
+
+    def _state(self, server: Server) -> ServerState:
+        try:
+            return self._servers.get(server.key)
+        except KeyError:
+            return ServerState(State.STOPPED, 0, 0, server.weight, 0, 0)
+
+    def _status(self, server: Server, state: ServerState) -> str:
+        source = self._sources[server.key]
+        admin = Admin(state.admin) if state.uweight else Admin(state.admin) | Admin.FORCED_DRAIN
+        if source.check is None:
+            return status_text(State(state.op), admin, 1, 1, 1, checked=False, via=server.track)
+        return status_text(State(state.op), admin, state.health, source.check.rise, source.check.fall, via=server.track)
+
+    def summary(self, backend: Backend) -> Summary:
+        """Its servers taken together. Weights are those of the servers in use: the active ones, else the backups."""
+        summary = Summary()
+        weights = {False: [0, 0], True: [0, 0]}
+        for server in backend.servers:
+            state = self._state(server)
+            word = state_of(self._status(server, state))
+            summary.states[word] = summary.states.get(word, 0) + 1
+            if server.check is not None:
+                number = self._servers.read(server.key, "check_status")
+                name = Status(number).name if number in Status._value2member_map_ else "UNK"
+                summary.checks[name] = summary.checks.get(name, 0) + 1
+            if state.usable:
+                if server.backup:
+                    summary.backups += 1
+                else:
+                    summary.active += 1
+                weights[server.backup][0] += -(-state.weight // SCALE)
+                weights[server.backup][1] += state.uweight
+        summary.weight, summary.uweight = weights[not summary.active]
+        return summary
+
+    def aggregates(self, name: str) -> Mapping[str, Mapping[str, int]]:
+        """Counts of states of the servers of backend ``name``."""
+        return self.summary(self.plan.backends[name]).aggregates()
+
+
+def _source(server: Server, by_key: Mapping[str, Server]) -> Server:
+    """The server at the end of the tracking chain."""
+    seen = {server.key}
+    while server.track and server.track in by_key and server.track not in seen:
+        server = by_key[server.track]
+        seen.add(server.key)
+    return server
+
+
+def _shown(address: Address) -> str:
+    return str(address) if address.family in ("ipv4", "ipv6") else "unix" if address.family == "unix" else str(address)
+
+
+def _proto(bind: Bind) -> str:
+    return {"ipv4": "tcpv4", "ipv6": "tcpv6", "unix": "unix_stream", "abns": "abns_stream"}.get(bind.address.family, bind.address.family)
+
+
+def _cookie_name(backend: Backend) -> str | None:
+    cookie = backend.capabilities.get("cookie")
+    name = getattr(cookie, "name", None)
+    if isinstance(name, bytes):
+        return name.decode("utf-8", "replace")
+    return name if isinstance(name, str) else None

@@ -1,0 +1,94 @@
+"""What is known of each worker: its own counters of the loop, and what the kernel says of the process (psutil).
+
+``forkproxy_worker_*`` families, one sample per slot in use. The kernel's part is missing where /proc cannot be read (a worker in a
+chroot asks for all the others);
+nothing fails for that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from forkproxy.state import layout
+from forkproxy.state.counters import Rows
+from forkproxy.stats.exposition import Plain, Sample, labels
+from forkproxy.stats.families import COUNTER, GAUGE
+
+#: Cells of row 0 that a worker writes about itself.
+_CELLS = tuple(counter for counter in layout.COUNTERS.values() if "W" in counter.family)
+_STATES = ("running", "draining")
+
+
+class Workers:
+    """Reads workers' numbers; keeps a psutil handle per process, so that a pid used again is not mistaken."""
+
+    __slots__ = ("_processes", "_rows")
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+        self._processes: dict[int, Any] = {}
+
+    def families(self, restarts: int | None = None) -> list[Plain]:
+        """All families of workers. ``restarts``: how many workers were replaced after they died (None: only the master knows)."""
+        slots = self._slots()
+        found = [self._cell(counter, slots) for counter in _CELLS]
+        found += self._kernel(slots)
+        state = tuple(
+            Sample(int((name == "draining") == bool(cells[layout.DRAINING])), f'{text},state="{name}"')
+            for text, _, cells in slots
+            for name in _STATES
+        )
+        found.append(Plain("forkproxy_worker_state", GAUGE, "State of the worker, one sample per possible state.", state))
+        generation = tuple(Sample(cells[layout.GENERATION], text) for text, _, cells in slots)
+        found.append(Plain("forkproxy_worker_generation", GAUGE, "Which reload the worker was born in.", generation))
+        if restarts is not None:
+            found.append(Plain("forkproxy_worker_restarts_total", COUNTER, "Workers replaced after they died.", (Sample(restarts),)))
+        return [family for family in found if family.samples]
+
+    def _slots(self) -> list[tuple[str, int, list[int]]]:
+        """(labels, pid, cells of row 0) of every slot in use."""
+        segment = self._rows.segment
+        found = []
+        for slot in segment.live():
+            pid = segment.owner(slot)
+            cells = segment.slot(slot)[: layout.ROW_CELLS].tolist()
+            found.append((labels(worker=str(slot), pid=str(pid)), pid, cells))
+        return found
+
+    @staticmethod
+    def _cell(counter: layout.Counter, slots: list[tuple[str, int, list[int]]]) -> Plain:
+        suffix = counter.family["W"]
+        samples = tuple(
+            Sample(cells[counter.offset] if counter.scale == 1.0 else cells[counter.offset] * counter.scale, text) for text, _, cells
+            in slots
+        )
+        return Plain(f"forkproxy_worker_{suffix}", COUNTER if suffix.endswith("_total") else GAUGE, counter.help, samples)
+
+    def _kernel(self, slots: list[tuple[str, int, list[int]]]) -> list[Plain]:
+        import psutil  # 20 ms that only a scrape pays for
+
+        cpu: list[Sample] = []
+        memory: list[Sample] = []
+        fds: list[Sample] = []
+        alive: dict[int, Any] = {}
+        for text, pid, _ in slots:
+            try:
+                process = self._processes.get(pid)
+                if process is None or not process.is_running():
+                    process = psutil.Process(pid)
+                alive[pid] = process
+                with process.oneshot():
+                    times: Mapping[str, float] = process.cpu_times()._asdict()
+                    cpu.append(Sample(round(times["user"], 2), f'{text},mode="user"'))
+                    cpu.append(Sample(round(times["system"], 2), f'{text},mode="system"'))
+                    memory.append(Sample(process.memory_info().rss, text))
+                fds.append(Sample(process.num_fds(), text))
+            except (psutil.Error, OSError):
+                continue
+        self._processes = alive
+        return [
+            Plain("forkproxy_worker_cpu_seconds_total", COUNTER, "CPU time of the worker.", tuple(cpu)),
+            Plain("forkproxy_worker_resident_memory_bytes", GAUGE, "Resident memory of the worker.", tuple(memory)),
+            Plain("forkproxy_worker_open_fds", GAUGE, "Descriptors that the worker has open.", tuple(fds)),
+        ]
