@@ -64,9 +64,8 @@ def profile(options: argparse.Namespace) -> int:
         if not raw.exists():
             print(errors, file=sys.stderr)
             return 1
-        print(
-            f"{case.name}: {(after.user_us - before.user_us) / requests:.1f} µs user, {(after.system_us - before.system_us) / requests:.1f} µs system"
-        )
+        user_us, system_us = (after.user_us - before.user_us) / requests, (after.system_us - before.system_us) / requests
+        print(f"{case.name}: {user_us:.1f} µs user and {system_us:.1f} µs system time per request")
         _report(raw)
         if options.output:
             shutil.copy(raw, options.output)

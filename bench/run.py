@@ -184,12 +184,20 @@ def _first_line(command: list[str]) -> str:
 def facts(names: Sequence[str], options: argparse.Namespace) -> dict[str, Any]:
     """Where and how it was measured."""
     cpu = next((x.partition(":")[2].strip() for x in Path("/proc/cpuinfo").read_text().splitlines() if x.startswith("model name")), "")
+    git = ["git", "-C", str(HERE), "rev-parse", "--short", "HEAD"]
     return {
-        "date": time.strftime("%Y-%m-%d %H:%M", time.gmtime()), "sides": list(names), "rounds": options.rounds, "seconds": options.seconds,
-        "cpu": cpu, "cores": os.cpu_count(), "kernel": platform.release(), "python": platform.python_version(),
-        "haproxy": _first_line(["haproxy", "-v"]).partition(" - ")[0], "commit": _first_line(["git", "-C", str(HERE), "rev-parse", "--short", "HEAD"]),
+        "date": time.strftime("%Y-%m-%d %H:%M", time.gmtime()),
+        "sides": list(names),
+        "rounds": options.rounds,
+        "seconds": options.seconds,
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "haproxy": _first_line(["haproxy", "-v"]).partition(" - ")[0],
+        "commit": _first_line(git),
         "load": list(os.getloadavg()),
-    }  # fmt: skip
+    }
 
 
 def compare(options: argparse.Namespace) -> int:
@@ -233,21 +241,19 @@ def compare(options: argparse.Namespace) -> int:
 
 def record(options: argparse.Namespace, about: dict[str, Any], sections: list[str], numbers: dict[str, Any]) -> None:
     """Write the table and the numbers to ``results/``."""
-    stem = (
-        HERE
-        / "results"
-        / f"{time.strftime('%Y-%m-%d', time.gmtime())}-{options.cases.replace(',', '+')[:60]}{'-quick' if options.quick else ''}"
-    )
+    cases = options.cases.replace(",", "+")[:60] + ("-quick" if options.quick else "")
+    stem = HERE / "results" / f"{time.strftime('%Y-%m-%d', time.gmtime())}-{cases}.md"
     stem.parent.mkdir(exist_ok=True)
     intro = (
-        f"# {' and '.join(about['sides'])}, {about['date']}\n\n{about['cpu']}, {about['cores']} cores, Linux {about['kernel']}, Python {about['python']}, "
-        f"{about['haproxy']}; commit {about['commit']}; {about['rounds']} rounds of {about['seconds']:g} s, alternating, medians; "
-        f"load average before: {about['load'][0]:.2f}. Proxy on core {PROXY_CORE}, load, origin and log sink on core {LOAD_CORE}. "
+        f"# {' and '.join(about['sides'])}, {about['date']}\n\n"
+        f"{about['cpu']}, {about['cores']} cores, Linux {about['kernel']}, Python {about['python']}, {about['haproxy']}; "
+        f"commit {about['commit']}; {about['rounds']} rounds of {about['seconds']:g} s, alternating, medians; "
+        f"load average before: {about['load'][0]:.2f}. Proxy on core {PROXY_CORE}; load, origin and log sink on core {LOAD_CORE}. "
         "CPU is that of the whole process tree. The ratio is the second row by the first.\n\n"
     )
-    stem.with_suffix(".md").write_text(intro + "\n".join(sections))
+    stem.write_text(intro + "\n".join(sections))
     stem.with_suffix(".json").write_text(json.dumps({"about": about, "cases": numbers}, indent=1) + "\n")
-    print(f"recorded in {stem.relative_to(HERE.parent)}.md and .json")
+    print(f"recorded in {stem.relative_to(HERE.parent)} and .json")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -126,8 +126,6 @@ class ConsistentHash(Picker):
 
     __slots__ = ("_bounded", "_careful", "_choosy", "_hash_of", "_keys", "_load", "_ring", "_skip", "_turns")
 
-    counts = True
-
     _turns: MapTurns
 
     def __init__(self, backend: plan.Backend, view: View, hash_of: HashOf) -> None:
@@ -166,6 +164,9 @@ class ConsistentHash(Picker):
 
     def sync(self) -> None:
         self._load.sync(self)
+
+    def _counts(self) -> bool:
+        return self._bounded
 
     def _find(self, h: int, exclude: Collection[int]) -> int:
         ring = self._ring

@@ -23,8 +23,6 @@ class LeastConn(Picker):
 
     __slots__ = ("_arrival", "_careful", "_elsewhere", "_heap", "_key", "_room", "_stamp", "_weights", "streams")
 
-    counts = True
-
     #: per server: this worker's streams
     streams: list[int]
 
@@ -81,6 +79,9 @@ class LeastConn(Picker):
             if other != self._elsewhere[i]:
                 self._elsewhere[i] = other
                 self._move(i)
+
+    def _counts(self) -> bool:
+        return True
 
     def _load(self, i: int) -> int:
         n = self.streams[i] + self._elsewhere[i]

@@ -53,14 +53,12 @@ class Picker:
     ``counts`` tells whether :meth:`on_start` and :meth:`on_end` must be called.
     """
 
-    __slots__ = ("backend", "candidates", "on_backups", "view")
-
-    #: Whether the algorithm needs to be told of streams that start and end.
-    counts = False
+    __slots__ = ("backend", "candidates", "counts", "on_backups", "view")
 
     def __init__(self, backend: plan.Backend, view: View) -> None:
         self.backend = backend
         self.view = view
+        self.counts = self._counts()
         self.candidates: tuple[int, ...] = ()
         self.on_backups = False
         self.rebuild()
@@ -84,6 +82,9 @@ class Picker:
 
     def sync(self) -> None:
         """Read what other workers have in progress (:meth:`View.elsewhere`), where the algorithm counts; now and then is enough."""
+
+    def _counts(self) -> bool:
+        return False
 
     def _weight(self, i: int) -> int:
         return self.view.weight(i)

@@ -37,6 +37,9 @@ class Random(ConsistentHash):
             return None
         return None if self._careful and self.view.full(best) else best
 
+    def _counts(self) -> bool:
+        return True
+
 
 @algorithm("random", synopsis="random[(<draws>)]")
 def random_(backend: plan.Backend, view: View) -> Picker:
