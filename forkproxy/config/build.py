@@ -12,11 +12,11 @@ from typing import Any
 
 from forkproxy import balance as algorithms
 from forkproxy.config import known
-from forkproxy.config.build_rules import HTTP_KINDS, RuleSets, compile_format, compile_key
+from forkproxy.config.build_rules import HTTP_KINDS, KINDS, RuleSets, compile_format, compile_key
 from forkproxy.config.build_server import ServerBuilder, build_binds, check_order, numbers, resolve_tracking
 from forkproxy.config.diagnostics import Diagnostics, Severity, did_you_mean
 from forkproxy.config.drafts import GlobalDraft, ProxyDraft
-from forkproxy.config.keywords.balance import HTTP_ALGORITHMS, parse_balance
+from forkproxy.config.keywords.balance import HTTP_ALGORITHMS
 from forkproxy.config.keywords.options import BACK_ONLY, FRONT_ONLY, HTTP_ONLY
 from forkproxy.config.options import Options
 from forkproxy.plan import Backend, Balance, Bind, ErrorReply, Frontend, Global, LogTarget, Plan, Render, Server, Timeouts
@@ -70,6 +70,7 @@ class _Builder:
         frontends: list[Frontend] = []
         backends: dict[str, Backend] = {}
         servers: dict[str, list[Server]] = {}
+        readable = not self.diag.failed  # warnings about lines that were not understood would mislead
         for draft in self.proxies:
             common, rules, context = self._common(draft)
             if draft.is_backend:
@@ -79,7 +80,7 @@ class _Builder:
                     servers[draft.name] = list(backend.servers)
             if draft.is_frontend:
                 frontends.append(self._frontend(draft, common, rules, context))
-            if not draft.disabled:
+            if readable and not draft.disabled:
                 self._warnings(draft)
         resolve_tracking({name: self.backends[name] for name in servers}, servers)
         if self.diag.failed:
@@ -244,7 +245,7 @@ class _Builder:
             hash_preserve_affinity=draft.settings.get("hash-preserve-affinity", "always"),
         )
         if draft.balance is not None:
-            name, args = parse_balance(draft.balance.line, draft.balance.start)
+            name, args = draft.balance.algorithm, draft.balance.args
             if draft.mode != "http" and name in HTTP_ALGORITHMS:
                 self.diag.warning(
                     f"Layer 7 hash not possible for {draft.label} '{draft.name}' (needs 'mode http'). Falling back to round robin."
@@ -253,7 +254,7 @@ class _Builder:
             made = replace(made, algorithm=name, args=args)
         needs = algorithms.needs(made)
         if made.algorithm == "hash" and draft.balance is not None:
-            key, more = compile_key(draft.balance, context)
+            key, more = compile_key(draft.balance.rule, context)
             return replace(made, key=key), needs | more
         return made, needs
 
@@ -386,6 +387,10 @@ class _Known(Mapping[str, Any]):
     """``known.names`` as the table that rules ask, read on the first question only."""
 
     def __getitem__(self, kind: str) -> frozenset[str]:
+        if kind == "acl":  # a criterion is a fetch, too
+            return known.names("acl") | known.names("fetch")
+        if kind == "action":
+            return frozenset().union(*(known.names(f"action {rule_set}") for rule_set in KINDS))
         return known.names(kind)
 
     def __iter__(self) -> Any:

@@ -71,6 +71,17 @@ class RuleDraft:
         self.start = start
 
 
+class BalanceDraft:
+    """A ``balance`` line: algorithm and arguments as in ``plan.Balance``; ``rule`` is its place, for the expression of ``hash``."""
+
+    __slots__ = ("algorithm", "args", "rule")
+
+    def __init__(self, rule: RuleDraft, algorithm: str, args: tuple[Any, ...]) -> None:
+        self.rule = rule
+        self.algorithm = algorithm
+        self.args = args
+
+
 class CheckLine:
     """One ``http-check`` rule: read already, with its line for complaints about the order of rules."""
 
@@ -142,7 +153,7 @@ class ProxyDraft:
         self.servers: list[ServerDraft] = []
         self.default_server: dict[str, Any] = {}
         self.dispatch: tuple[Line, Address] | None = None
-        self.balance: RuleDraft | None = None
+        self.balance: BalanceDraft | None = None
         self.hash_type: tuple[str, str, str] | None = None
         self.retries: int | None = None
         self.redispatch: int | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from forkproxy.config.args import Int, OneOf, Rest
-from forkproxy.config.drafts import ProxyDraft, RuleDraft
+from forkproxy.config.drafts import BalanceDraft, ProxyDraft, RuleDraft
 from forkproxy.config.keywords.caps import PROXIES, backend_side, end_of_line
 from forkproxy.config.line import Line
 from forkproxy.registry import keyword
@@ -21,8 +21,8 @@ HTTP_ALGORITHMS = frozenset({"uri", "url_param", "hdr"})
 def _balance(draft: ProxyDraft, line: Line, start: int) -> None:
     """How a server is chosen among those that can serve."""
     if backend_side(draft, line):
-        draft.balance = RuleDraft("balance", line, start)
-        parse_balance(line, start)
+        algorithm, args = parse_balance(line, start)
+        draft.balance = BalanceDraft(RuleDraft("balance", line, start), algorithm, args)
 
 
 def parse_balance(line: Line, start: int) -> tuple[str, tuple[Any, ...]]:

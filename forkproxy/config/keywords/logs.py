@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from forkproxy.config.args import Rest
 from forkproxy.config.drafts import ProxyDraft, RuleDraft
-from forkproxy.config.keywords.caps import PROXIES, frontend_side
+from forkproxy.config.keywords.caps import PROXIES
 from forkproxy.config.keywords.options import choose_log_format
 from forkproxy.config.line import Line
 from forkproxy.config.log_target import read_log
@@ -84,5 +84,7 @@ def _unique_id_header(draft: ProxyDraft, line: Line, start: int) -> None:
     """The header that takes the unique identifier to servers."""
     if start >= len(line.words) or not line.words[start]:
         line.fail("unique-id-header expects an argument.", start)
-    if frontend_side(draft, line):
+    if draft.is_frontend:
         draft.unique_id_header = line.words[start].encode()
+    else:
+        line.note(f"'unique-id-header' has no effect in backend '{draft.name}'")

@@ -62,14 +62,16 @@ def _allowed(draft: ProxyDraft, line: Line, sides: int, name: str) -> bool:
     return sides != BACK or backend_side(draft, line, name)
 
 
-def _switch(name: str, sides: int, doc: str, note: str = "") -> None:
+def _switch(name: str, sides: int, doc: str, note: str = "", stored: str = "") -> None:
+    stored = stored or name
+
     def switch(draft: ProxyDraft, line: Line) -> None:
         if not _allowed(draft, line, sides, name):
             return
         if line.default:
-            draft.options.pop(name, None)
+            draft.options.pop(stored, None)
         else:
-            draft.options[name] = not line.negated
+            draft.options[stored] = not line.negated
 
     switch.__doc__ = doc
     keyword(PROXIES, f"option {name}", note=note)(switch)
@@ -79,6 +81,11 @@ for _name, _sides, _http, _doc in SWITCHES:
     _switch(_name, _sides, _doc)
 _switch("disable-h2-upgrade", FRONT, "Never upgrade a clear-text client to HTTP/2.", "forkproxy speaks HTTP/1 to clients")
 _switch("use-small-buffers", BACK, "Use small buffers where they suffice.", "forkproxy allocates what a message needs")
+
+
+for _side, _of in (("request", FRONT), ("response", BACK)):
+    _new = f"accept-unsafe-violations-in-http-{_side}"
+    _switch(f"accept-invalid-http-{_side}", _of, f"Former name of ``{_new}``.", f"please write '{_new}'", _new)
 
 
 def _no_negation(line: Line) -> None:

@@ -214,6 +214,13 @@ def _capture_cookie(draft: ProxyDraft, line: Line, start: int) -> None:
     draft.capture_cookie = (name[:-1] if prefix else name, length, prefix)
 
 
+@keyword(REAL_PROXIES, "declare capture", args=(OneOf("request", "response"), OneOf("len"), Int(1, MAXINT)))
+def _declare_capture(draft: ProxyDraft, line: Line, direction: str, _len: str, length: int) -> None:
+    """Reserve a slot that rules capture into by its number."""
+    if frontend_side(draft, line):
+        (draft.capture_request if direction == "request" else draft.capture_response).append((b"", length))
+
+
 @keyword(PROXIES, "capture", args=(Rest(),))
 def _capture_unknown(draft: ProxyDraft, line: Line, start: int) -> NoReturn:
     """Catches what ``capture`` does not have."""
