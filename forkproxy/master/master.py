@@ -19,7 +19,8 @@ from forkproxy.master import daemon
 from forkproxy.master.health_runner import Runner
 from forkproxy.master.generation import Generation, Worker
 from forkproxy.master.listeners import ListenError, Rack
-from forkproxy.master.messages import Messages
+from forkproxy.master.logs import Logs
+from forkproxy.master.messages import ALERT, WARNING, Messages
 from forkproxy.master.reload import Load, Reloader
 from forkproxy.master.shared import Shared
 from forkproxy.master.spawn import Forker, Inline
@@ -56,6 +57,8 @@ class Master:
         self.master_mode = options.master_worker or not (options.foreground or options.debug)
         self.size = 1 if options.debug else plan.global_.nbproc
         self.shared = Shared(plan, self.size, loop.clock)
+        self.logs = Logs(plan, loop.clock)
+        messages.log = self.logs.general
         self.health = Runner(plan, loop, self.shared.state.servers, self._server_log)
         self.supervisor = Supervisor(loop, self.shared, spawner, messages)
         self.reloader = Reloader(
@@ -256,7 +259,9 @@ class Master:
             )
 
     def _server_log(self, backend: Backend, level: int, text: str) -> None:
-        self.messages.say(level, text)
+        """A server changed: its backend's log, and stderr as a warning or an alert."""
+        self.logs.backend(backend, level, text)
+        self.messages.say(ALERT if level <= ALERT else WARNING, text, log=False)
 
     # -- reload
 
@@ -281,6 +286,7 @@ class Master:
 
     def _switched(self, plan: Plan) -> None:
         self.plan = plan
+        self.logs.replace(plan)
 
     def _reload_ended(self, success: bool) -> None:
         if not success and self._checked is not self.plan:
