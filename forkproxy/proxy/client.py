@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from forkproxy.proxy.runtime import Runtime
     from forkproxy.rules.txn import Origin
 
+# Members of an enum are found by a slow road (0.1 µs in 3.11), and these are asked for in every exchange.
+_CHUNKED = BodyKind.CHUNKED
+_LENGTH = BodyKind.LENGTH
+_NONE = BodyKind.NONE
+
 
 class Client(Side):
     """One accepted connection. ``served`` counts its requests; ``t_base`` is the accept or the end of the last exchange, ``t_first``
@@ -127,7 +132,7 @@ def read_head(c: Client, data: bytes) -> None:
     c.ready = busy
     c.deadline = INF  # what is armed comes too early at most, and is armed again then
     c.served += 1
-    if head.body is not BodyKind.NONE:
+    if head.body is not _NONE:
         open_body(s, c, head)
     request.begin(s)
 
@@ -135,10 +140,10 @@ def read_head(c: Client, data: bytes) -> None:
 def open_body(s: Stream, c: Client, head: Any) -> None:
     """Prepare the request's body; what came with the head waits in ``inbuf`` until there is a server."""
     kind = head.body
-    if kind is BodyKind.LENGTH and head.length == 0:
+    if kind is _LENGTH and head.length == 0:
         return
     s.req_done = False
-    chunks = Chunks() if kind is BodyKind.CHUNKED else None
+    chunks = Chunks() if kind is _CHUNKED else None
     s.req_flow = flow.Flow(c, None, flow.framing(kind, head.length), chunks, c.rt.bufsize, c.rt.pipes)
 
 
@@ -295,7 +300,6 @@ def drain_body(c: Any, mask: int) -> None:
 
 def drained(s: Stream, outcome: int) -> None:
     """What a move of the draining flow came to."""
-    c = s.client
     if outcome == flow.DONE:
         s.req_done = True
         finish.after(s)

@@ -27,6 +27,13 @@ _RESOURCE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, 
 def assign(s: Stream) -> None:
     """Choose a server for ``s`` and get a connection to it."""
     be = s.be
+    if be.direct and s.avoid is None:
+        i = be.picker.pick(s)
+        if i is None:
+            finish.fail(s, ERRORS["no-server"])
+            return
+        hold(s, be.servers[i])
+        return
     srv = None
     if be.prefer_last and s.client.last_srv is not None and s.client.last_srv.backend is be and s.client.last_srv.usable and not s.retries:
         srv = s.client.last_srv
@@ -57,7 +64,12 @@ def hold(s: Stream, srv: ServerRt) -> None:
     s.server_id = srv.label
     s.t_queue = s.clock.now
     srv.begin(s)
-    connect(s)
+    if s.mode_http:
+        up = pool.take(s, srv)
+        if up is not None:
+            upstream.transmit(up, s)
+            return
+    upstream.dial_for(s, srv)
 
 
 def release(s: Stream) -> None:
@@ -67,16 +79,6 @@ def release(s: Stream) -> None:
         srv.end(s)
         if srv.waiting or srv.backend.waiting:
             queue.freed(srv)
-
-
-def connect(s: Stream) -> None:
-    """Get a connection to ``s.srv``: an idle one if the policy allows, else a new one."""
-    if s.mode_http:
-        up = pool.take(s, s.srv)
-        if up is not None:
-            upstream.transmit(up, s, True)
-            return
-    upstream.dial_for(s, s.srv)
 
 
 def failed(s: Stream, row: StreamError) -> None:
@@ -122,7 +124,7 @@ def turned_around(s: Stream) -> None:
 
 def redispatches(s: Stream, retries: int) -> bool:
     """Whether this retry may go to another server (manual: option redispatch)."""
-    every = s.be.plan.redispatch
+    every: int = s.be.plan.redispatch
     if not every:
         return False
     if s.be.round_robin and s.be.usable_count() > 1:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from forkproxy.errors import ERRORS, StreamError
 from forkproxy.net.loop import READ
-from forkproxy.proxy import client, dispatch, flow, pool, reply
+from forkproxy.proxy import client, dispatch, flow, pool, queue, reply
 from forkproxy.proxy.sides import close, resume
 
 if TYPE_CHECKING:
@@ -26,25 +26,28 @@ def complete(s: Stream) -> None:
     up = s.up
     if up is not None:
         s.up = None
-        if s.keep_server and up.fd >= 0 and not up.out and not up.eof and s.req_done:
+        if s.keep_server and s.req_done and not up.out and not up.eof:
             pool.give(up, s)
         else:
             up.stream = None
             close(up)
             up.srv.forget(up)
-        c.last_srv = s.srv
-        dispatch.release(s)
+        srv = c.last_srv = s.srv
+        srv.end(s)
+        if srv.waiting or srv.backend.waiting:
+            queue.freed(srv)
     f = s.res_flow
-    if c.out or (f is not None and f.pipe is not None and f.pipe.held):
+    if f is not None and f.pipe is not None and not f.pipe.held:
+        f.free()
+    if c.out or (f is not None and f.pipe is not None):
         s.waiting = client.LAST
-        if f is not None:
-            f.done = True
         limit = s.fe.plan.timeouts.client_s
         if limit is not None:
             c.expire = client.client_timeout
             c.loop.set_deadline(c, c.rt.clock.now + limit)
         return
-    ended(s)
+    account(s)
+    after(s)
 
 
 def ended(s: Stream) -> None:
@@ -56,19 +59,16 @@ def ended(s: Stream) -> None:
 def after(s: Stream) -> None:
     """Where the client's connection goes from here."""
     c = s.client
-    f = s.req_flow
-    if f is not None:
-        f.dst = None
-        f.free()
-    if not s.req_done and not s.close_client and f is not None:
-        drain(s, c)
-        return
-    c.stream = None
-    if s.res_flow is not None:
-        s.res_flow.free()
-        s.res_flow = None
-    s.req_flow = None
+    if s.req_flow is not None or s.res_flow is not None:
+        if not s.req_done and not s.close_client:
+            drain(s, c)
+            return
+        for f in (s.req_flow, s.res_flow):
+            if f is not None:
+                f.free()
+        s.req_flow = s.res_flow = None
     if s.close_client or c.rt.leaving:
+        c.stream = None
         if (not s.req_done or c.inbuf) and not c.eof:
             linger(c)
         else:
@@ -81,7 +81,7 @@ def drain(s: Stream, c: Client) -> None:
     """Read the rest of a request's body that nobody wants, so that the connection can go on."""
     f = s.req_flow
     assert f is not None
-    f.sink = None
+    f.dst = f.sink = None
     c.ready = client.drain_body
     c.expire = client.client_timeout
     limit = s.fe.plan.timeouts.client_s
@@ -212,4 +212,3 @@ def account(s: Stream) -> None:
     if f is not None:
         s.bytes_in += f.moved
     s.fe.account(s)
-

@@ -31,8 +31,8 @@ class ServerRt:
     ``usable`` and ``weight`` (sixteenths) mirror the master's table; ``refresh`` reads them anew."""
 
     __slots__ = (
-        "backend", "count", "dial_options", "fresh", "idle_limit", "index", "key", "label", "maxconn", "maxed_reuse", "name", "plan",
-        "proven", "rt", "served", "server_timeout", "share", "target_address", "usable", "waiting", "weight",
+        "backend", "count", "dial_options", "fresh", "idle_limit", "index", "key", "label", "maxconn", "marked", "maxed_reuse", "name",
+        "peak", "plan", "proven", "rt", "served", "server_timeout", "share", "tallies", "usable", "waiting", "weight",
     )  # fmt: skip
 
     def __init__(self, rt: Runtime, backend: BackendRt, plan: plans.Server, index: int) -> None:
@@ -55,7 +55,6 @@ class ServerRt:
         self.idle_limit = max(plan.pool_purge_delay_s, 1.0) * 2
         self.maxed_reuse = plan.max_reuse == 0
         self.server_timeout = backend.plan.timeouts.server_s
-        self.target_address = plan.address
         self.dial_options: dict[str, Any] = {}
         if plan.source is not None:
             self.dial_options["source"] = plan.source
@@ -72,7 +71,10 @@ class ServerRt:
             self.dial_options["rcvbuf"] = settings.rcvbuf_server_bytes
         if settings.sndbuf_server_bytes:
             self.dial_options["sndbuf"] = settings.sndbuf_server_bytes
-        self.count = counting.ServerCounters(rt.row(plan.key, "server"))
+        self.peak = 0
+        self.marked = False
+        self.tallies: dict[FrontendRt, counting.Tally] = {}
+        self.count = counting.BackendCounters(rt.row(plan.key, "server"))
 
     def limit(self) -> int:
         """How many streams this worker may give to the server now."""
@@ -93,21 +95,32 @@ class ServerRt:
 
     def begin(self, s: Stream) -> None:
         """``s`` was given to this server."""
-        self.served += 1
+        self.served = now = self.served + 1
+        if now > self.peak:
+            self.peak = now
         s.attempted = True
-        be = self.backend
-        if be.picker.counts:
-            be.picker.on_start(self.index)
-        self.count.begin(self.served, s, be)
+        picker = self.backend.picker
+        if picker.counts:
+            picker.on_start(self.index)
+        if not self.marked:
+            self.marked = True
+            self.rt.marked.append(self)
 
     def end(self, s: Stream) -> None:
         """``s`` left this server."""
         self.served -= 1
         s.attempted = False
-        be = self.backend
-        if be.picker.counts:
-            be.picker.on_end(self.index)
-        self.count.end()
+        picker = self.backend.picker
+        if picker.counts:
+            picker.on_end(self.index)
+        if not self.marked:
+            self.marked = True
+            self.rt.marked.append(self)
+
+    def show(self) -> None:
+        """Write the gauges (end of a turn in which they moved)."""
+        self.marked = False
+        self.count.gauge(self.served, self.peak)
 
     def opened(self, up: Upstream) -> None:
         """A new connection is being made."""
@@ -122,11 +135,8 @@ class ServerRt:
 
     def count_connect(self) -> None:
         """A connection attempt begins."""
-        self.count.connects(self.backend.count)
-
-    def count_reuse(self) -> None:
-        """An idle connection is used again."""
-        self.count.reuses(self.backend.count)
+        self.count.connects()
+        self.backend.count.connects()
 
     def count_connect_failure(self, s: Stream) -> None:
         """An attempt failed."""
@@ -140,8 +150,9 @@ class BackendRt:
     """One backend. It is its picker's view of the servers, too (``balance.View``)."""
 
     __slots__ = (
-        "addresses", "buffer_body", "close_client", "close_server", "count", "forwardfor", "name", "offset", "originalto", "picker", "plain",
-        "plain_response", "plan", "prefer_last", "queue", "reuse", "round_robin", "rt", "servers", "streams", "tcpka", "use_server", "waiting",
+        "addresses", "buffer_body", "close_client", "close_server", "count", "direct", "forwardfor", "marked", "name", "offset", "originalto", "peak",
+        "picker", "plain", "plain_response", "plan", "prefer_last", "queue", "reuse", "round_robin", "rt", "servers", "streams", "tallies",
+        "tcpka", "use_server", "waiting",
     )  # fmt: skip
 
     def __init__(self, rt: Runtime, plan: plans.Backend) -> None:
@@ -163,7 +174,12 @@ class BackendRt:
         self.close_client = plan.connection_mode == "httpclose"
         self.tcpka = keepalive_options(plan, "srvtcpka")
         self.streams = 0
+        self.peak = 0
+        self.marked = False
+        self.tallies: dict[FrontendRt, counting.Tally] = {}
         self.count = counting.BackendCounters(rt.row(plan.name, "backend"))
+        #: nothing but the algorithm chooses the server
+        self.direct = not self.prefer_last and not plan.use_server and not any(server.maxconn for server in plan.servers)
         self.offset = rt.number - 1 if rt.number else 0
         self.servers = [ServerRt(rt, self, server, i) for i, server in enumerate(plan.servers)]
         self.use_server: Callable[[Stream], ServerRt | None] | None = self._chooser() if plan.use_server else None
@@ -225,14 +241,25 @@ class BackendRt:
 
     def enter(self, s: Stream) -> None:
         """``s`` is this backend's from now on."""
-        self.streams += 1
+        self.streams = now = self.streams + 1
+        if now > self.peak:
+            self.peak = now
         s.counted_be = True
-        self.count.enter(self.streams, s.mode_http, self.rt)
+        if not self.marked:
+            self.marked = True
+            self.rt.marked.append(self)
 
     def leave(self) -> None:
         """A stream of this backend ended."""
         self.streams -= 1
-        self.count.leave()
+        if not self.marked:
+            self.marked = True
+            self.rt.marked.append(self)
+
+    def show(self) -> None:
+        """Write the gauges (end of a turn in which they moved)."""
+        self.marked = False
+        self.count.gauge(self.streams, self.peak)
 
     def count_queue(self, srv: ServerRt | None, change: int) -> None:
         """A stream joined (+1) or left (-1) a queue."""
@@ -255,7 +282,7 @@ class FrontendRt:
     __slots__ = (
         "addresses", "buffer_body", "choose", "close_client", "close_server", "connections", "count", "default", "forwardfor", "head_timeout", "http",
         "idle_timeout", "limits", "listeners", "log", "log_early", "name", "originalto", "plain", "plain_response", "plan", "rt", "session_limit",
-        "share", "socket_options", "twin",
+        "share", "socket_options", "tallies", "twin", "unique_id_header",
     )  # fmt: skip
 
     def __init__(self, rt: Runtime, plan: plans.Frontend, backends: dict[str, BackendRt], log: AccessLog) -> None:
@@ -290,6 +317,7 @@ class FrontendRt:
         )
         self.close_server = plan.connection_mode in ("http-server-close", "httpclose")
         self.close_client = plan.connection_mode == "httpclose"
+        self.unique_id_header = plan.unique_id_header
         t = plan.timeouts
         self.head_timeout = t.http_request_s if t.http_request_s is not None else t.client_s
         self.idle_timeout = t.http_keep_alive_s if t.http_keep_alive_s is not None else self.head_timeout
@@ -305,6 +333,7 @@ class FrontendRt:
         self.session_limit = plan.rate_limit_sessions
         self.listeners: list[Any] = []
         self.socket_options = socket_options(plan, settings)
+        self.tallies: dict[FrontendRt, counting.Tally] = {}
         self.count = counting.FrontendCounters(rt.row(plan.name, "frontend"))
 
     # -- limits
@@ -323,16 +352,12 @@ class FrontendRt:
 
     def session_started(self) -> None:
         """It passed the rules of its connection."""
-        self.count.session(self.rt)
+        self.count.session(self.http)
 
     def closed(self) -> None:
         """A connection ended."""
         self.connections -= 1
         self.count.closed()
-
-    def count_request(self) -> None:
-        """A request's head is complete."""
-        self.count.request(self.rt)
 
     def count_intercepted(self) -> None:
         """A request is answered by the proxy itself."""
@@ -343,24 +368,35 @@ class FrontendRt:
         self.count.denied(session)
 
     def account(self, s: Stream) -> None:
-        """The stream ended: totals, and its line in the log."""
-        rt = self.rt
+        """The stream ended: its tally, and its line in the log."""
         be, srv = s.be, s.srv
-        status = s.status if s.mode_http else 0
-        self.count.ended(s, status)
-        if be is not None and s.counted_be:
-            s.counted_be = False
-            be.count.ended(s, status)
-            if srv is not None:
-                srv.count.ended(s, status)
+        party = self if be is None else be if srv is None else srv
+        tally = party.tallies.get(self) or self.tally(be, srv)
+        if not tally.n:
+            self.rt.poured.append(tally)
+        tally.add(s)
         log = self.log
-        if log.targets:
+        if log.on:
+            rt = self.rt
             s.conn_counts = (
                 rt.connections, self.connections, be.streams if be is not None else 0, srv.served if srv is not None else 0
-            )
+            )  # fmt: skip
             log.emit(s)
-        if be is not None:
+        if be is not None and s.counted_be:
+            s.counted_be = False
             be.leave()
+
+    def tally(self, be: BackendRt | None, srv: ServerRt | None) -> counting.Tally:
+        """The tally for streams of this frontend that ended at ``be`` and ``srv``."""
+        party = self if be is None else be if srv is None else srv
+        new = party.tallies[self] = counting.Tally(
+            self.rt.process,
+            self.count.row,
+            None if be is None else be.count.row,
+            None if srv is None else srv.count.row,
+            self.http,
+        )
+        return new
 
     def log_now(self, s: Stream) -> None:
         """``option logasap``: the line is written as soon as the session is established."""

@@ -26,7 +26,6 @@ def take(s: Stream, srv: ServerRt) -> Upstream | None:
         c.own = None
         if own.srv is srv and own.fd >= 0:
             own.owner = None
-            srv.count_reuse()
             return own  # type: ignore[no-any-return]
         discard(own)
     mode = srv.backend.reuse
@@ -44,7 +43,6 @@ def take(s: Stream, srv: ServerRt) -> Upstream | None:
         up = srv.proven.pop()
     else:
         return None
-    srv.count_reuse()
     return up
 
 

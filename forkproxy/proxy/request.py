@@ -26,10 +26,13 @@ CRLF = b"\r\n"
 def begin(s: Stream) -> None:
     """The head is complete: what the frontend has to say about it."""
     fe = s.fe
-    fe.count_request()
     if fe.plain:
-        s.be = fe.default
-        enter_backend(s)
+        be = s.be = fe.default
+        be.enter(s)
+        if be.plain or fe.twin is be:
+            forward(s)
+        else:
+            backend_entered(s)
         return
     head = s.req
     plan = fe.plan
@@ -136,7 +139,13 @@ def enter_backend(s: Stream) -> None:
     be.enter(s)
     if be.plain or s.fe.twin is be:
         forward(s)
-    elif be.buffer_body and not s.req_done and not s.body_done:
+    else:
+        backend_entered(s)
+
+
+def backend_entered(s: Stream) -> None:
+    """A backend that has something to say: buffer the body first where it wants to see it."""
+    if s.be.buffer_body and not s.req_done and not s.body_done:
         buffer_body(s, backend_rules)
     else:
         backend_rules(s)
@@ -213,27 +222,27 @@ def body_arrived(s: Stream, f: Flow) -> None:
 
 def forward(s: Stream) -> None:
     """Make the head that the server gets, then look for one."""
-    head = s.req
-    be = s.be
-    c = s.client
-    assert head is not None
-    parts = [head.start_line(), head.block()]
-    if be.addresses or s.fe.addresses:
-        add_forwarded(s, parts)
-    if s.fe.plan.unique_id_header:
-        parts.append(s.fe.plan.unique_id_header + b": " + unique_id(s) + CRLF)
-    if be.close_server or s.fe.close_server:
+    head: Any = s.req
+    be, fe = s.be, s.fe
+    extra = address_lines(s) if be.addresses or fe.addresses else b""
+    if fe.unique_id_header:
+        extra += fe.unique_id_header + b": " + unique_id(s) + CRLF
+    if head.close_peer:
+        s.keep_server = False
+    if be.close_server or fe.close_server:
         s.keep_server = False
         if head.upgrade is None:
-            parts.append(b"connection: close\r\n")
-    elif head.version < 11 and head.upgrade is None:
-        parts.append(b"connection: keep-alive\r\n")
-    parts.append(CRLF)
-    s.sending = b"".join(parts)
-    if not head.keep_alive or head.close_after or be.close_client or s.fe.close_client:
+            extra += b"connection: close\r\n"
+    if head.version >= 11:
+        s.sending = b"%b %b HTTP/1.1\r\n%b%b\r\n" % (head.method, head.target, head.fields_raw, extra)
+    else:
+        if head.upgrade is None and s.keep_server:
+            extra += b"connection: keep-alive\r\n"
+        s.sending = b"".join((head.start_line(), head.block(), extra, CRLF))
+    if not head.keep_alive or head.close_after or be.close_client or fe.close_client:
         s.close_client = True
-    if s.req_flow is not None and not s.req_done:
-        resume(c)
+    if not s.req_done:
+        resume(s.client)
     dispatch.assign(s)
 
 
@@ -244,14 +253,22 @@ def unique_id(s: Stream) -> bytes:
     return s.unique_id
 
 
-def add_forwarded(s: Stream, parts: list[bytes]) -> None:
+def address_lines(s: Stream) -> bytes:
     """X-Forwarded-For and X-Original-To (options forwardfor, originalto): the backend's settings prevail where both have them."""
     rule = s.be.forwardfor or s.fe.forwardfor
-    if rule is not None and (s.origin.family or s.origin.src != "unix") and wanted(s, rule):
-        parts.append(rule[0] + b": " + s.origin.src.encode() + CRLF)
+    if rule is not None and rule[1] is None and not rule[2] and s.be.originalto is None and s.fe.originalto is None:
+        # The usual case: always the same line for one connection.
+        line: bytes = s.client.forwarded
+        if not line and s.origin.family:
+            line = s.client.forwarded = rule[0] + b": " + s.origin.src.encode() + CRLF
+        return line
+    lines = b""
+    if rule is not None and s.origin.family and wanted(s, rule):
+        lines = rule[0] + b": " + s.origin.src.encode() + CRLF
     rule = s.be.originalto or s.fe.originalto
     if rule is not None and wanted(s, rule):
-        parts.append(rule[0] + b": " + s.origin.local()[0].encode() + CRLF)
+        lines += rule[0] + b": " + s.origin.local()[0].encode() + CRLF
+    return lines
 
 
 def wanted(s: Stream, rule: Any) -> bool:

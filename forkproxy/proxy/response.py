@@ -22,9 +22,16 @@ if TYPE_CHECKING:
     from forkproxy.proxy.stream import Stream
     from forkproxy.proxy.upstream import Upstream
 
+# Members of an enum are found by a slow road (0.1 µs in 3.11), and these are asked for in every exchange.
+_CHUNKED = BodyKind.CHUNKED
+_CLOSE = BodyKind.CLOSE
+_LENGTH = BodyKind.LENGTH
+_NONE = BodyKind.NONE
+_TUNNEL = BodyKind.TUNNEL
+
 CRLF = b"\r\n"
-CLOSE = b"connection: close\r\n"
-KEEP_ALIVE = b"connection: keep-alive\r\n"
+CLOSE_END = b"connection: close\r\n\r\n"
+KEEP_ALIVE_END = b"connection: keep-alive\r\n\r\n"
 
 
 def interim(s: Stream, head: ResponseHead) -> bool:
@@ -50,50 +57,43 @@ def run(s: Stream, steps: Steps) -> bool:
     return True
 
 
-def begin(up: Upstream, s: Stream, head: ResponseHead) -> None:
-    """The answer's head is complete."""
+def begin(up: Upstream, s: Any, head: ResponseHead, body: bytes) -> None:
+    """The answer's head is complete; ``body`` is what came with it."""
     c = s.client
     rt = up.rt
     s.res = head
     s.t_response = rt.clock.now
     s.status = head.status
     be, fe = s.be, s.fe
+    up.inbuf = body  # where rules that look at a response's bytes find them
     if not (be.plain_response and fe.plain_response):
-        if fe.plan.capture_response:
-            capture(s, head)
-        if not run(s, be.plan.tcp_response_content):
-            return
-        if not run(s, be.plan.http_response):
-            return
-        if fe.twin is not be and not run(s, fe.plan.http_response):
-            return
-        if not run_after(s):
+        if not rules(s, head):
             return
         s.status = head.status
+    up.inbuf = b""
     kind = head.body
-    if kind is BodyKind.TUNNEL:
-        tunnel(up, s, head)
+    if kind is _TUNNEL:
+        tunnel(up, s, head, body)
         return
-    if s.keep_server and (not head.keep_alive or not s.req_done or kind is BodyKind.CLOSE):
-        s.keep_server = False
-    if kind is BodyKind.CLOSE or rt.leaving or head.close_after:
+    if kind is _CLOSE or head.close_peer or rt.leaving:
         s.close_client = True
-    request = s.req
-    assert request is not None
+    if not head.keep_alive or head.close_after or not s.req_done:
+        s.keep_server = False
     if s.close_client:
-        tail = CLOSE + CRLF
-    elif request.version < 11:
-        tail = KEEP_ALIVE + CRLF
+        tail = CLOSE_END
+    elif s.req.version < 11:
+        tail = KEEP_ALIVE_END
     else:
         tail = CRLF
-    body = up.inbuf
-    if kind is BodyKind.NONE or (kind is BodyKind.LENGTH and len(body) >= head.length):
-        length = head.length if kind is BodyKind.LENGTH else 0
+    length = head.length  # 0 where there is no body
+    if kind is _NONE or (kind is _LENGTH and len(body) >= length):
         if len(body) > length:  # surplus bytes are never delivered, and nobody trusts that connection any more
             body = body[:length]
             s.keep_server = False
-        data = b"".join((head.start_line(), head.block(), tail, body))
-        up.inbuf = b""
+        if head.version >= 11:
+            data = b"HTTP/1.1 %d %b\r\n%b%b%b" % (head.status, head.reason, head.fields_raw, tail, body)
+        else:
+            data = b"".join((head.start_line(), head.fields_raw, tail, body))
         s.bytes_out += len(data)
         if not c.out:  # sides.send without the call: this is the path of most answers
             try:
@@ -110,18 +110,17 @@ def begin(up: Upstream, s: Stream, head: ResponseHead) -> None:
             c.out = bytes(c.out) + data
         finish.complete(s)
         return
-    chunks = Chunks() if kind is BodyKind.CHUNKED else None
+    chunks = Chunks() if kind is _CHUNKED else None
     f = flow.Flow(up, c, flow.framing(kind, head.length), chunks, rt.bufsize, rt.pipes)
     s.res_flow = f
     up.ready = body_ready
     up.expire = body_timeout
-    up.inbuf = b""
     lead = b"".join((head.start_line(), head.block(), tail))
     s.bytes_out += len(lead)
     try:
         if body and chunks is None and not c.out:
             # Head and first bytes together: one segment, one call.
-            if kind is BodyKind.LENGTH:
+            if kind is _LENGTH:
                 f.left -= len(body)
             f.moved += len(body)
             if len(body) + up.rt.head_slack >= f.bufsize:
@@ -137,6 +136,18 @@ def begin(up: Upstream, s: Stream, head: ResponseHead) -> None:
         body_moved(up, s, flow.feed(f, body))
     else:
         body_moved(up, s, flow.BLOCKED if c.out else flow.MORE)
+
+
+def rules(s: Stream, head: ResponseHead) -> bool:
+    """Captures and every rule set that looks at a response; False when the stream was answered otherwise."""
+    be, fe = s.be, s.fe
+    if fe.plan.capture_response or fe.plan.capture_cookie:
+        capture(s, head)
+    if not run(s, be.plan.tcp_response_content) or not run(s, be.plan.http_response):
+        return False
+    if fe.twin is not be and not run(s, fe.plan.http_response):
+        return False
+    return run_after(s)
 
 
 def capture(s: Stream, head: ResponseHead) -> None:
@@ -199,7 +210,7 @@ def body_moved(up: Upstream, s: Stream, outcome: int) -> None:
             up.inbuf = b""
             s.keep_server = False
         finish.complete(s)
-    elif outcome == flow.ENDED and s.res is not None and s.res.body is BodyKind.CLOSE:
+    elif outcome == flow.ENDED and s.res is not None and s.res.body is _CLOSE:
         finish.complete(s)
     elif outcome in (flow.ENDED, flow.SRC_GONE):
         finish.fail(s, ERRORS["server-abort-data"])
@@ -214,13 +225,12 @@ def body_timeout(up: Any) -> None:
     finish.fail(up.stream, ERRORS["server-timeout-data"])
 
 
-def tunnel(up: Upstream, s: Stream, head: ResponseHead) -> None:
+def tunnel(up: Upstream, s: Stream, head: ResponseHead, body: bytes) -> None:
     """101 or a successful CONNECT: from here on bytes pass both ways until the end (timeout tunnel)."""
     c = s.client
     s.keep_server = False
     s.close_client = True
-    data = b"".join((head.start_line(), head.block(), CRLF, up.inbuf))
-    up.inbuf = b""
+    data = b"".join((head.start_line(), head.block(), CRLF, body))
     s.bytes_out += len(data)
     try:
         send(c, data)

@@ -20,7 +20,7 @@ from forkproxy.proxy import client, counting, finish, pool, queue
 from forkproxy.proxy.accesslog import AccessLog
 from forkproxy.proxy.listener import Listener
 from forkproxy.proxy.logs import LogTargets
-from forkproxy.proxy.parties import BackendRt, FrontendRt
+from forkproxy.proxy.parties import BackendRt, FrontendRt, ServerRt
 from forkproxy.state import layout, rates
 from forkproxy.state.names import backend_key, frontend_key
 
@@ -61,6 +61,8 @@ class Runtime:
         self.clients: set[Client] = set()
         self.listeners: list[Listener] = []
         self.errors: deque[tuple[float, Any, str, bytes]] = deque(maxlen=KEPT_ERRORS)
+        self.marked: list[BackendRt | ServerRt] = []
+        self.poured: list[counting.Tally] = []
         self.logs = LogTargets(plan.global_, loop, self.process)
         self.backends: dict[str, BackendRt] = {name: BackendRt(self, be) for name, be in plan.backends.items()}
         self.frontends: dict[str, FrontendRt] = {
@@ -69,6 +71,7 @@ class Runtime:
         self._held: set[Listener] = set()
         self._bases = [0, *self._row_bases]
         self.refresh()
+        loop.on_turn.append(self._turn)
         self._second()
 
     def row(self, key: str, kind: str) -> memoryview:
@@ -77,6 +80,17 @@ class Runtime:
         base = self.state.rows.base(name)
         self._row_bases.append(base)
         return self._cells[base : base + layout.ROW_CELLS]
+
+    def _turn(self) -> None:
+        """At the end of each turn: what it counted goes to the shared segment."""
+        if self.poured:
+            for tally in self.poured:
+                tally.pour()
+            self.poured.clear()
+        if self.marked:
+            for party in self.marked:
+                party.show()
+            self.marked.clear()
 
     def _second(self) -> None:
         """Once a second: rates are taken."""

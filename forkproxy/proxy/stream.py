@@ -64,7 +64,7 @@ class Stream(Txn):
 
     __slots__ = (
         "attempted", "avoid", "body_sent", "client", "close_client", "counted_be", "error", "keep_server", "logged", "mode_http",
-        "req_done", "req_flow", "res_flow", "sending", "stage", "step", "then", "timer", "up", "waiting",
+        "req_done", "req_flow", "res_flow", "reused", "sending", "stage", "step", "then", "timer", "up", "waiting",
     )  # fmt: skip
 
     def __init__(self, client: Side, origin: Origin, fe: FrontendRt, clock: Clock, req: RequestHead | None, t_start: float, wall: float) -> None:
@@ -111,6 +111,7 @@ class Stream(Txn):
         self.res_flow: Flow | None = None
         self.req_done = True  # the request's body was taken whole from the client
         self.sending = b""
+        self.reused = False  # its (last) server connection had carried requests before
         self.stage = 0  # which of a proxy's rule sets is being walked
         self.step = 0  # the rule in it to go on with
         self.body_sent = False  # bytes of the body beyond ``sending`` left: no second attempt

@@ -125,12 +125,12 @@ def established(up: Upstream, s: Stream) -> None:
     launch(up, s)
 
 
-def transmit(up: Upstream, s: Stream, reused: bool) -> None:
+def transmit(up: Upstream, s: Stream) -> None:
     """Send the request over a connection that stands already."""
     up.stream = s
-    up.reused = reused
+    up.reused = s.reused = True
     s.up = up
-    s.t_connect = up.rt.clock.now
+    s.t_connect = now = up.rt.clock.now
     data = s.sending
     try:
         sent = up.sock.send(data)
@@ -142,24 +142,31 @@ def transmit(up: Upstream, s: Stream, reused: bool) -> None:
     if sent < len(data):
         up.out = memoryview(data)[sent:]
         up.loop.modify(up, READ | WRITE)
-    launch(up, s)
-
-
-def launch(up: Upstream, s: Stream) -> None:
-    """The head is on its way: await the answer, and let the body follow."""
     up.ready = await_answer
     up.expire = answer_timeout
     up.uses += 1
-    if s.req_done and not s.body:
-        limit = up.srv.server_timeout
-        if limit is None:
-            up.deadline = INF
-        else:
-            up.deadline = when = up.rt.clock.now + limit
-            if when < up.armed:
-                up.loop.arm(up)
+    if s.req_flow is not None:
+        send_body(up, s)
         return
-    send_body(up, s)
+    limit = up.srv.server_timeout
+    if limit is None:
+        up.deadline = INF
+    else:
+        up.deadline = when = now + limit
+        if when < up.armed:
+            up.loop.arm(up)
+
+
+def launch(up: Upstream, s: Stream) -> None:
+    """The head is on its way over a new connection: await the answer, and let the body follow."""
+    up.ready = await_answer
+    up.expire = answer_timeout
+    up.uses += 1
+    if s.req_flow is not None:
+        send_body(up, s)
+        return
+    limit = up.srv.server_timeout
+    up.loop.set_deadline(up, None if limit is None else up.rt.clock.now + limit)
 
 
 def send_body(up: Upstream, s: Stream) -> None:
@@ -240,12 +247,14 @@ def await_answer(up: Any, mask: int) -> None:
     read_answer(up, s, data)
 
 
-def read_answer(up: Upstream, s: Stream, data: bytes) -> None:
+def read_answer(up: Any, s: Any, data: bytes) -> None:
     """Parse the answer's head when it is whole; interim answers pass at once."""
+    limits = up.rt.response_limits
+    method = s.req.method
     start = 0
     while True:
         try:
-            parsed = parse_response(data, start, up.rt.response_limits, s.req.method)  # type: ignore[union-attr]
+            parsed = parse_response(data, start, limits, method)
         except ProtocolError as error:
             up.rt.remember_error(up, s, error)
             finish.fail(s, ERRORS["bad-response"])
@@ -255,11 +264,10 @@ def read_answer(up: Upstream, s: Stream, data: bytes) -> None:
             return
         head, start = parsed
         if head.status >= 200 or head.status == 101:
-            break
+            response.begin(up, s, head, data[start:] if start < len(data) else b"")
+            return
         if not response.interim(s, head):
             return
-    up.inbuf = data[start:] if start < len(data) else b""
-    response.begin(up, s, head)
 
 
 def answer_missing(up: Upstream, s: Stream) -> None:
