@@ -34,7 +34,7 @@ _FORMATS = {
 _CONSUMED = frozenset(
     {
         "check_kind", "check_disable_on_404", "check_send_state", "hash-balance-factor", "hash-preserve-affinity", "errorfile-lines",
-        "log-format-sd",
+        "log-format-line", "log-format-sd",
     }
 )  # fmt: skip
 
@@ -336,11 +336,10 @@ class _Builder:
             text = _FORMATS.get(kind) or logformat.CONNECTLOG.format(mode=draft.mode.upper())
             if draft.mode != "http" and kind in ("httplog", "clf", "httpslog"):
                 text = logformat.TCPLOG
-                place = f" ({draft.place})" if draft.line is not None else ""
-                self.diag.warning(
-                    f"'option {'httplog' if kind == 'clf' else kind}' not usable with {draft.label} '{draft.name}'{place} "
-                    "(needs 'mode http'). Falling back to 'option tcplog'."
-                )
+                draft.settings["log-format-line"].warn(
+                    f"'option {'httplog' if kind == 'clf' else kind}' not usable with {draft.label} '{draft.name}' "
+                    "(needs 'mode http'). Falling back to 'option tcplog'.", 1,
+                )  # fmt: skip
             made = logformat.compile_format(text, context.at("log"), style="log")
             render, needs = made.render, made.needs
         if errors is None:

@@ -72,6 +72,8 @@ class RuleSets:
                 self._one(rule)
             except ConfigError as exc:
                 exc.message = f"error detected in {self.draft.label} '{self.draft.name}' while parsing {_shown(rule)} : {exc.message}"
+                if not exc.line:  # raised by something built in that the line refers to
+                    exc.file, exc.line = rule.line.file, rule.line.number
                 rule.line.diag.error(exc)
 
     def all_needs(self) -> Needs:

@@ -153,10 +153,11 @@ class ServerBuilder:
         address = server.address
         stated = any(step.kind == "connect" and step.args.get("port") for step in check.steps)
         if not (check.port or stated) and address.family in ("ipv4", "ipv6") and (not address.port or address.port_relative):
+            what = " nor tcp_check rule 'connect' with port information" if check.kind == "http" else ""
             server.line.fail(
-                f"backend '{self.draft.name}': server '{server.name}' has neither service port nor check port nor tcp_check rule "
-                "'connect' with port information.", _word(server.line, "check"),
-            )  # fmt: skip
+                f"backend '{self.draft.name}': server '{server.name}' has neither service port nor check port{what}.",
+                _word(server.line, "check"),
+            )
         return check
 
 

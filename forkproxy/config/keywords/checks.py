@@ -105,7 +105,7 @@ def _connect(draft: ProxyDraft, line: Line, start: int) -> None:
             case "default":
                 pass
             case "port":
-                text = read.value("'port' expects a port number or a sample expression as argument..")
+                text = read.value("'port' expects a port number or a sample expression as argument.")
                 if not (text.isascii() and text.isdigit()):
                     read.at -= 1
                     read.fail(f"port expression '{text}' : {refusal('port <expression>')}")
@@ -114,7 +114,7 @@ def _connect(draft: ProxyDraft, line: Line, start: int) -> None:
                     read.fail(f"expects a valid TCP port (from range 1 to 65535), got {text}.")
                 args["port"] = int(text)
             case "addr":
-                text = read.value("'addr' expects <ipv4|ipv6> as argument..")
+                text = read.value("'addr' expects <ipv4|ipv6> as argument.")
                 try:
                     args["address"] = parse_address(text, allow_port=False)[0]
                 except ValueError as exc:
@@ -125,13 +125,13 @@ def _connect(draft: ProxyDraft, line: Line, start: int) -> None:
             case "linger":
                 args["linger"] = True
             case "comment":
-                comment = read.value("'comment' expects a string as argument..")
+                comment = read.value("'comment' expects a string as argument.")
             case "via-socks4" | "ssl" | "sni" | "alpn" | "proto" as word:
                 read.at -= 1
                 read.fail(refusal(word))
             case word:
                 read.at -= 1
-                read.fail(f"expects 'comment', 'port', 'addr', 'send-proxy', 'linger' or 'default' but got '{word}' as argument..")
+                read.fail(f"expects 'comment', 'port', 'addr', 'send-proxy', 'linger' or 'default' but got '{word}' as argument.")
     _add(draft, line, "connect", args, comment)
 
 
@@ -152,10 +152,10 @@ def _send(draft: ProxyDraft, line: Line, start: int) -> None:
         word = read.take()
         _refuse_dynamic(read, word)
         if word in names:
-            args[names[word]] = read.value(f"'{word}' expects a string as argument..")
+            args[names[word]] = read.value(f"'{word}' expects a string as argument.")
         elif word == "hdr":
-            name = read.value("'hdr' expects <name> and <value> as arguments..")
-            text = read.value("'hdr' expects <name> and <value> as arguments..")
+            name = read.value("'hdr' expects <name> and <value> as arguments.")
+            text = read.value("'hdr' expects <name> and <value> as arguments.")
             if "%[" in text:
                 read.at -= 1
                 read.fail(f"'hdr' : {refusal('log-format in checks')}")
@@ -163,10 +163,10 @@ def _send(draft: ProxyDraft, line: Line, start: int) -> None:
                 continue  # as the manual says: made from the body, never taken from here
             headers.append((name, text.replace("%%", "%")))
         elif word == "comment":
-            comment = read.value("'comment' expects a string as argument..")
+            comment = read.value("'comment' expects a string as argument.")
         else:
             read.at -= 1
-            read.fail(f"expects 'comment', 'meth', 'uri', 'uri-lf', 'ver', 'hdr', 'body' or 'body-lf' but got '{word}' as argument..")
+            read.fail(f"expects 'comment', 'meth', 'uri', 'uri-lf', 'ver', 'hdr', 'body' or 'body-lf' but got '{word}' as argument.")
     if headers:
         args["headers"] = tuple(headers)
     _add(draft, line, "send", args, comment)
@@ -189,14 +189,14 @@ def _expect(draft: ProxyDraft, line: Line, start: int) -> None:
         word = read.take()
         _refuse_dynamic(read, word.lstrip("!"))
         if word == "min-recv":
-            text = read.value("'min-recv' expects an integer as argument..")
+            text = read.value("'min-recv' expects an integer as argument.")
             if not text.removeprefix("-").isdigit() or int(text) < -1:
                 read.fail("'min-recv' must be >= -1.")
             args["min_recv"] = int(text)
         elif word == "comment":
-            comment = read.value("'comment' expects a string as argument..")
+            comment = read.value("'comment' expects a string as argument.")
         elif word in _STATUSES:
-            value = read.value(f"'{word}' expects a string as argument..").upper()
+            value = read.value(f"'{word}' expects a string as argument.").upper()
             if value not in _STATUSES[word]:
                 read.fail(f"'{word}' only supports {', '.join(_STATUSES[word])} (got '{value}').")
             args[word.replace("-", "_")] = value
@@ -212,7 +212,7 @@ def _expect(draft: ProxyDraft, line: Line, start: int) -> None:
 def _no_such_match(read: _Reader) -> NoReturn:
     read.fail(
         "only supports min-recv, '[!]string', '[!]rstring', '[!]string-lf', '[!]status', '[!]rstatus',"
-        f" [!]hdr, [!]fhdr or comment but got '{read.word}' as argument.."
+        f" [!]hdr, [!]fhdr or comment but got '{read.word}' as argument."
     )
 
 
@@ -283,4 +283,4 @@ def _unknown(draft: ProxyDraft, line: Line, start: int) -> NoReturn:
     got = line.words[start] if start < len(line.words) else ""
     if got.startswith(("set-var", "unset-var")):
         line.fail(refusal(f"http-check {got.partition('(')[0]}"), start)
-    line.fail(f"'http-check' only supports 'disable-on-404', 'send-state', 'comment', 'connect', 'send', 'expect'. but got '{got}'", start)
+    line.fail(f"'http-check' only supports 'disable-on-404', 'send-state', 'comment', 'connect', 'send', 'expect' but got '{got}'", start)

@@ -236,6 +236,7 @@ def choose_log_format(draft: ProxyDraft, line: Line, kind: str) -> bool:
     if before and before != kind and draft.kind == "defaults":
         line.warn(f"'{now}' overrides previous '{_FORMAT_NAMES[before]}' in 'defaults' section.")
     draft.log_format_kind = kind
+    draft.settings["log-format-line"] = line
     draft.log_format = None
     return True
 
