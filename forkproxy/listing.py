@@ -91,10 +91,16 @@ def cfg() -> list[str]:
 
 
 def _option(name: str, sections: set[str]) -> str:
-    from forkproxy.config.keywords.options import HTTP_ONLY
+    """An ``option`` with the sides and the mode in which it means something."""
+    from forkproxy.config.keywords.options import BACK_ONLY, FRONT_ONLY, HTTP_ONLY
 
-    marks = [side for side, section in (("FE", "frontend"), ("BE", "backend")) if section in sections]
-    if name.removeprefix("option ") in HTTP_ONLY:
+    bare = name.removeprefix("option ")
+    marks = []
+    if "frontend" in sections and bare not in BACK_ONLY:
+        marks.append("FE")
+    if "backend" in sections and bare not in FRONT_ONLY:
+        marks.append("BE")
+    if bare in HTTP_ONLY:
         marks.append("HTTP")
     return f"\t{name} [ {' '.join(marks)} ]"
 

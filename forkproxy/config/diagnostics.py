@@ -128,5 +128,5 @@ class Diagnostics:
 
 def did_you_mean(word: str, candidates: Iterable[str]) -> str:
     """``did you mean 'x' maybe ?`` for the candidate closest to ``word``, or "" when none is close."""
-    best = difflib.get_close_matches(word, list(candidates), n=1, cutoff=0.7)
+    best = difflib.get_close_matches(word, list(candidates), n=1, cutoff=0.65)
     return f"did you mean '{best[0]}' maybe ?" if best and best[0] != word else ""

@@ -135,7 +135,7 @@ def _unknown(line: Line) -> None:
             line.fail(known.refusal(found), found.count(" "))
     if family:
         _unknown_member(line, family)
-    hint = did_you_mean(words[0], {name.partition(" ")[0] for name in here})
+    hint = did_you_mean(words[0], {name.partition(" ")[0] for name in here} | SECTIONS.keys())
     line.fail(f"unknown keyword '{words[0]}' in '{section}' section", 0, hint)
 
 
@@ -150,7 +150,7 @@ def _unknown_member(line: Line, family: list[str]) -> None:
         line.fail(known.refusal(f"{first} {second}"), 1)
     hint = did_you_mean(second, names)
     if first == "option":
-        line.fail(f"unknown option '{second}'.", 1, hint)
+        line.fail(f"unknown option '{second}'" + ("" if hint else "."), 1, hint)
     listed = [f"'{n}'" for n in names]
     text = listed[0] if len(listed) == 1 else f"{', '.join(listed[:-1])} and {listed[-1]}"
     line.fail(f"'{first}' supports {text} (got '{second}')", 1, hint)
@@ -211,6 +211,7 @@ def _defaults(reading: Reading, line: Line) -> ProxyDraft:
     draft = ProxyDraft(kind="defaults", name=name, line=line)
     if parent is not None:
         draft.inherit(parent)
+    _relax(reading, draft)
     # Any defaults section, named or not, is what later proxies without "from" inherit from.
     reading.anonymous_defaults = draft
     if name:
@@ -238,8 +239,15 @@ def _proxy(reading: Reading, line: Line) -> ProxyDraft:
     defaults = _from(reading, line, 2)
     if defaults is not None:
         draft.inherit(defaults)
+    _relax(reading, draft)
     reading.proxies.append(draft)
     return draft
+
+
+def _relax(reading: Reading, draft: ProxyDraft) -> None:
+    """``-dr``: servers whose name nobody knows start without an address instead of stopping the start."""
+    if reading.options.ignore_resolution:
+        draft.default_server.setdefault("init-addr", ("last", "libc", "none"))
 
 
 def _named_object(reading: Reading, line: Line) -> str:
