@@ -1,0 +1,199 @@
+"""Master and workers: starting, spreading, dying, hanging, ending. Real processes and signals."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.system.conftest import DEFAULTS, Load, Proxy, eventually, free_ports, get, hello, refused
+
+pytestmark = pytest.mark.system
+
+Start = Callable[..., Proxy]
+
+
+def titles(proxy: Proxy) -> list[str]:
+    return [" ".join(w.cmdline()).strip() for w in proxy.workers]
+
+
+def by_pid(port: int, workers: int) -> str:
+    """Answers with the pid of the worker."""
+    return hello(port, workers=workers).replace('string "hello"', "lf-string %pid")
+
+
+def test_starts_serves_and_names_its_processes(start: Start) -> None:
+    (port,) = free_ports(1)
+    proxy = start(hello(port)).ready()
+    assert get(port) == (200, b"hello")
+    assert titles(proxy) == ["forkproxy: worker 1", "forkproxy: worker 2"]
+    assert psutil.Process(proxy.pid).cmdline()[0].startswith("forkproxy: master")
+    proxy.signal(signal.SIGTERM)
+    assert proxy.wait() == 0
+    assert refused(port)
+
+
+def test_is_ready_soon(start: Start) -> None:
+    (port,) = free_ports(1)
+    start(hello(port)).ready().end()  # byte code is compiled by now
+    took = []
+    for _ in range(3):
+        began = time.monotonic()
+        proxy = start(hello(port)).ready()
+        took.append(time.monotonic() - began)
+        proxy.end()
+    assert min(took) < 0.45, took  # 300 ms on an idle machine; tests share theirs
+
+
+def test_new_connections_spread_evenly(start: Start) -> None:
+    (port,) = free_ports(1)
+    start(by_pid(port, 4)).ready()
+    seen = Counter(get(port)[1] for _ in range(400))
+    assert len(seen) == 4
+    assert min(seen.values()) > 50, seen  # 100 each on average
+
+
+def test_a_killed_worker_is_replaced_and_only_its_requests_are_lost(start: Start, load: Callable[..., Load]) -> None:
+    (port,) = free_ports(1)
+    proxy = start(hello(port)).ready()
+    clients = load(port, 8, keep=False)
+    clients.more(100)
+    victim = proxy.workers[0].pid
+    os.kill(victim, signal.SIGKILL)
+    killed = time.monotonic()
+    eventually(lambda: len(proxy.workers) == 2 and victim not in [w.pid for w in proxy.workers], "replacement")
+    assert time.monotonic() - killed < 1.0
+    clients.more(100)
+    clients.stop()
+    # at most what was in that worker: each of the eight clients has one request
+    assert len(clients.failures) <= 8, clients.failures
+    assert "refused" not in " ".join(clients.failures)
+
+
+def test_a_dead_workers_queue_waits_for_its_replacement(start: Start) -> None:
+    (port,) = free_ports(1)
+    proxy = start(hello(port, workers=1)).ready()
+    (worker,) = proxy.workers
+    worker.suspend()
+    socks = [socket.create_connection(("127.0.0.1", port), 5) for _ in range(20)]
+    for sock in socks:
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: t\r\n\r\n")
+    worker.kill()
+    for sock in socks:
+        sock.settimeout(5)
+        assert sock.recv(4096).startswith(b"HTTP/1.1 200")
+        sock.close()
+
+
+def test_a_stopped_worker_is_noticed_and_replaced(start: Start) -> None:
+    (port,) = free_ports(1)
+    proxy = start(hello(port)).ready()
+    victim = proxy.workers[1]
+    victim.suspend()
+    proxy.says("shows no sign of life")
+    eventually(lambda: len(proxy.workers) == 2 and victim.pid not in [w.pid for w in proxy.workers], "replacement")
+    for _ in range(20):
+        assert get(port)[0] == 200
+
+
+def test_a_crash_loop_is_slowed_down_and_the_others_accept_for_the_missing_one(start: Start) -> None:
+    (port,) = free_ports(1)
+    proxy = start(hello(port)).ready()
+    survivor, victim = proxy.workers
+    for _ in range(3):
+        victim.kill()
+        victim.wait()
+        victim = eventually(lambda: next((w for w in proxy.workers if w.pid != survivor.pid and "worker 2" in " ".join(w.cmdline())), None))
+    victim.kill()
+    proxy.says("in a row shortly after its start; next one in")
+    for _ in range(30):
+        assert get(port, timeout_s=3)[0] == 200
+    eventually(lambda: len(proxy.workers) == 2, "the next one after the pause")
+
+
+def test_one_process_with_d(start: Start) -> None:
+    (port,) = free_ports(1)
+    proxy = start(by_pid(port, 4), "-d").ready()
+    assert proxy.workers == []
+    assert {get(port)[1] for _ in range(5)} == {str(proxy.pid).encode()}
+    proxy.signal(signal.SIGUSR1)
+    assert proxy.wait() == 0
+
+
+def test_daemon_mode_and_pid_file(start: Start, tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    pidfile = tmp_path / "pid"
+    proxy = start(hello(port), "-W", "-D", "-p", str(pidfile))
+    assert proxy.wait() == 0  # the parent ends when the service is ready
+    master = int(pidfile.read_text())
+    assert master != proxy.pid
+    assert os.getsid(master) == master
+    assert get(port) == (200, b"hello")
+    os.kill(master, signal.SIGTERM)
+    eventually(lambda: not psutil.pid_exists(master), "the daemon's end")
+    assert refused(port)
+
+
+def test_daemon_mode_reports_a_failure(start: Start) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        proxy = start(hello(taken.getsockname()[1]), "-W", "-D")
+        assert proxy.wait() == 1
+    assert "Address already in use" in proxy.stderr
+
+
+def test_an_occupied_port_ends_with_status_1(start: Start) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        proxy = start(hello(port))
+        assert proxy.wait() == 1
+    assert f"Starting proxy f: cannot bind socket (Address already in use) for [127.0.0.1:{port}]" in proxy.stderr
+
+
+def test_inherited_socket_by_variable(start: Start) -> None:
+    with socket.socket() as sock, socket.socket() as other:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen()
+        port = sock.getsockname()[1]
+        config = f"global\n  nbthread 2\n{DEFAULTS}\nfrontend f\n  bind fd@${{SOCK}}\n  http-request return status 200\n"
+        proxy = start(
+            config, "-W", env={"SOCK": str(sock.fileno())}, pass_fds=(sock.fileno(), other.fileno())
+        ).ready()
+        sock_fd, other_fd = sock.fileno(), other.fileno()
+        assert get(port)[0] == 200
+        for process in [psutil.Process(proxy.pid), *proxy.workers]:  # other inherited descriptors are left alone
+            open_fds = {int(name) for name in os.listdir(f"/proc/{process.pid}/fd")}
+            assert {sock_fd, other_fd} <= open_fds
+
+
+def test_unix_socket_with_mode_is_shared_by_all_workers(start: Start, tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    config = f"global\n  nbthread 2\n{DEFAULTS}\nfrontend f\n  bind unix@{path} mode 640\n  http-request return status 200 content-type text/plain lf-string %pid\n"
+    start(config).ready()
+    assert path.stat().st_mode & 0o777 == 0o640
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(str(path))
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: t\r\n\r\n")
+        assert sock.recv(4096).startswith(b"HTTP/1.1 200")
+
+
+def test_workers_drop_privileges(start: Start, tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    (port,) = free_ports(1)
+    config = hello(port).replace("global\n", f"global\n  user nobody\n  group nogroup\n  chroot {tmp_path}\n")
+    proxy = start(config).ready()
+    assert {w.username() for w in proxy.workers} == {"nobody"}
+    assert {os.readlink(f"/proc/{w.pid}/root") for w in proxy.workers} == {str(tmp_path)}
+    assert psutil.Process(proxy.pid).username() == "root"
+    assert get(port)[0] == 200
