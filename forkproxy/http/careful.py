@@ -241,6 +241,8 @@ def _check_incomplete_fields(text: bytes, max_fields: int, relaxed: bool) -> Non
     because a slow sender has this done for every piece that arrives."""
     if text.count(b"\n") > max_fields and text.count(b"\n") - len(_fold.findall(text)) > max_fields:
         raise ProtocolError("too many header fields")
+    if text and text[0] in OWS:
+        raise ProtocolError("folded line without a field")
     good = _good_lines(text)
     assert good is not None  # it matches nothing, too
     cut = text.rfind(b"\n") + 1

