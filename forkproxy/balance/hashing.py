@@ -76,11 +76,16 @@ def avalanche(h: int) -> int:
 
 
 def number(key: bytes) -> int:
-    """``none``: the key's leading decimal digits (an optional sign before them) as a number modulo 2**32."""
+    """``none``: the key's leading decimal digits (an optional sign before them) as a number, held within 64 bits, modulo 2**32."""
     end = start = 1 if key[:1] in (b"-", b"+") else 0
     while end < len(key) and 48 <= key[end] <= 57:
         end += 1
-    return int(key[:end]) & _M if end > start else 0
+    if end == start:
+        return 0
+    if end - start > 40:  # Python refuses to read very long numbers; zeros may lead
+        digits = key[start:end].lstrip(b"0")[:40] or b"0"
+        key, end = (b"-" if key[:1] == b"-" else b"") + digits, len(digits) + 1
+    return max(-(1 << 63), min(int(key[:end]), (1 << 63) - 1)) & _M
 
 
 #: Names of ``hash-type``'s functions.

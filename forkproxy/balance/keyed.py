@@ -35,7 +35,11 @@ def keyed(backend: plan.Backend, view: View, hash_of: HashOf) -> Picker:
 
 
 class MapHash(Picker):
-    """``hash-type map-based``: the hash modulo the size of the static map. Full servers are given too: their clients wait for them."""
+    """``hash-type map-based``: the hash modulo the size of the static map. Full servers are given too: their clients wait for them.
+
+    A stream that failed on its server (``exclude``) gets the next one of the map. HAProxy gives it the same server again, so that
+    ``option redispatch`` ends in 503 there; which server a key has is not touched by that.
+    """
 
     __slots__ = ("_careful", "_hash_of", "_turns")
 

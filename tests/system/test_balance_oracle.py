@@ -43,6 +43,8 @@ FARMS: dict[str, list[Spec]] = {
     "ids": servers({"weight": 2, "id": 1000}, {"weight": 2, "id": 7}, 3, {"weight": 1, "id": 4242424}),
     "backups": servers({"weight": 2, "disabled": True}, {"weight": 3, "backup": True}, {"weight": 2, "backup": True}),
     "two": servers(1, 1),
+    "uneven": servers(2, 3, 3),
+    "primes": servers(5, 3, 1, 7),
 }
 
 
@@ -431,7 +433,7 @@ def test_turns_come_in_the_same_order(oracle: Oracle, number: int) -> None:
     picker, _ = case.picker()
     txn = transaction()
     got, expected = [], []
-    for _ in range(1500 if case.farm == "coprime" else 300):
+    for _ in range(1500 if case.farm in ("coprime", "uneven", "primes") else 300):
         expected.append(oracle.ask(f"b{len(HASH_CASES) + number}", txn))
         i = picker.pick(txn)
         got.append(name_of(i))
