@@ -27,9 +27,11 @@ NEGATABLE = frozenset(
 #: Sections that HAProxy has and forkproxy does not yet (beside ``SECTIONS``; not looked up in ``known``, which costs reading it).
 REFUSED_SECTIONS = frozenset(
     {
-        "acme", "cache", "crt-store", "fcgi-app", "log-forward", "log-profile", "mailers", "peers", "program", "resolvers", "ring", "traces",
+        "acme", "cache", "crt-store", "fcgi-app", "log-forward", "log-profile", "mailers", "peers", "program", "resolvers", "ring",
+        "traces",
     }
 )  # fmt: skip
+PROXY_SECTIONS = frozenset({"defaults", "frontend", "backend", "listen"})
 _NAME_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.:")
 #: Keywords are at most this many words long ("http-check send-state", "stats socket", "option http-server-close").
 _LONGEST = 3
@@ -127,12 +129,15 @@ def _unknown(line: Line) -> None:
     words, section = line.words, line.section
     here = [name for s, name in registry.KEYWORDS if s == section]
     family = [name.partition(" ")[2] for name in here if name.startswith(words[0] + " ")]
-    if found := known.find(section, words):
-        elsewhere = sorted(s for s, name in registry.KEYWORDS if name == found)
+    found = known.find(section, words)
+    if found:
+        elsewhere = sorted(s for s, name in registry.KEYWORDS if name == found and s in PROXY_SECTIONS)
         if elsewhere:
             line.fail(f"'{found}' is not allowed in '{section}' sections (only in: {', '.join(elsewhere)})")
         if not family or " " in found:
             line.fail(known.refusal(found), found.count(" "))
+    elif not family and any(name.startswith(words[0] + " ") for name in known.names(section)):
+        line.fail(known.refusal(words[0]))
     if family:
         _unknown_member(line, family)
     hint = did_you_mean(words[0], {name.partition(" ")[0] for name in here} | SECTIONS.keys())

@@ -24,6 +24,8 @@ from forkproxy.config.diagnostics import Diagnostics
 from forkproxy.config.drafts import BindDraft, GlobalDraft, ProxyDraft
 from forkproxy.config.line import Line
 from forkproxy.config.options import Options
+from forkproxy.errors import ConfigError
+from forkproxy.plan import Bind
 from forkproxy.registry import keyword
 
 _NODE = re.compile(r"[A-Za-z0-9._-]+")
@@ -390,6 +392,7 @@ def finish(draft: GlobalDraft, proxies: Iterable[ProxyDraft], diag: Diagnostics,
     settings["nbproc"] = 1 if options.debug else settings.get("nbproc") or len(os.sched_getaffinity(0))
     draft.options.pop("start_directory", None)
     draft.options["noreuseport"] = draft.options.get("noreuseport", False) or options.no_reuseport
+    settings["master_sockets"] = _master_sockets(options.master_sockets, diag)
     base = settings.pop("server_state_base", "")
     if base and "server_state_file" in settings:
         settings["server_state_file"] = os.path.join(base, settings["server_state_file"])
@@ -401,6 +404,26 @@ def finish(draft: GlobalDraft, proxies: Iterable[ProxyDraft], diag: Diagnostics,
         proxy.log_targets[:] = [t and log_target.settle(t, named) for t in proxy.log_targets]
         for bind in proxy.binds:
             _unix_defaults(bind, draft.options.get("unix_bind", {}))
+
+
+def _master_sockets(given: Iterable[str], diag: Diagnostics) -> tuple[Bind, ...]:
+    """The ``-S`` options, ``address[,option…]`` each: the words of a bind line with commas for blanks. Their users may do everything."""
+    if not given:
+        return ()
+    from forkproxy.config.build_server import build_binds
+    from forkproxy.config.keywords.bind import read_bind
+
+    drafts = []
+    for text in given:
+        line = Line(["-S", *text.split(",")], diag=diag)
+        try:
+            bind = read_bind(line, 1, "'-S'")
+        except ConfigError as exc:
+            diag.error(ConfigError(f"-S {text} : {exc.message}", hint=exc.hint))
+            continue
+        bind.settings.setdefault("level", "admin")
+        drafts.append(bind)
+    return build_binds(drafts)
 
 
 def _buffers(settings: dict[str, Any]) -> None:

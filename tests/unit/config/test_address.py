@@ -103,7 +103,7 @@ def test_wrong_addresses_of_a_bind(text: str, message: str) -> None:
 
 
 def test_ranges_and_ports_only_where_they_are_allowed() -> None:
-    with pytest.raises(ValueError, match="port range not permitted here in '1.2.3.4:5-6'"):
+    with pytest.raises(ValueError, match="port range not permitted here"):
         parse_address("1.2.3.4:5-6")
     with pytest.raises(ValueError, match="port specification not permitted here"):
         parse_address("1.2.3.4:5", allow_port=False)

@@ -18,8 +18,6 @@ from forkproxy.config.load import load, register
 from forkproxy.config.options import Options
 from forkproxy.plan import Global
 
-SOCKET = " stats socket /tmp/x.sock\n"
-
 
 def read(tmp_path: Path, lines: str, rest: str = "", **options: Any) -> Global:
     path = tmp_path / "f.cfg"
@@ -209,6 +207,19 @@ def test_stats_sockets_and_the_endpoint(tmp_path: Path) -> None:
     )  # fmt: skip
     assert (str(second.address), second.level) == ("127.0.0.1:9999", "user")
     assert [str(b.address) for b in made.stats_endpoint] == ["127.0.0.1:9101"]
+
+
+def test_master_sockets_come_from_the_command_line(tmp_path: Path) -> None:
+    first, second = read(tmp_path, "", master_sockets=("/run/m.sock,mode,600,level,user", "fd@3")).master_sockets
+    assert (str(first.address), first.mode, first.level) == ("unix@/run/m.sock", 0o600, "user")
+    assert (str(second.address), second.level) == ("fd@3", "admin")
+
+
+def test_a_wrong_master_socket_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "f.cfg").write_text("global\n")
+    result = load([str(tmp_path / "f.cfg")], Options(master_sockets=("/x,foo",)))
+    assert result.plan is None
+    assert result.diagnostics.messages[0].text == "-S /x,foo : '-S' : unknown keyword 'foo'; did you mean 'tfo' maybe ?"
 
 
 def test_unix_bind_gives_what_a_bind_does_not_say(tmp_path: Path) -> None:
