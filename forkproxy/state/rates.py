@@ -10,8 +10,8 @@ this is nothing per event and about 1.5 µs per busy row and second. A second th
 The start of the present second is one cell of row 0 (``layout.SECOND``), in monotonic milliseconds, so that all processes can
 compute each other's rates. A reader that comes between two writes of :func:`close_second` is wrong once, by one second's count.
 
-**Means.** A sliding sum of n samples: until n = 1024 it is the plain sum, from then on each sample first takes one mean away from the
-sum (``sum -= sum / n``), so old samples fade instead of having to be kept. Times of all workers are one mean: the sums divided by the
+**Means.** A sliding sum of n samples: until n = 1024 it is the plain sum, from then on each sample takes its share of the
+sum away (``sum -= sum / n``), so old samples fade instead of having to be kept. Times of all workers are one mean: the sums divided by the
 samples.
 """
 
@@ -68,39 +68,24 @@ def rate(row: Sequence[int] | memoryview, at: int, of: int, second_ms: int, now_
     return curr + prev * (_PERIOD_MS - age) // _PERIOD_MS
 
 
-def times(cells: memoryview, at: int, queue_ms: int, connect_ms: int, response_ms: int, total_ms: int) -> None:
-    """One sample of the four times. ``at`` is the index of the cell ``layout.TIMES``; four sums and four maxima follow it.
+def times(cells: memoryview, at: int, n: int, sums_ms: Sequence[int], longest_ms: Sequence[int]) -> None:
+    """``n`` > 0 samples at once of the four times: queue, connect, response, total. ``at`` is the index of the cell ``layout.TIMES``; four
+    sums and four maxima follow it.
 
-    One slice read and only the writes that change something: 530 ns, against 680 ns with each cell by itself.
+    Taken in lots because a cell costs twice an attribute: gather in attributes, pour at the end of a turn.
     """
-    n, q, c, r, t, q_max, c_max, r_max, t_max = cells[at : at + 9].tolist()
-    if n < WINDOW:
-        cells[at] = n + 1
-        if queue_ms:
-            cells[at + 1] = q + queue_ms
-        if connect_ms:
-            cells[at + 2] = c + connect_ms
-        if response_ms:
-            cells[at + 3] = r + response_ms
-        if total_ms:
-            cells[at + 4] = t + total_ms
-    else:
-        if queue_ms or q:
-            cells[at + 1] = q + queue_ms - (q + WINDOW - 1) // WINDOW
-        if connect_ms or c:
-            cells[at + 2] = c + connect_ms - (c + WINDOW - 1) // WINDOW
-        if response_ms or r:
-            cells[at + 3] = r + response_ms - (r + WINDOW - 1) // WINDOW
-        if total_ms or t:
-            cells[at + 4] = t + total_ms - (t + WINDOW - 1) // WINDOW
-    if queue_ms > q_max:
-        cells[at + 5] = queue_ms
-    if connect_ms > c_max:
-        cells[at + 6] = connect_ms
-    if response_ms > r_max:
-        cells[at + 7] = response_ms
-    if total_ms > t_max:
-        cells[at + 8] = total_ms
+    had, *old = cells[at : at + 9].tolist()
+    new = min(n, WINDOW)
+    keep = min(had, WINDOW - new)
+    if keep + new != had:
+        cells[at] = keep + new
+    for i in range(4):
+        past = old[i] if keep == had else old[i] * keep // had
+        added = sums_ms[i] if new == n else sums_ms[i] * new // n
+        if past + added != old[i]:
+            cells[at + 1 + i] = past + added
+        if longest_ms[i] > old[4 + i]:
+            cells[at + 5 + i] = longest_ms[i]
 
 
 def mean(total: int, samples: int) -> int:

@@ -11,6 +11,7 @@ import socket
 import time
 import weakref
 from collections.abc import Iterator
+from random import Random
 
 import pytest
 
@@ -645,3 +646,56 @@ def test_a_child_that_closes_the_loop_does_not_disturb_its_parent(loop: Loop, ev
 
 def test_masks_are_epolls() -> None:
     assert (READ, WRITE, HUP, ERR) == (select.EPOLLIN, select.EPOLLOUT, select.EPOLLHUP, select.EPOLLERR)
+
+
+def test_deadlines_agree_with_a_plain_model(loop: Loop, clock: ManualClock) -> None:
+    """Ten thousand random steps (add, remove, set, extend, clear, wait) against a dictionary of deadlines."""
+    random = Random(7)
+    fds = [quiet_fd() for _ in range(8)]
+    watchers: dict[int, Note] = {}
+    model: dict[int, float] = {}
+    log: list[object] = []
+    for _ in range(10_000):
+        fd = random.choice(fds)
+        w = watchers.get(fd)
+        step = random.randrange(6)
+        if w is None:
+            watchers[fd] = w = Note(fd, log)
+            loop.add(w)
+        elif step == 0:
+            loop.remove(w)
+            del watchers[fd]
+            model.pop(fd, None)
+        elif step in (1, 2):
+            model[fd] = clock.now + random.choice((0.5, 1.0, 3.0, 50.0))
+            loop.set_deadline(w, model[fd])
+        elif step == 3:
+            loop.set_deadline(w, None)
+            model.pop(fd, None)
+        elif step == 4 and fd in model:
+            model[fd] = w.deadline = model[fd] + random.random()
+        elif step == 5:
+            clock.advance(random.random() / 4)
+            due = {fd for fd, when in model.items() if when <= clock.now}
+            assert {entry[1] for entry in expired(loop, log)} == due  # type: ignore[index]
+            for fd in due:
+                del model[fd]
+    for fd in fds:
+        os.close(fd)
+
+
+def test_superseded_entries_are_dropped_when_they_surface(loop: Loop, clock: ManualClock) -> None:
+    log: list[object] = []
+    w = Note(quiet_fd(), log)
+    loop.add(w)
+    begin = clock.now
+    loop.set_deadline(w, begin + 10)
+    loop.set_deadline(w, begin + 2)
+    w.deadline = begin + 20
+    clock.advance(2)
+    assert expired(loop, log) == []
+    assert sorted(loop._heap) == [(begin + 10, w.fd), (begin + 20, w.fd)]
+    clock.advance(8)
+    assert expired(loop, log) == []
+    assert loop._heap == [(begin + 20, w.fd)]
+    os.close(w.fd)

@@ -122,14 +122,14 @@ def test_means_are_weighed_by_samples(rows: Rows) -> None:
     base = rows.base(KEY)
     a, b = claim(rows, 0, 1)
     for _ in range(3):
-        rates.times(a, base + TIMES, 0, 0, 10, 10)
-    rates.times(b, base + TIMES, 0, 0, 50, 90)
+        rates.times(a, base + TIMES, 1, (0, 0, 10, 10), (0, 0, 10, 10))
+    rates.times(b, base + TIMES, 1, (0, 0, 50, 90), (0, 0, 50, 90))
     total = rows.totals(KEY)
     assert (total[RTIME], total[TTIME_MAX]) == (20, 90)
     rows.retire(1)
     assert rows.totals(KEY)[RTIME] == 20  # kept while the living have few samples
     for _ in range(1100):
-        rates.times(a, base + TIMES, 0, 0, 10, 10)
+        rates.times(a, base + TIMES, 1, (0, 0, 10, 10), (0, 0, 10, 10))
     assert rows.totals(KEY)[RTIME] == 10  # and gone when they have enough
     rows.retire(0)
     assert rows.totals(KEY)[RTIME] == 10
@@ -177,7 +177,7 @@ def test_clear_counters(rows: Rows) -> None:
     rows.close_second(0)
     a[base + REQ_TOT], a[base + SESS_CUR], a[base + SESS_MAX], a[base + TTIME_MAX] = 5, 2, 9, 800
     a[base + SESS_TOT] = 7
-    rates.times(a, base + TIMES, 0, 0, 10, 900)
+    rates.times(a, base + TIMES, 1, (0, 0, 10, 900), (0, 0, 10, 900))
     a[PULSE] = 55
     rows.clear(0, everything=False)
     total = rows.totals(KEY)

@@ -21,6 +21,10 @@ def rate(cells: memoryview, now: float) -> int:
     return rates.rate(cells, BASE + SESS_RATE, BASE + SESS_TOT, cells[SECOND], now)
 
 
+def one(cells: memoryview, *times_ms: int) -> None:
+    rates.times(cells, BASE + TIMES, 1, times_ms, times_ms)
+
+
 def test_the_previous_second_fades() -> None:
     cells = new_cells()
     rates.close_second(cells, [0, BASE], 100.0)
@@ -86,12 +90,11 @@ def test_the_maximum_is_the_busiest_second(seconds: list[int]) -> None:
 
 def test_means_and_maxima_of_times() -> None:
     cells = new_cells()
-    at = BASE + TIMES
     for total in (10, 20, 60):
-        rates.times(cells, at, 0, 1, 2, total)
-    assert cells[at] == 3
-    assert rates.mean(cells[BASE + TTIME], cells[at]) == 30
-    assert rates.mean(cells[BASE + QTIME], cells[at]) == 0
+        one(cells, 0, 1, 2, total)
+    assert cells[BASE + TIMES] == 3
+    assert rates.mean(cells[BASE + TTIME], cells[BASE + TIMES]) == 30
+    assert rates.mean(cells[BASE + QTIME], cells[BASE + TIMES]) == 0
     assert cells[BASE + TTIME_MAX] == 60
 
 
@@ -99,7 +102,7 @@ def test_means_and_maxima_of_times() -> None:
 def test_a_constant_is_its_own_mean_for_ever(value: int) -> None:
     cells = new_cells()
     for _ in range(5000):
-        rates.times(cells, BASE + TIMES, 0, 0, 0, value)
+        one(cells, 0, 0, 0, value)
     assert cells[BASE + TIMES] == rates.WINDOW
     assert rates.mean(cells[BASE + TTIME], rates.WINDOW) == value
 
@@ -107,12 +110,35 @@ def test_a_constant_is_its_own_mean_for_ever(value: int) -> None:
 def test_old_samples_fade() -> None:
     cells = new_cells()
     for value in [1000] * 2000 + [0] * 1024:
-        rates.times(cells, BASE + TIMES, 0, 0, 0, value)
+        one(cells, 0, 0, 0, value)
     after_a_window = rates.mean(cells[BASE + TTIME], rates.WINDOW)
     assert 350 <= after_a_window <= 380  # 1/e of it
     for _ in range(20_000):
-        rates.times(cells, BASE + TIMES, 0, 0, 0, 0)
+        one(cells, 0, 0, 0, 0)
     assert cells[BASE + TTIME] == 0
+
+
+@given(st.lists(st.integers(0, 5000), min_size=1, max_size=50))
+def test_a_lot_is_as_good_as_its_samples(values: list[int]) -> None:
+    lot, single = new_cells(), new_cells()
+    for value in values:
+        one(single, value, 0, 0, value)
+    rates.times(lot, BASE + TIMES, len(values), (sum(values), 0, 0, sum(values)), (max(values), 0, 0, max(values)))
+    assert lot == single
+
+
+def test_a_lot_larger_than_the_window_replaces_it() -> None:
+    cells = new_cells()
+    one(cells, 0, 0, 0, 9999)
+    rates.times(cells, BASE + TIMES, 4096, (0, 0, 0, 4096 * 10), (0, 0, 0, 10))
+    assert (cells[BASE + TIMES], rates.mean(cells[BASE + TTIME], 1024), cells[BASE + TTIME_MAX]) == (1024, 10, 9999)
+
+
+def test_lots_fade_old_samples_too() -> None:
+    cells = new_cells()
+    rates.times(cells, BASE + TIMES, 1024, (0, 0, 0, 1024 * 100), (0, 0, 0, 100))
+    rates.times(cells, BASE + TIMES, 512, (0, 0, 0, 512 * 200), (0, 0, 0, 200))
+    assert rates.mean(cells[BASE + TTIME], cells[BASE + TIMES]) == 150
 
 
 def test_no_samples_no_mean() -> None:
