@@ -367,9 +367,10 @@ def _set_host(hosts: list[Field], plain: bytes) -> bytes | None:
     """Make Host, if there is one, say ``plain``: the target is what counts (RFC 9112, 3.2.2)."""
     if not hosts:
         return None
-    if hosts[0].value != plain:
+    if hosts[0].value.lower() != plain.lower():
         hosts[0].line = b"Host: %b\r\n" % plain
-    return plain
+        return plain
+    return hosts[0].value
 
 
 def _without_port(authority: bytes, default: bytes) -> bytes:
