@@ -15,7 +15,7 @@ from typing import Any
 
 from forkproxy.registry import Needs, formatter
 from forkproxy.rules import world
-from forkproxy.rules.logencode import header_safe, log_safe
+from forkproxy.rules.logencode import SAFE_LOG, header_safe, log_safe
 from forkproxy.rules.types import addr_of
 from forkproxy.rules.web import path_of
 
@@ -32,14 +32,15 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """``code`` is an expression of bytes (kind "s") or int ("d"); ``absorbs``: an empty value takes the next blank with it."""
+    """``code`` is an expression of bytes (kind "s") or a number ("d", fractions are cut); ``absorbs``: an empty value takes the
+    next blank with it. ``form`` is the conversion for it, or for several expressions separated by commas."""
 
     code: str
     kind: str = "s"
     prelude: tuple[str, ...] = ()
     needs: Needs = Needs.NONE
     absorbs: bool = False
-    number_format: str = "%d"
+    form: str = ""
 
 
 _ORIGIN = "o = txn.origin"
@@ -52,7 +53,10 @@ _END = "te = txn.t_end or txn.clock.now"
 _COUNTS = "cc = txn.conn_counts"
 _LINE = "rl = request_line(txn)"
 #: a difference of two readings in whole milliseconds; the small term keeps 4.9999… from becoming 4
-_MS = "int(({}) * 1000 + 0.01)"
+_MS = "({}) * 1000 + 0.01"
+
+#: when the first byte of the request came, in epoch seconds
+_BEGAN = "txn.wall_start + (tf - txn.t_start if tf else 0.0)"
 
 
 class _Names(dict[str, bytes]):
@@ -86,13 +90,6 @@ def english_time(form: str, when: time.struct_time) -> str:
     return time.strftime(form.replace("%b", _MONTHS[when.tm_mon - 1]), when)
 
 
-def _epoch_request(txn: Any) -> float:
-    """When the first byte of the request came, in epoch seconds."""
-    first = txn.t_first
-    wall: float = txn.wall_start
-    return wall + (first - txn.t_start) if first else wall
-
-
 def request_line(txn: Any) -> tuple[bytes, bytes, bytes]:
     """Method, target and version of the request as received, even after rules rewrote it; empty without a request."""
     marks = txn.marks
@@ -105,19 +102,19 @@ def request_line(txn: Any) -> tuple[bytes, bytes, bytes]:
     return (req.method, req.target, b"HTTP/1.1" if req.version == 11 else b"HTTP/%d.%d" % divmod(req.version, 10))
 
 
-def _whole_line(line: tuple[bytes, bytes, bytes]) -> bytes:
-    return log_safe((b"%b %b %b" % line)[:1023]) if line[0] else b"<BADREQ>"
+def _whole_line(txn: Any) -> bytes:
+    line = request_line(txn)
+    if not line[0]:
+        return b"<BADREQ>"
+    text = b"%b %b %b" % line
+    return text[:1023] if not text.translate(None, SAFE_LOG) else log_safe(text[:1023])
 
 
-def _captured(values: list[bytes | None] | None) -> bytes:
-    if values is None:
-        return b""
+def _captured(values: list[bytes | None]) -> bytes:
     return b"{" + b"|".join([header_safe(v) if v else b"" for v in values]) + b"}"
 
 
-def _captured_clf(values: list[bytes | None] | None) -> bytes:
-    if values is None:
-        return b""
+def _captured_clf(values: list[bytes | None]) -> bytes:
     return b" ".join([b'"' + (header_safe(v) if v else b"-") + b'"' for v in values])
 
 
@@ -145,7 +142,6 @@ NAMES: dict[str, Any] = {
     "local": _Seconds("%d/%b/%Y:%H:%M:%S", time.localtime),
     "request_line": request_line,
     "whole_line": _whole_line,
-    "epoch_request": _epoch_request,
     "captured": _captured,
     "captured_clf": _captured_clf,
     "hex_addr": _hex_addr,
@@ -160,12 +156,12 @@ NAMES: dict[str, Any] = {
 
 
 def _simple(name: str, doc: str, code: str, kind: str = "s", *prelude: str, needs: Needs = Needs.NONE, plus: bool = False,
-            hexa: bool = False, absorbs: bool = False, synopsis: str = "") -> None:  # fmt: skip
+            hexa: bool = False, absorbs: bool = False, form: str = "", synopsis: str = "") -> None:  # fmt: skip
     """Register an alias. ``plus``: a ``+`` goes in front under logasap; ``hexa``: flag X makes it %04X."""
 
     def factory(wish: Wish) -> Code:
-        form = "+%d" if plus and wish.asap else "%04X" if hexa and wish.hexa else "%d"
-        return Code(code, kind, prelude, needs, absorbs, form)
+        chosen = "+%d" if plus and wish.asap else "%04X" if hexa and wish.hexa else form
+        return Code(code, kind, prelude, needs, absorbs, chosen)
 
     factory.__doc__ = doc
     formatter(name, synopsis=synopsis)(factory)
@@ -185,12 +181,12 @@ _END_NEEDS = Needs.END
 _simple("T", "Accept date in UTC with zone", "utc_zone[int(o.wall_accept)]", "s", _ORIGIN)
 _simple("Tl", "Accept date in local time with zone", "local_zone[int(o.wall_accept)]", "s", _ORIGIN)
 _simple("Ts", "Accept date in seconds since the epoch", "int(o.wall_accept)", "d", _ORIGIN, hexa=True)
-_simple("t", "Accept date in local time with milliseconds", 'b"%b.%03d" % (local[int(wa := o.wall_accept)], wa % 1 * 1000)', "s", _ORIGIN)
-_simple("ms", "Milliseconds of the accept date", "int(o.wall_accept % 1 * 1000)", "d", _ORIGIN)
+_simple("t", "Accept date in local time with milliseconds", "local[int(wa := o.wall_accept)], wa % 1 * 1000", "s", _ORIGIN, form="%b.%03d")
+_simple("ms", "Milliseconds of the accept date", "o.wall_accept % 1 * 1000", "d", _ORIGIN)
 _simple("tr", "Date of the request's first byte, local time with milliseconds",
-        'b"%b.%03d" % (local[int(wr := epoch_request(txn))], wr % 1 * 1000)')  # fmt: skip
-_simple("trg", "Date of the request's first byte in UTC with zone", "utc_zone[int(epoch_request(txn))]")
-_simple("trl", "Date of the request's first byte in local time with zone", "local_zone[int(epoch_request(txn))]")
+        f"local[int(wr := {_BEGAN})], wr % 1 * 1000", "s", _FIRST, form="%b.%03d")  # fmt: skip
+_simple("trg", "Date of the request's first byte in UTC with zone", f"utc_zone[int({_BEGAN})]", "s", _FIRST)
+_simple("trl", "Date of the request's first byte in local time with zone", f"local_zone[int({_BEGAN})]", "s", _FIRST)
 
 # times
 _ALL = (_FIRST, _REQUEST, _QUEUE, _CONNECT, _RESPONSE, _END)
@@ -264,17 +260,17 @@ def _http(name: str, doc: str, code: str, *prelude: str) -> None:
     formatter(name)(factory)
 
 
-_http("r", "Request line", "whole_line(rl)", _LINE)
+_http("r", "Request line", "whole_line(txn)")
 _http("HM", "Method", 'log_safe(rl[0]) or b"<BADREQ>"', _LINE)
 _http("HU", "Target", 'log_safe(rl[1]) or b"<BADREQ>"', _LINE)
 _http("HP", "Target without query", 'log_safe(rl[1].partition(b"?")[0]) or b"<BADREQ>"', _LINE)
 _http("HPO", "Path without host and query", 'log_safe(path_of(rl[1]) or b"-") if rl[0] else b"<BADREQ>"', _LINE)
 _http("HQ", "Query string with its question mark", 'log_safe(b"".join(rl[1].partition(b"?")[1:]))', _LINE)
 _http("HV", "Protocol version", 'rl[2] or b"<BADREQ>"', _LINE)
-_simple("CC", "Captured request cookie", 'log_safe(txn.cookie_req) or b"-"')
-_simple("CS", "Captured response cookie", 'log_safe(txn.cookie_res) or b"-"')
-_simple("hr", "Captured request headers", "captured(txn.captures_req)", absorbs=True)
-_simple("hs", "Captured response headers", "captured(txn.captures_res)", absorbs=True)
-_simple("hrl", "Captured request headers, CLF style", "captured_clf(txn.captures_req)", absorbs=True)
-_simple("hsl", "Captured response headers, CLF style", "captured_clf(txn.captures_res)", absorbs=True)
+_simple("CC", "Captured request cookie", 'log_safe(ck) if (ck := txn.cookie_req) else b"-"')
+_simple("CS", "Captured response cookie", 'log_safe(cs) if (cs := txn.cookie_res) else b"-"')
+_simple("hr", "Captured request headers", 'captured(hd) if (hd := txn.captures_req) is not None else b""', absorbs=True)
+_simple("hs", "Captured response headers", 'captured(hd) if (hd := txn.captures_res) is not None else b""', absorbs=True)
+_simple("hrl", "Captured request headers, CLF style", 'captured_clf(hd) if (hd := txn.captures_req) is not None else b""', absorbs=True)
+_simple("hsl", "Captured response headers, CLF style", 'captured_clf(hd) if (hd := txn.captures_res) is not None else b""', absorbs=True)
 

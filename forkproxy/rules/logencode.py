@@ -10,8 +10,8 @@ from typing import Any
 from forkproxy.rules.types import Addr
 
 _PRINTABLE = bytes(range(32, 127))
-_SAFE_LOG = _PRINTABLE.replace(b'"', b"").replace(b"#", b"")
-_SAFE_HEADER = bytes(c for c in _SAFE_LOG if c not in b"{|}")
+SAFE_LOG = _PRINTABLE.replace(b'"', b"").replace(b"#", b"")
+_SAFE_HEADER = bytes(c for c in SAFE_LOG if c not in b"{|}")
 _UNSAFE_HTTP = re.compile(rb"[\r\n\0]")
 _UNSAFE_LOG = re.compile(rb'[^ -~]|["#]')
 _UNSAFE_HEADER = re.compile(rb'[^ -~]|["#{|}]')
@@ -28,7 +28,7 @@ def _percent_hex(found: re.Match[bytes]) -> bytes:
 
 def log_safe(value: bytes) -> bytes:
     """``value`` with everything unprintable, ``"`` and ``#`` as ``#XX``."""
-    return _UNSAFE_LOG.sub(_hash_hex, value) if value.translate(None, _SAFE_LOG) else value
+    return _UNSAFE_LOG.sub(_hash_hex, value) if value.translate(None, SAFE_LOG) else value
 
 
 def header_safe(value: bytes) -> bytes:

@@ -89,7 +89,7 @@ class Item:
     name: str = ""
     force: str = ""
     absorbs: bool = False  # when empty, the blank after it goes, too
-    number_format: str = "%d"
+    form: str = ""  # the conversion of ``code`` where it is not %b or %d; takes several expressions
 
 
 @dataclass(slots=True)
@@ -202,8 +202,8 @@ def _item(text: str, start: int, ctx: RuleContext, style: str, draft: _Draft) ->
         if line not in draft.prelude:
             draft.prelude.append(line)
     draft.needs |= made.needs
-    code = f"escaped({made.code})" if flags.escape and made.kind == "s" else made.code
-    draft.parts.append(Item(code, made.kind, flags, name, force, made.absorbs, made.number_format))
+    code = f"escaped({made.code})" if flags.escape and made.kind == "s" and not made.form else made.code
+    draft.parts.append(Item(code, made.kind, flags, name, force, made.absorbs, made.form))
     return stop
 
 
@@ -264,7 +264,7 @@ def _generate(draft: _Draft, style: str) -> Render:
     skip = False
     for i, part in enumerate(parts):
         if part is None:
-            if not skip:
+            if not skip and shape:
                 shape.append(b" ")
             skip = False
         elif isinstance(part, bytes):
@@ -273,15 +273,16 @@ def _generate(draft: _Draft, style: str) -> Render:
         elif part.flags.json or part.flags.cbor:
             encode = "json_value" if part.flags.json else "cbor_hex"
             shape.append(b"%b")
-            codes.append(f"{encode}({part.code}, {part.force!r})")
+            codes.append(f"{encode}({_value(part)}, {part.force!r})")
             skip = False
         else:
             code = part.code
             if part.absorbs and i + 1 < len(parts) and parts[i + 1] is None:
-                code, skip = f"spaced({code})", True
+                code, skip = f'txt + b" " if (txt := ({code})) else b""', True
             else:
                 skip = False
-            shape.append(b'"%b"' if part.flags.quote and part.kind == "s" else b"%b" if part.kind == "s" else part.number_format.encode())
+            form = part.form.encode() or (b"%b" if part.kind == "s" else b"%d")
+            shape.append(b'"' + form + b'"' if part.flags.quote and part.kind == "s" else form)
             codes.append(code)
     if len(shape) == 1 and shape[0] == b"%b":
         return _compile(draft, codes[0])
@@ -289,10 +290,17 @@ def _generate(draft: _Draft, style: str) -> Render:
     return _compile(draft, "shape % (" + "".join(code + ", " for code in codes) + ")")
 
 
+def _value(part: Item) -> str:
+    """The expression of one value, for the encoders."""
+    if part.kind == "d":
+        return f"int({part.code})"
+    return f"{part.form.encode()!r} % ({part.code})" if part.form else part.code
+
+
 def _encoded(draft: _Draft) -> Render:
     """A whole object: only named items count (manual: "+json", "+cbor" set globally)."""
     pairs = "".join(
-        f"({part.name!r}, {part.code}, {part.force!r}), " for part in draft.parts if isinstance(part, Item) and part.name
+        f"({part.name!r}, {_value(part)}, {part.force!r}), " for part in draft.parts if isinstance(part, Item) and part.name
     )
     encode = "json_object" if draft.flags.json else "cbor_object_raw" if draft.flags.bin else "cbor_object"
     return _compile(draft, f"{encode}(({pairs}))")

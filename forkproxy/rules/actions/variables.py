@@ -10,7 +10,6 @@ from forkproxy.rules.action import EVERYWHERE, Parser
 from forkproxy.rules.variables import Setter, check_name, conditional_setter, setter
 
 
-
 def _target(p: Parser) -> Setter:
     """The setter for ``name[,cond…]`` in the parentheses."""
     name, *conditions = p.inside.split(",")

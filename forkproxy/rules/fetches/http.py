@@ -18,9 +18,9 @@ from forkproxy.rules.expr import FetchFn, Multi
 from forkproxy.rules.types import Addr, read_int
 from forkproxy.rules.web import cookie_values, params, path_of, path_query_of, query_of, split_values
 
-_REQ = {"needs": Needs.HEADERS, "uses": phases.REQUEST}
-_KEPT = {"needs": Needs.HEADERS, "uses": phases.KEPT}
-_RES = {"needs": Needs.RES_HEADERS, "uses": phases.RESPONSE}
+_REQ: dict[str, Any] = {"needs": Needs.HEADERS, "uses": phases.REQUEST}
+_KEPT: dict[str, Any] = {"needs": Needs.HEADERS, "uses": phases.KEPT}
+_RES: dict[str, Any] = {"needs": Needs.RES_HEADERS, "uses": phases.RESPONSE}
 
 Values = Callable[[Any], list[bytes]]
 

@@ -18,8 +18,8 @@ from forkproxy.rules.expr import Const, FetchFn
 from forkproxy.rules.types import Addr
 from forkproxy.rules.variables import getter
 
-_ANY = {"uses": phases.ANYWHERE}
-_RUN = {"uses": phases.RUNNING}
+_ANY: dict[str, Any] = {"uses": phases.ANYWHERE}
+_RUN: dict[str, Any] = {"uses": phases.RUNNING}
 
 
 # -- constants -----------------------------------------------------------------------------------------------------------

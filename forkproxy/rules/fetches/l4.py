@@ -10,8 +10,8 @@ from forkproxy.rules import phases, world
 from forkproxy.rules.expr import FetchFn
 from forkproxy.rules.types import Addr, addr_of
 
-_CLIENT = {"needs": Needs.L4, "uses": phases.CLIENT}
-_SERVER = {"needs": Needs.SERVER, "uses": phases.SERVER}
+_CLIENT: dict[str, Any] = {"needs": Needs.L4, "uses": phases.CLIENT}
+_SERVER: dict[str, Any] = {"needs": Needs.SERVER, "uses": phases.SERVER}
 
 
 def _marked(name: str) -> FetchFn:
