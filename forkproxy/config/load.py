@@ -174,7 +174,7 @@ class _File:
         for self.number, source in enumerate(sources, 1):
             stripped = source.strip()
             if stripped and stripped[0] != "#":
-                self._line(source, stripped)
+                self._line(source)
         if self.blocks.depth:
             diag.alert("non-terminated '.if' block.", file=self.path, line=self.number, column=1, source=sources[-1])
             raise Fatal
@@ -191,20 +191,16 @@ class _File:
                 return self.reading.section_name or self.reading.section
         return None
 
-    def _line(self, source: str, stripped: str) -> None:
+    def _line(self, source: str) -> None:
         reading = self.reading
-        if not self.blocks.active and not stripped.startswith((".if", ".el", ".endif")):
-            return
         try:
             lexed = lexer.split(source, os.environ, self._pseudo)
         except lexer.LexError as exc:
-            if self.blocks.active:
-                reading.diag.alert(
-                    f"{exc} at position {exc.column}:", file=self.path, line=self.number, column=exc.column, source=source
-                )
+            # also in parts that are skipped, as in HAProxy: what cannot be cut into words may hide a directive
+            reading.diag.alert(f"{exc} at position {exc.column}:", file=self.path, line=self.number, column=exc.column, source=source)
             return
         words = lexed.words
-        if not words:
+        if not words or not (self.blocks.active or words[0] in _CONDITIONALS):
             return
         line = Line(
             words,
@@ -247,8 +243,6 @@ class _File:
             except conditions.BlockError as exc:
                 line.alert(str(exc))
                 raise Fatal from None
-            return
-        if not self.blocks.active:
             return
         severity = _MESSAGES.get(name)
         if severity is None:

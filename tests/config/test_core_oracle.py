@@ -69,6 +69,8 @@ MISTAKES = (
     'listen l\n mode "$-"\n',
     'listen l\n mode "${FOO x}"\n',
     'listen l\n mode "${1}"\n',
+    '.if 0\n "x\n.endif\n',
+    '.if 0\n.elif "x\n.endif\n',
     ".if foo(\n.endif\n",
     ".else\n",
     ".endif\n",

