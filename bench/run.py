@@ -9,6 +9,7 @@ import os
 import platform
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -119,6 +120,7 @@ def running(case: Case, names: Sequence[str], forkproxy: str, origin_port: int, 
 def surroundings() -> Iterator[tuple[Path, int, Sink]]:
     """A directory, the origin and the log sink; all gone at the end."""
     os.sched_setaffinity(0, {LOAD_CORE})
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an end from outside must end the children too
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         directory = Path(name)
         sink = Sink(directory / "log")

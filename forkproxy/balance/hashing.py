@@ -13,24 +13,19 @@ from zlib import crc32 as crc32
 _M = 0xFFFFFFFF
 
 
-class _Powers:
-    """Powers of one base modulo 2**32, highest first, per key length; made on first use."""
-
-    __slots__ = ("_base", "_rows")
+class _Powers(dict[int, tuple[int, ...]]):
+    """Powers of one base modulo 2**32 for the bytes of a key, highest first, by the key's length; made on first use."""
 
     def __init__(self, base: int) -> None:
         self._base = base
-        self._rows: dict[int, tuple[int, ...]] = {}
 
-    def __getitem__(self, length: int) -> tuple[int, ...]:
-        row = self._rows.get(length)
-        if row is None:
-            powers = [1]
-            for _ in range(length):
-                powers.append(powers[-1] * self._base & _M)
-            row = tuple(reversed(powers))  # one more than bytes: the first belongs to the initial value
-            if length <= 256:
-                self._rows[length] = row
+    def __missing__(self, length: int) -> tuple[int, ...]:
+        powers = [1]
+        for _ in range(length - 1):
+            powers.append(powers[-1] * self._base & _M)
+        row = tuple(reversed(powers[:length]))
+        if length <= 256:
+            self[length] = row
         return row
 
 
@@ -40,14 +35,13 @@ _DJB2 = _Powers(33)
 
 def sdbm(key: bytes) -> int:
     """h = h * 65599 + byte, from 0."""
-    total: int = sum(map(mul, key, _SDBM[len(key)][1:]))
+    total: int = sum(map(mul, key, _SDBM[len(key)]))
     return total & _M
 
 
 def djb2(key: bytes) -> int:
     """h = h * 33 + byte, from 5381."""
-    row = _DJB2[len(key)]
-    total: int = sum(map(mul, key, row[1:]), 5381 * row[0])
+    total: int = sum(map(mul, key, _DJB2[len(key)]), 5381 * pow(33, len(key), _M + 1))
     return total & _M
 
 
