@@ -293,7 +293,7 @@ class Runner:
         self._finish(job, result, started)
 
     def _finish(self, job: _Job, result: Result, started: float) -> None:
-        self.board.result(job.entry, result, int((self._loop.clock.now - started) * 1000))
+        self.board.result(job.entry, result, round((self._loop.clock.now - started) * 1000))
         self._watch_slow()
         self._again(job)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
 from collections.abc import Callable
 
 from forkproxy.config import load as loading
@@ -20,7 +23,8 @@ from forkproxy.worker.heritage import RuntimeFactory
 def run(plan: Plan, options: Options, *, runtime_factory: RuntimeFactory | None = None, load: Load | None = None) -> int:
     """Serve ``plan`` until told to end; ``options`` say how (foreground, daemon, one process, what to replace).
 
-    The exit status: 0 after an orderly end, 1 when the service cannot start, 128 + signal where HAProxy's is. ``runtime_factory`` and
+    The exit status: 0 after an orderly end, 1 when the service cannot start, 130 for INT in master mode; without it TERM and INT end the process
+    by the signal. ``runtime_factory`` and
     ``load`` stand in for the data plane and the reading of files in tests.
     """
     inherited = open_descriptors()
@@ -37,7 +41,18 @@ def run(plan: Plan, options: Options, *, runtime_factory: RuntimeFactory | None 
             return status
     spawner = Inline(factory) if options.debug else Forker(factory, inherited)
     master = Master(plan, options, loop=Loop(), spawner=spawner, load=load or loader(options), messages=messages)
-    return master.run()
+    status = master.run()
+    if not master.master_mode and status > 128:
+        _die_by(status - 128)
+    return status
+
+
+def _die_by(signum: int) -> None:
+    """End by the signal itself, as a single HAProxy process does: a shell shows 128 + signum, a supervisor the signal."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    signal.signal(signum, signal.SIG_DFL)
+    os.kill(os.getpid(), signum)
 
 
 def loader(options: Options) -> Load:

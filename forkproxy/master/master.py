@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from setproctitle import setproctitle
 
 from forkproxy.config.options import Options
-from forkproxy.master import daemon
+from forkproxy.master import daemon, states
 from forkproxy.master.health_runner import Runner
 from forkproxy.master.generation import Generation, Worker
 from forkproxy.master.listeners import ListenError, Rack
@@ -252,11 +252,8 @@ class Master:
 
     def tell_states(self) -> None:
         """SIGHUP without master mode: the state of every server as warnings."""
-        for key, entry in self.health.board.entries.items():
-            group = entry.group
-            self.messages.warning(
-                f"Server {key} is {entry.status().split()[0]}. {group.active} active and {group.backups} backup servers left."
-            )
+        for line in states.describe(self.plan, self.health.board, self.shared.state.rows):
+            self.messages.warning(line)
 
     def _server_log(self, backend: Backend, level: int, text: str) -> None:
         """A server changed: its backend's log, and stderr as a warning or an alert."""

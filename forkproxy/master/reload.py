@@ -196,7 +196,12 @@ class Reloader:
             return
         # 3. fork
         self._limit = self.loop.call_later(READY_S, self._too_late)
-        self._next = self.supervisor.start(plan, rack, size)
+        try:
+            self._next = self.supervisor.start(plan, rack, size)
+        except Exception:  # our own fault must not leave a reload that never ends
+            self._tell(traceback.format_exc())
+            self._next = self.supervisor.generations[-1]
+            self.stillborn(self._next, "the new workers could not be started")
 
     def _too_late(self) -> None:
         if self._next is not None:

@@ -78,8 +78,9 @@ class Inline:
         self.successor = -1
 
     def spawn(self, heritage: Heritage, loop: Loop, on_exit: Callable[[int], None]) -> tuple[int, Watched | None]:
-        """Attach the role."""
+        """Attach the role. It gets copies of the descriptors, as a process of its own would."""
         heritage.inline = True
+        heritage.escrow = {name: (fe, bind, sock.dup()) for name, (fe, bind, sock) in heritage.escrow.items()}
         worker_main.WorkerRole(heritage, loop, self.factory, lambda status: loop.call_soon(on_exit, status << 8))
         return os.getpid(), None
 

@@ -112,7 +112,7 @@ class WorkerRole:
             self._adopted.discard(name)
             if name in self.heritage.share:
                 self.heritage.share.remove(name)
-            if forget and (entry := self.heritage.escrow.pop(name, None)) is not None and not self.heritage.inline:
+            if forget and (entry := self.heritage.escrow.pop(name, None)) is not None:
                 entry[2].close()
         self.channel.send("released", sockets=names)
 
@@ -155,10 +155,9 @@ class WorkerRole:
         self._done(0)
 
     def _close_escrow(self) -> None:
-        """Let go of the listening sockets; inline they are the master's own objects and stay."""
-        if not self.heritage.inline:
-            for _frontend, _bind, sock in self.heritage.escrow.values():
-                sock.close()
+        """Let go of the listening sockets; the master has its own descriptors."""
+        for _frontend, _bind, sock in self.heritage.escrow.values():
+            sock.close()
         self.heritage.escrow.clear()
 
     def _done(self, status: int) -> None:

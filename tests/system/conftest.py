@@ -78,6 +78,19 @@ def refused(port: int) -> bool:
         return sock.connect_ex(("127.0.0.1", port)) != 0
 
 
+def listening(pid: int, port: int) -> int:
+    """How many sockets of the process listen on the port."""
+    wanted = f"0100007F:{port:04X}"
+    with open(f"/proc/{pid}/net/tcp") as file:
+        inodes = {line.split()[9] for line in file if line.split()[1] == wanted and line.split()[3] == "0A"}
+    found = 0
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(OSError):
+            target = os.readlink(f"/proc/{pid}/fd/{name}")
+            found += target.startswith("socket:[") and target[8:-1] in inodes
+    return found
+
+
 class Proxy:
     """One forkproxy: ``master`` its process, ``events`` what it told systemd."""
 
