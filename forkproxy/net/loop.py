@@ -148,6 +148,8 @@ class Loop:
     ``on_error(w, exc)`` (w None: not a watcher's) and does not end the loop; a watcher that raised is removed, its descriptor is left
     to ``on_error``. ``maxevents`` bounds how many events one turn handles.
 
+    Handlers must not call :meth:`run` or :meth:`run_once`: a turn within a turn would forget which events are stale.
+
     After a fork the child must :meth:`close` the parent's loop before making its own, with signals blocked around the fork (the
     wake-up descriptor is shared until then).
     """

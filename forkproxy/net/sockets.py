@@ -94,7 +94,9 @@ _FAMILIES = {
     "ipv6": socket.AF_INET6,
     "unix": socket.AF_UNIX,
     "abns": socket.AF_UNIX,
+    "abnsz": socket.AF_UNIX,
 }
+_LOCAL = ("unix", "abns", "abnsz")
 
 # The attributes of the C socket: the Python class wraps them in properties that build enum members (0.5 µs each).
 _family_of: Any = _socket.socket.family.__get__
@@ -111,11 +113,17 @@ _LOST = frozenset(
 
 
 def sockaddr(address: AddressLike) -> Any:
-    """The address in the form that the socket module wants. ``*`` and an empty host are the wildcard."""
+    """The address in the form that the socket module wants. ``*`` and an empty host are the wildcard.
+
+    An abstract name is padded with NULs to the whole of ``sun_path``, as HAProxy does ("abns"), or stands as it is ("abnsz"): to the
+    kernel these are two names. Source: manual 4.2 "bind"; the padding seen in /proc/net/unix.
+    """
     family = address.family
     if family == "unix":
         return address.host
     if family == "abns":
+        return (b"\0" + address.host.encode()).ljust(_SUN_PATH_BYTES + 1, b"\0")
+    if family == "abnsz":
         return b"\0" + address.host.encode()
     host = address.host
     if host in ("", "*"):
@@ -141,13 +149,13 @@ def listen(bind: BindLike, *, reuseport: bool, backlog: int = 0, quickack: bool 
 
     ``reuseport`` sets SO_REUSEPORT (several sockets on one address share its connections, and a new process can bind beside
     the old). ``backlog`` beats the bind's own; none at all: 4096 (the kernel lowers it to its limit). ``quickack`` False: no early
-    acknowledgement of the request (``option tcp-smart-accept``). ``rcvbuf``/``sndbuf`` in bytes, 0: the system's. An inherited ``fd@N`` is
-    taken over as it is, after checking that it listens: the result owns N. Raises :class:`BindError`.
+    acknowledgement of the request (``option tcp-smart-accept``). ``rcvbuf``/``sndbuf`` in bytes, 0: the system's. An inherited
+    ``fd@N`` must be bound and is taken over as it is, listening or not yet: the result owns N. Raises :class:`BindError`.
     """
     address = bind.address
     family = address.family
     if family == "fd":
-        return _adopt(bind)
+        return _adopt(bind, backlog or bind.backlog or 4096)
     sock = _open(bind)
     try:
         if family in ("ipv4", "ipv6"):
@@ -167,13 +175,13 @@ def listen(bind: BindLike, *, reuseport: bool, backlog: int = 0, quickack: bool 
 
 
 def _kind(bind: BindLike) -> str:
-    return "UNIX " if bind.address.family in ("unix", "abns") else ""
+    return "UNIX " if bind.address.family in _LOCAL else ""
 
 
 def _where(bind: BindLike) -> str:
     # The two forms are HAProxy's: "for" stands before inet addresses only.
     place = f"[{show(bind.address)}]"
-    return place if bind.address.family in ("unix", "abns") else f"for {place}"
+    return place if bind.address.family in _LOCAL else f"for {place}"
 
 
 def _try(what: str, where: str, call: Any, *args: Any) -> None:
@@ -286,7 +294,7 @@ def _bind_path(sock: socket.socket, bind: BindLike, queue: int) -> None:
         raise
 
 
-def _adopt(bind: BindLike) -> socket.socket:
+def _adopt(bind: BindLike, queue: int) -> socket.socket:
     where = _where(bind)
     number = bind.address.host
     if not number.isdecimal():
@@ -300,9 +308,19 @@ def _adopt(bind: BindLike) -> socket.socket:
         raise
     except OSError as exc:
         raise BindError("cannot use inherited socket", where, exc) from exc
-    if sock.type != socket.SOCK_STREAM or not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+    reason = "" if sock.type == socket.SOCK_STREAM else "not a stream socket"
+    if not reason and not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        name = sock.getsockname()
+        if name[1] if isinstance(name, tuple) else name:  # a port, a path
+            try:
+                sock.listen(queue)
+            except OSError as exc:  # connected, for one
+                reason = os.strerror(exc.errno or 0)
+        else:
+            reason = "neither bound nor listening"
+    if reason:
         sock.detach()
-        raise BindError("cannot use inherited socket", where, reason="not a listening stream socket")
+        raise BindError("cannot use inherited socket", where, reason=reason)
     sock.setblocking(False)
     sock.set_inheritable(False)
     if sock.family != socket.AF_UNIX:

@@ -25,7 +25,7 @@ V4 = Bind(address=Address("ipv4", "127.0.0.1"))
 def dial_of(lsock: socket.socket) -> Address:
     if lsock.family == socket.AF_UNIX:
         name = lsock.getsockname()
-        return Address("abns", name[1:].decode()) if isinstance(name, bytes) else Address("unix", name)
+        return Address("abns", name[1:].rstrip(b"\0").decode()) if isinstance(name, bytes) else Address("unix", name)
     host, port = lsock.getsockname()[:2]
     return Address("ipv6" if lsock.family == socket.AF_INET6 else "ipv4", host, port)
 
@@ -238,8 +238,11 @@ def test_abstract() -> None:
     name = f"forkproxy-test-{os.getpid()}"
     bind = Bind(address=Address("abns", name))
     with listen(bind, reuseport=False) as lsock:
-        assert lsock.getsockname() == b"\0" + name.encode()
+        assert lsock.getsockname() == (b"\0" + name.encode()).ljust(108, b"\0")  # as HAProxy pads it
         exchange(lsock)
+        with listen(Bind(address=Address("abnsz", name)), reuseport=False) as exact:
+            assert exact.getsockname() == b"\0" + name.encode()
+            exchange(exact, Address("abnsz", name))
         with pytest.raises(BindError) as caught:
             listen(bind, reuseport=False)
         assert str(caught.value) == f"cannot bind UNIX socket (Address already in use) [abns@{name}]"
@@ -266,11 +269,27 @@ def test_inherited_socket_is_taken_over() -> None:
             os.fstat(fd)
 
 
-def test_inherited_must_listen() -> None:
+def test_inherited_may_be_bound_only() -> None:
+    with socket.socket() as origin:
+        origin.bind(("127.0.0.1", 0))
+        with listen(inherited(os.dup(origin.fileno())), reuseport=False) as lsock:
+            exchange(lsock)
+
+
+def test_inherited_must_fit() -> None:
     with socket.socket() as plain:
-        with pytest.raises(BindError, match=rf"cannot use inherited socket \(not a listening stream socket\) for \[fd@{plain.fileno()}\]"):
+        with pytest.raises(BindError, match=rf"cannot use inherited socket \(neither bound nor listening\) for \[fd@{plain.fileno()}\]"):
             listen(inherited(plain.fileno()), reuseport=False)
         os.fstat(plain.fileno())  # it is still its owner's
+    a, b = socket.socketpair()
+    with a, b, pytest.raises(BindError, match="neither bound nor listening"):
+        listen(inherited(a.fileno()), reuseport=False)
+    with socket.socket(type=socket.SOCK_DGRAM) as dgram, pytest.raises(BindError, match="not a stream socket"):
+        listen(inherited(dgram.fileno()), reuseport=False)
+    with listen(V4, reuseport=False) as other:
+        client, server = connected(other)
+        with client, server, pytest.raises(BindError, match="Invalid argument"):
+            listen(inherited(client.fileno()), reuseport=False)
     r, w = os.pipe()
     with pytest.raises(BindError, match="not a socket"):
         listen(inherited(r), reuseport=False)
