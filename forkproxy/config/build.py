@@ -19,6 +19,7 @@ from forkproxy.config.drafts import GlobalDraft, ProxyDraft
 from forkproxy.config.keywords.balance import HTTP_ALGORITHMS
 from forkproxy.config.keywords.options import BACK_ONLY, FRONT_ONLY, HTTP_ONLY
 from forkproxy.config.options import Options
+from forkproxy.errors import ConfigError
 from forkproxy.plan import Backend, Balance, Bind, ErrorReply, Frontend, Global, LogTarget, Plan, Render, Server, Timeouts
 from forkproxy.registry import Needs
 from forkproxy.rules import logformat
@@ -340,8 +341,11 @@ class _Builder:
                     f"'option {'httplog' if kind == 'clf' else kind}' not usable with {draft.label} '{draft.name}' "
                     "(needs 'mode http'). Falling back to 'option tcplog'.", 1,
                 )  # fmt: skip
-            made = logformat.compile_format(text, context.at("log"), style="log")
-            render, needs = made.render, made.needs
+            try:
+                made = logformat.compile_format(text, context.at("log"), style="log")
+                render, needs = made.render, made.needs
+            except ConfigError as exc:  # a format of HAProxy's that speaks of what forkproxy does not have
+                draft.settings["log-format-line"].alert(f"'option {kind}' : {exc.message}", 1)
         if errors is None:
             made = logformat.compile_format(logformat.ERRORLOG, context.at("log"), style="log")
             errors, error_needs = made.render, made.needs

@@ -212,6 +212,8 @@ def _tuning(name: str, what: str, doc: str) -> None:
 _tuning("process", "a set of processes", "Which processes and threads listen.")
 _tuning("thread", "a set of threads", "Which threads listen.")
 _tuning("shards", "a number", "Into how many sockets the listener is split.")
-keyword("bind", "guid-prefix", args=(Word("a prefix"),), note="forkproxy keeps counters over a reload by name")(
-    lambda bind, line, value: None
-)
+
+
+@keyword("bind", "guid-prefix", args=(Word("a prefix"),), note="forkproxy keeps counters over a reload by name")
+def _guid_prefix(bind: BindDraft, line: Line, value: str) -> None:
+    """What the listeners' global identifiers begin with."""

@@ -201,9 +201,12 @@ def _expect(draft: ProxyDraft, line: Line, start: int) -> None:
                 read.fail(f"'{word}' only supports {', '.join(_STATUSES[word])} (got '{value}').")
             args[word.replace("-", "_")] = value
         else:
-            _match(read, word, args)
-            if read.word:
+            if "match" in args:
+                read.at -= 1
+                if word.lstrip("!") in _MATCHES:
+                    read.fail("only one pattern expected.")
                 _no_such_match(read)
+            _match(read, word, args)
     if "match" not in args:
         read.fail("expects at least a matching pattern as arguments.")
     _add(draft, line, "expect", args, comment)
