@@ -5,7 +5,8 @@ What carries it:
 - **Thin poll.** :class:`Poller` is a ``selectors.EpollSelector``, but the loop asks its epoll object directly. ``select()`` builds a
   list of ``(SelectorKey, events)`` tuples with a lookup and two masks per event: 0.34 µs per event (64 ready, Python 3.11), against
   0.17 µs for ``epoll.poll()`` and one dict lookup. ``register()`` plus ``unregister()`` cost 3.1 µs, :meth:`Loop.add` plus
-  :meth:`Loop.remove` 2.0 µs (most of it the kernel's), deadlines included.
+  :meth:`Loop.remove` 2.0 µs (most of it the kernel's), deadlines included. A turn with one event costs 0.7 µs above
+  the bare poll, its handler's frame and both clock readings included.
 - **Stale events.** The kernel hands out a list of events; a handler early in it may close descriptor 7 and open another 7. The event
   further down was meant for the old one. So every descriptor removed during a turn is remembered until its end and its events in
   this turn are dropped; level triggering brings a true one back in the next turn.
