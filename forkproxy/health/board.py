@@ -191,9 +191,14 @@ class Board:
         if machine.state is not entry.op and not (entry.op is State.STARTING and machine.state is State.RUNNING):
             self._move(entry, why)
         elif outcome & Outcome.HEALTH:
-            for follower in entry.followers:
-                self._publish(follower)
+            self._publish_followers(entry)
         return outcome
+
+    def _publish_followers(self, entry: Entry) -> None:
+        """Their statuses show the health of whom they track."""
+        for follower in entry.followers:
+            self._publish(follower)
+            self._publish_followers(follower)
 
     def _move(self, entry: Entry, why: str, via: str = "") -> None:
         """The entry takes the state that its layers now give; those who track it follow."""

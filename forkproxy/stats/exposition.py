@@ -116,7 +116,9 @@ class Blocks:
 _BLOCKS = Blocks()
 
 
-def _lines(family: Family, kind: Kind, rows: list[tuple[str, Row]], snapshot: Snapshot, blocks: Blocks) -> str:
+def _lines(
+    family: Family, kind: Kind, rows: list[tuple[str, Row]], snapshot: Snapshot, blocks: Blocks, openmetrics: bool
+) -> str:
     name, column = family.name, family.column
     if family.states == "status":
         states = SERVER_STATES if kind is Kind.SERVER else PROXY_STATES
@@ -129,7 +131,7 @@ def _lines(family: Family, kind: Kind, rows: list[tuple[str, Row]], snapshot: Sn
     if family.milli:
         return "".join([f"{name}{{{text}}} {value / 1000:.6f}\n" for text, row in rows if isinstance(value := row[column], int)])
     more = f',{family.label[0]}="{family.label[1]}"' if family.label else ""
-    if family.nan:
+    if family.nan and not (openmetrics and family.type == COUNTER):  # a counter of OpenMetrics cannot be NaN
         return "".join([f"{name}{{{text}{more}}} {'NaN' if (value := row[column]) is None else value}\n" for text, row in rows])
     return "".join([f"{name}{{{text}{more}}} {value}\n" for text, row in rows if (value := row[column]) is not None])
 
@@ -173,7 +175,7 @@ def _render_kind(kind: Kind, snapshot: Snapshot, query: Query, blocks: Blocks) -
     for family in families:
         header = _header(family.name, family.type, family.help, query.openmetrics) if family.name != last else ""
         for rows in slices:
-            body = _lines(family, kind, rows, snapshot, blocks)
+            body = _lines(family, kind, rows, snapshot, blocks, query.openmetrics)
             if body:
                 last = family.name
                 yield header + body

@@ -17,7 +17,7 @@ from forkproxy.plan import Address, Backend, Bind, Frontend, Plan, Server
 from forkproxy.state import layout
 from forkproxy.state.counters import Rows
 from forkproxy.state.names import backend_key, frontend_key, listener_key
-from forkproxy.state.servers import SCALE, ServerState, ServerTable
+from forkproxy.state.servers import ServerState, ServerTable, shown_weight
 from forkproxy.stats.columns import HIDDEN, NUMBER, Kind, Row, empty_row
 from forkproxy.stats.families import state_of
 
@@ -192,7 +192,7 @@ class Model:
         row[_N["status"]] = self._status(server, state)
         row[_N["slim"]] = server.maxconn or None
         row[_N["qlimit"]] = server.maxqueue or None
-        row[_N["weight"]], row[_N["uweight"]] = -(-state.weight // SCALE), state.uweight
+        row[_N["weight"]], row[_N["uweight"]] = shown_weight(state.weight), state.uweight
         row[_N["act"]], row[_N["bck"]] = int(not server.backup), int(server.backup)
         row[_N["throttle"]] = state.throttle or None
         row[_N["tracked"]] = server.track or None
@@ -261,12 +261,12 @@ class Model:
                 number = self._servers.read(server.key, "check_status")
                 name = Status(number).name if number in Status._value2member_map_ else "UNK"
                 summary.checks[name] = summary.checks.get(name, 0) + 1
-            if state.usable:
+            if state.usable and state.weight > 0:
                 if server.backup:
                     summary.backups += 1
                 else:
                     summary.active += 1
-                weights[server.backup][0] += -(-state.weight // SCALE)
+                weights[server.backup][0] += shown_weight(state.weight)
                 weights[server.backup][1] += state.uweight
         summary.weight, summary.uweight = weights[not summary.active]
         return summary

@@ -1,0 +1,257 @@
+"""The board: who is up, who follows whom, what the log says; lines compared with HAProxy 2.6 for the same events."""
+
+from __future__ import annotations
+
+import pytest
+
+from forkproxy.clock import ManualClock
+from forkproxy.health.board import Board
+from forkproxy.health.conversation import Result
+from forkproxy.health.machine import State
+from forkproxy.health.status import Status
+from forkproxy.plan import Address, Backend, Check, Global, Plan, Server
+from forkproxy.state.counters import Rows
+from forkproxy.state.names import NameTable, backend_key
+from forkproxy.state.segment import Segment
+from forkproxy.state.servers import SCALE, ServerTable
+
+OK = Result(Status.L4OK)
+REFUSED = Result(Status.L4CON, 0, "Connection refused")
+CHECK = Check()
+
+
+def server(name: str, **more: object) -> Server:
+    return Server(name=name, id=1, backend="b", address=Address("ipv4", "127.0.0.1", 80), **more)  # type: ignore[arg-type]
+
+
+class Bench:
+    """A board over real cells with a driven clock; ``said`` is the log."""
+
+    def __init__(self, *servers: Server) -> None:
+        self.clock = ManualClock()
+        names = NameTable(32)
+        for key in [backend_key("b"), *(one.key for one in servers), "b/new"]:
+            names.allocate(key)
+        self.table = ServerTable(Rows(Segment.create(1, 32), names, self.clock))
+        self.said: list[str] = []
+        self.changes: list[tuple[str, State, State]] = []
+        self.board = self.fresh(*servers)
+
+    def fresh(self, *servers: Server) -> Board:
+        board = Board(
+            self.table,
+            self.clock,
+            lambda backend, level, text: self.said.append(f"{level} {text}"),
+            lambda entry, before: self.changes.append((entry.key, before, entry.op)),
+        )
+        board.replace(plan(*servers))
+        return board
+
+    def check(self, name: str, *results: Result) -> None:
+        for result in results:
+            self.board.result(self.board.entries[f"b/{name}"], result, 0)
+
+    def status(self, name: str) -> str:
+        return self.board.entries[f"b/{name}"].status()
+
+
+def plan(*servers: Server) -> Plan:
+    return Plan(global_=Global(), backends={"b": Backend(name="b", id=1, servers=servers)})
+
+
+def test_dead_server_goes_down_with_its_first_check() -> None:
+    bench = Bench(server("s1", check=CHECK), server("s2"))
+    epoch = bench.table.epoch
+    bench.check("s1", REFUSED)
+    assert bench.said == [
+        '1 Server b/s1 is DOWN, reason: Layer4 connection problem, info: "Connection refused", check duration: 0ms. '
+        "1 active and 0 backup servers left. 0 sessions active, 0 requeued, 0 remaining in queue."
+    ]
+    assert bench.table.epoch > epoch
+    assert not bench.table.get("b/s1").usable
+    assert bench.table.read("b/s1", "chk_down") == bench.table.read("b/s1", "chk_fail") == 1
+    assert bench.changes == [("b/s1", State.RUNNING, State.STOPPED)]
+    assert bench.board.texts() == {"b/s1": "Connection refused"}
+
+
+def test_nobody_left_and_back() -> None:
+    bench = Bench(server("s1", check=CHECK))
+    bench.check("s1", REFUSED)
+    assert bench.said[1] == "0 backend b has no server available!"
+    bench.clock.advance(10)
+    bench.check("s1", OK, OK)
+    assert bench.said[2].startswith("5 Server b/s1 is UP, reason: Layer4 check passed, check duration: 0ms. 1 active and 0 backup")
+    assert bench.table.read("b/s1", "downtime_s") == bench.table.read(backend_key("b"), "downtime_s") == 10
+    assert bench.table.read(backend_key("b"), "chk_down") == 1
+
+
+def test_a_change_that_does_not_concern_workers_leaves_the_epoch() -> None:
+    bench = Bench(server("s1", check=CHECK))
+    bench.check("s1", OK)
+    epoch = bench.table.epoch
+    bench.check("s1", OK, REFUSED)
+    assert bench.status("s1") == "UP 2/3"
+    assert bench.table.epoch == epoch
+
+
+def test_every_change_is_logged_when_asked() -> None:
+    bench = Bench(server("s1", check=Check(log_checks=True)))
+    bench.check("s1", OK, OK, REFUSED)
+    assert bench.said == [
+        "5 Health check for server b/s1 succeeded, reason: Layer4 check passed, check duration: 0ms, status: 3/3 UP.",
+        '5 Health check for server b/s1 failed, reason: Layer4 connection problem, info: "Connection refused", '
+        "check duration: 0ms, status: 2/3 UP.",
+    ]
+    bench.check("s1", REFUSED, REFUSED)
+    assert bench.said[-2] == (
+        "1 Server b/s1 is DOWN. 0 active and 0 backup servers left. 0 sessions active, 0 requeued, 0 remaining in queue."
+    )
+
+
+def test_tracking_follows_through_a_chain() -> None:
+    bench = Bench(server("s3", track="b/s2"), server("s1", check=CHECK), server("s2", track="b/s1"))
+    bench.check("s1", OK, REFUSED)
+    assert [bench.status(name) for name in ("s1", "s2", "s3")] == ["UP 2/3"] * 3
+    assert bench.table.get("b/s3").health == 3
+    bench.check("s1", REFUSED, REFUSED)
+    assert [bench.status(name) for name in ("s1", "s2", "s3")] == ["DOWN"] * 3
+    assert [line[:35] for line in bench.said] == [
+        "1 Server b/s1 is DOWN, reason: Laye",
+        "1 Server b/s2 is DOWN via b/s1. 1 a",
+        "1 Server b/s3 is DOWN via b/s2. 0 a",
+        "0 backend b has no server available",
+    ]
+
+
+def test_stopping_is_a_notice_and_so_is_its_death() -> None:
+    bench = Bench(server("s1", check=CHECK), server("s2", backup=True))
+    bench.check("s1", Result(Status.L7OKC, 404))
+    assert bench.said[-1] == (
+        "5 Server b/s1 is stopping, reason: Layer7 check conditionally passed, code: 404, check duration: 0ms. "
+        "0 active and 1 backup servers online. Running on backup. 0 sessions requeued, 0 total in queue."
+    )
+    assert bench.table.get("b/s1").op == State.STOPPING
+    bench.check("s1", REFUSED, REFUSED, REFUSED)
+    assert bench.said[-1].startswith("5 Server b/s1 is DOWN, reason: Layer4 connection problem")
+
+
+def test_maintenance_and_its_heirs() -> None:
+    bench = Bench(server("s1", check=CHECK), server("s2"), server("s3", track="b/s1"))
+    bench.check("s1", OK)
+    bench.board.set_state("b/s1", "maint")
+    assert (bench.status("s1"), bench.status("s3")) == ("MAINT", "MAINT (via b/s1)")
+    bench.board.set_state("b/s1", "ready")
+    assert (bench.status("s1"), bench.status("s3")) == ("UP 1/3", "UP 1/3")
+    bench.board.set_state("b/s1", "drain")
+    assert bench.status("s3") == "DRAIN 1/3"
+    bench.board.set_state("b/s1", "ready")
+    assert bench.said == [
+        "1 Server b/s1 is going DOWN for maintenance. 2 active and 0 backup servers left. "
+        "0 sessions active, 0 requeued, 0 remaining in queue.",
+        "1 Server b/s3 is going DOWN for maintenance via b/s1. 1 active and 0 backup servers left. "
+        "0 sessions active, 0 requeued, 0 remaining in queue.",
+        "5 Server b/s1 is UP/READY (leaving forced maintenance).",
+        "5 Server b/s3 is UP/READY (leaving maintenance).",
+        "5 Server b/s1 enters drain state. 2 active and 0 backup servers online. 0 sessions requeued, 0 total in queue.",
+        "5 Server b/s3 enters drain state via b/s1. 1 active and 0 backup servers online. 0 sessions requeued, 0 total in queue.",
+        "5 Server b/s1 is UP (leaving forced drain).",
+        "5 Server b/s3 is UP (leaving forced drain).",
+    ]
+
+
+def test_results_in_maintenance_do_not_count() -> None:
+    bench = Bench(server("s1", check=CHECK))
+    bench.board.set_state("b/s1", "maint")
+    bench.check("s1", REFUSED)
+    bench.board.set_state("b/s1", "ready")
+    assert bench.status("s1") == "UP 1/3"
+    assert bench.table.read("b/s1", "chk_fail") == 0
+
+
+def test_down_server_enters_maintenance_quietly() -> None:
+    bench = Bench(server("s1", check=CHECK), server("s2"))
+    bench.check("s1", REFUSED)
+    bench.board.set_state("b/s1", "maint")
+    assert bench.said[-1] == "5 Server b/s1 was DOWN and now enters maintenance."
+    with pytest.raises(ValueError):
+        bench.board.set_state("b/s1", "nonsense")
+
+
+def test_disabled_in_the_file() -> None:
+    bench = Bench(server("s1", disabled=True), server("s2"))
+    assert (bench.status("s1"), bench.status("s2")) == ("MAINT", "no check")
+    assert bench.board.groups["b"].active == 1
+    bench.board.set_state("b/s1", "ready")
+    assert bench.said == ["5 Server b/s1 is UP/READY (leaving forced maintenance)."]
+    assert bench.board.groups["b"].active == 2
+
+
+def test_health_from_the_cli() -> None:
+    bench = Bench(server("s1", check=CHECK), server("s2"))
+    bench.check("s1", OK)
+    for word in ("down", "up", "stopping"):
+        bench.board.set_health("b/s1", word)
+    assert [line.split(".")[0] for line in bench.said] == [
+        "1 Server b/s1 is DOWN, changed from CLI",
+        "5 Server b/s1 is UP, changed from CLI",
+        "5 Server b/s1 is stopping, changed from CLI",
+    ]
+    with pytest.raises(ValueError):
+        bench.board.set_health("b/s2", "down")
+
+
+def test_weight_zero_drains() -> None:
+    bench = Bench(server("s1"))
+    bench.board.set_weight("b/s1", 0)
+    assert bench.status("s1") == "DRAIN"
+    assert bench.table.get("b/s1").weight == 0
+    assert bench.said == ["0 backend b has no server available!"]
+    bench.board.set_weight("b/s1", 256)
+    assert bench.table.get("b/s1").weight == 256 * SCALE
+    with pytest.raises(ValueError):
+        bench.board.set_weight("b/s1", 257)
+
+
+def test_slow_start() -> None:
+    bench = Bench(server("s1", check=CHECK, weight=10, slowstart_s=10.0))
+    bench.check("s1", REFUSED, OK, OK)
+    assert (bench.table.get("b/s1").op, bench.table.get("b/s1").throttle) == (State.STARTING, 1)
+    assert bench.table.get("b/s1").usable
+    bench.clock.advance(5)
+    bench.board.step()
+    assert (bench.table.get("b/s1").weight, bench.table.get("b/s1").throttle) == (5 * SCALE, 50)
+    bench.check("s1", OK)
+    assert bench.board.entries["b/s1"].op is State.STARTING
+    bench.clock.advance(5)
+    bench.board.step()
+    state = bench.table.get("b/s1")
+    assert (state.op, state.weight, state.throttle, bench.board.slow) == (State.RUNNING, 10 * SCALE, 0, set())
+
+
+def test_reload_keeps_what_is_known() -> None:
+    bench = Bench(server("s1", check=CHECK), server("s2"), server("s3"))
+    bench.check("s1", REFUSED)
+    bench.board.set_state("b/s2", "drain")
+    bench.board.set_weight("b/s3", 5)
+    since = bench.board.entries["b/s1"].since
+    bench.clock.advance(3)
+    bench.said.clear()
+    bench.board.replace(plan(server("s1", check=CHECK), server("s2"), server("s3"), server("new", check=CHECK)))
+    assert [bench.status(name) for name in ("s1", "s2", "s3", "new")] == ["DOWN", "DRAIN", "no check", "UP 1/3"]
+    assert bench.board.entries["b/s3"].uweight == 5
+    assert bench.board.entries["b/s1"].since == since
+    assert bench.said == []
+    assert bench.board.groups["b"].active == 2
+
+
+def test_a_new_master_reads_what_the_old_one_wrote() -> None:
+    bench = Bench(server("s1", check=CHECK), server("s2"))
+    bench.check("s1", REFUSED)
+    bench.board.set_state("b/s2", "drain")
+    heir = bench.fresh(server("s1", check=CHECK), server("s2"))
+    assert [heir.entries[key].status() for key in ("b/s1", "b/s2")] == ["DOWN", "DRAIN"]
+
+
+def test_a_ring_of_trackers_does_not_hang() -> None:
+    bench = Bench(server("s1", track="b/s2"), server("s2", track="b/s1"))
+    assert bench.status("s1") == "no check"

@@ -1,0 +1,362 @@
+"""The runner over real loopback sockets, its clock driven by hand: no test waits for time to pass."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from forkproxy.clock import ManualClock
+from forkproxy.master.health_runner import Runner
+from forkproxy.net.loop import Loop
+from forkproxy.plan import Address, Backend, Check, CheckStep, Global, Plan, Server
+from forkproxy.state.counters import Rows
+from forkproxy.state.names import NameTable, backend_key
+from forkproxy.state.segment import Segment
+from forkproxy.state.servers import ServerTable
+
+CHECK = Check(inter_s=2.0, fastinter_s=0.5, downinter_s=5.0)
+
+
+class Origin:
+    """A listening socket that answers when it is told to."""
+
+    def __init__(self, address: object = ("127.0.0.1", 0), family: int = socket.AF_INET) -> None:
+        self.sock = socket.socket(family)
+        self.sock.bind(address)
+        self.sock.listen(16)
+        self.sock.settimeout(5)
+
+    @property
+    def address(self) -> Address:
+        if self.sock.family == socket.AF_UNIX:
+            return Address("unix", self.sock.getsockname())
+        return Address("ipv4", "127.0.0.1", self.sock.getsockname()[1])
+
+    def accept(self) -> socket.socket:
+        connection, _ = self.sock.accept()
+        connection.settimeout(5)
+        return connection
+
+    def close(self) -> None:
+        self.sock.close()
+
+
+class Bench:
+    """A runner, its loop, its clock and what it said."""
+
+    def __init__(self, *servers: Server, global_: Global | None = None) -> None:
+        self.clock = ManualClock()
+        self.loop = Loop(self.clock)
+        self.failures: list[Exception] = []
+        self.loop.on_error = lambda w, exc: self.failures.append(exc)
+        names = NameTable(2048)
+        for key in [backend_key("b"), *(server.key for server in servers), "b/later"]:
+            names.allocate(key)
+        self.table = ServerTable(Rows(Segment.create(1, 2048), names, self.clock))
+        self.said: list[str] = []
+        self.global_ = global_ or Global()
+        self.runner = Runner(self.plan(*servers), self.loop, self.table, lambda backend, level, text: self.said.append(text))
+
+    def plan(self, *servers: Server) -> Plan:
+        return Plan(global_=self.global_, backends={"b": Backend(name="b", id=1, servers=servers)})
+
+    def status(self, name: str = "s1") -> str:
+        return self.runner.board.entries[f"b/{name}"].status()
+
+    def until(self, condition: Callable[[], object], what: str = "") -> None:
+        """Turn the loop until the condition holds; sockets on loopback need a few turns, time stands still."""
+        for _ in range(200):
+            if condition():
+                return
+            self.loop.run_once(0.02)
+        raise AssertionError(f"never happened: {what or condition}")
+
+    def turn(self, seconds: float = 0.0) -> None:
+        self.clock.advance(seconds)
+        self.loop.run_once(0)
+
+    def close(self) -> None:
+        self.runner.stop()
+        assert len(self.loop) == 0
+        self.loop.close()
+        assert self.failures == []
+
+
+def server(name: str = "s1", address: Address | None = None, check: Check | None = CHECK, **more: object) -> Server:
+    return Server(name=name, id=1, backend="b", address=address or Address("ipv4", "127.0.0.1", 1), check=check, **more)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def origin() -> Iterator[Origin]:
+    made = Origin()
+    yield made
+    made.close()
+
+
+def refused() -> Address:
+    """An address where nobody listens."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return Address("ipv4", "127.0.0.1", sock.getsockname()[1])
+
+
+def test_connects_and_is_up(origin: Origin) -> None:
+    bench = Bench(server(address=origin.address))
+    bench.until(lambda: bench.status() == "UP")
+    assert bench.table.read("b/s1", "check_status") == 4  # L4OK
+    bench.close()
+
+
+def test_refused_is_down_at_once() -> None:
+    bench = Bench(server(address=refused()))
+    bench.until(lambda: bench.status() == "DOWN")
+    assert bench.said[0].startswith(
+        'Server b/s1 is DOWN, reason: Layer4 connection problem, info: "Connection refused", check duration: 0ms. 0 active'
+    )
+    assert bench.said[1] == "backend b has no server available!"
+    bench.close()
+
+
+def test_intervals_follow_the_state(origin: Origin) -> None:
+    bench = Bench(server(address=origin.address))
+    bench.until(lambda: bench.status() == "UP")
+    origin.close()
+    bench.turn(1.9)
+    assert bench.status() == "UP"
+    bench.turn(0.2)  # inter
+    bench.until(lambda: bench.status() == "UP 2/3")
+    for wanted in ("UP 1/3", "DOWN"):
+        bench.turn(0.6)  # fastinter
+        bench.until(lambda wanted=wanted: bench.status() == wanted)  # type: ignore[misc]
+    failures = bench.table.read("b/s1", "chk_fail")
+    bench.turn(4.5)  # downinter is longer
+    assert not bench.runner.checking("b/s1")
+    bench.turn(0.6)
+    bench.until(lambda: not bench.runner.checking("b/s1"))
+    assert failures == bench.table.read("b/s1", "chk_fail") == 3
+    bench.close()
+
+
+def http_check(*steps: CheckStep, **more: object) -> Check:
+    return Check(kind="http", inter_s=2.0, steps=steps, options={"method": "GET", "uri": "/chk"}, **more)  # type: ignore[arg-type]
+
+
+def test_http_exchange(origin: Origin) -> None:
+    bench = Bench(server(address=origin.address, check=http_check()))
+    bench.until(lambda: bench.runner.checking("b/s1"))
+    connection = origin.accept()
+    bench.turn()
+    assert connection.recv(4096) == b"GET /chk HTTP/1.0\r\n\r\n"
+    connection.sendall(b"HTTP/1.1 503 Bad thing\r\nContent-Length: 0\r\n\r\n")
+    bench.until(lambda: bench.status() == "DOWN")
+    assert 'reason: Layer7 wrong status, code: 503, info: "Bad thing"' in bench.said[0]
+    connection.close()
+    bench.close()
+
+
+def test_answer_that_never_comes(origin: Origin) -> None:
+    bench = Bench(server(address=origin.address, check=http_check(timeout_s=0.3, connect_timeout_s=1.0)))
+    bench.until(lambda: bench.runner.checking("b/s1"))
+    connection = origin.accept()
+    bench.turn()
+    connection.recv(4096)
+    bench.turn(0.29)
+    assert bench.runner.checking("b/s1")
+    bench.turn(0.02)
+    assert bench.status() == "DOWN"
+    assert "reason: Layer7 timeout, check duration: 310ms" in bench.said[0]
+    connection.close()
+    bench.close()
+
+
+def test_inter_is_the_whole_timeout_without_timeout_check(origin: Origin) -> None:
+    bench = Bench(server(address=origin.address, check=http_check()))
+    bench.until(lambda: bench.runner.checking("b/s1"))
+    connection = origin.accept()
+    bench.turn(1.0)
+    connection.recv(4096)
+    bench.turn(0.9)
+    assert bench.runner.checking("b/s1")
+    bench.turn(0.2)
+    assert "Layer7 timeout" in bench.said[0]
+    connection.close()
+    bench.close()
+
+
+def test_connect_that_never_ends() -> None:
+    full = Origin()
+    full.sock.listen(0)
+    fillers = []
+    for _ in range(4):  # a full accept queue swallows further attempts
+        filler = socket.socket()
+        filler.setblocking(False)
+        filler.connect_ex(full.sock.getsockname())
+        fillers.append(filler)
+    bench = Bench(server(address=full.address))
+    bench.until(lambda: bench.runner.checking("b/s1"))
+    bench.turn(1.9)
+    assert bench.runner.checking("b/s1")
+    bench.turn(0.2)
+    assert bench.status() == "DOWN"
+    assert "reason: Layer4 timeout" in bench.said[0]
+    for filler in fillers:
+        filler.close()
+    full.close()
+    bench.close()
+
+
+def test_a_hanging_server_does_not_delay_the_others(origin: Origin) -> None:
+    silent = Origin()
+    bench = Bench(server("s1", silent.address, http_check()), server("s2", origin.address))
+    bench.turn(1.0)
+    bench.until(lambda: bench.status("s2") == "UP")
+    assert bench.runner.checking("b/s1")
+    silent.close()
+    bench.close()
+
+
+def test_first_checks_are_spread() -> None:
+    servers = [server(f"s{i}", refused_at) for i, refused_at in enumerate([refused()] * 1000)]
+    bench = Bench(*servers)
+    before = 0
+    for _ in range(10):  # fastinter 0.5 s: yet unchecked
+        bench.turn(0.05)
+        for _ in range(6):
+            bench.turn()
+        down = sum(bench.status(f"s{i}") == "DOWN" for i in range(1000))
+        assert 50 <= down - before <= 150
+        before = down
+    bench.close()
+
+
+def test_max_spread_checks() -> None:
+    servers = [server(f"s{i}", check=Check(inter_s=100.0)) for i in range(10)]
+    bench = Bench(*servers, global_=Global(max_spread_checks_s=1.0))
+    bench.turn(1.0)
+    for _ in range(5):
+        bench.turn()
+    assert all(bench.status(f"s{i}") == "DOWN" for i in range(10))
+    bench.close()
+
+
+def test_send_proxy_and_check_port(origin: Origin) -> None:
+    check = Check(send_proxy=True, port=origin.address.port)
+    bench = Bench(server(address=Address("ipv4", "127.0.0.1", 9), check=check))
+    bench.until(lambda: bench.status() == "UP")
+    connection = origin.accept()
+    line = connection.recv(200).split()
+    assert line[:4] == [b"PROXY", b"TCP4", b"127.0.0.1", b"127.0.0.1"]
+    assert int(line[5]) == origin.address.port
+    connection.close()
+    bench.close()
+
+
+def test_unix_sockets(tmp_path: Path) -> None:
+    alive = Origin(str(tmp_path / "s"), socket.AF_UNIX)
+    bench = Bench(server("s1", alive.address), server("s2", Address("unix", str(tmp_path / "none"))))
+    bench.turn(1.0)
+    bench.until(lambda: bench.status("s1") == "UP" and bench.status("s2") == "DOWN")
+    assert 'reason: Socket error, info: "General socket error (No such file or directory)"' in bench.said[0]
+    alive.close()
+    bench.close()
+
+
+def test_hops(origin: Origin) -> None:
+    other = Origin()
+    check = http_check(
+        CheckStep(kind="connect", args={"port": origin.address.port}),
+        CheckStep(kind="send", args={"uri": "/1"}),
+        CheckStep(kind="connect", args={"port": other.address.port}),
+        CheckStep(kind="send", args={"uri": "/2"}),
+    )
+    bench = Bench(server(check=check))
+    bench.until(lambda: bench.runner.checking("b/s1"))
+    for place, uri in ((origin, b"/1"), (other, b"/2")):
+        connection = place.accept()
+        bench.turn()
+        assert connection.recv(4096) == b"GET " + uri + b" HTTP/1.0\r\n\r\n"
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        bench.loop.run_once(1)
+        connection.close()
+    bench.until(lambda: bench.status() == "UP")
+    other.close()
+    bench.close()
+
+
+def test_send_state(origin: Origin) -> None:
+    bench = Bench(server(address=origin.address, check=http_check(send_state=True)), global_=Global(node="n1"))
+    bench.until(lambda: bench.runner.checking("b/s1"))
+    connection = origin.accept()
+    bench.turn()
+    field = connection.recv(4096).split(b"\r\n")[1].decode()
+    port = origin.address.port
+    assert field == (
+        f"x-haproxy-server-state: UP 1/3; address=127.0.0.1; port={port}; name=b/s1; node=n1; weight=1/1; scur=0/0; qcur=0"
+    )
+    connection.close()
+    bench.close()
+
+
+def test_no_checks_in_maintenance(origin: Origin) -> None:
+    bench = Bench(server(address=origin.address, disabled=True))
+    bench.turn(10.0)
+    bench.turn(10.0)
+    assert not bench.runner.checking("b/s1")
+    bench.runner.board.set_state("b/s1", "ready")
+    bench.runner.check_now("b/s1")
+    bench.until(lambda: bench.status() == "UP")
+    bench.close()
+
+
+def test_replace_keeps_states_and_starts_new_checks(origin: Origin) -> None:
+    bench = Bench(server("s1", refused()))
+    bench.until(lambda: bench.status() == "DOWN")
+    bench.said.clear()
+    bench.runner.replace(bench.plan(server("s1", refused()), server("later", origin.address)))
+    assert (bench.status("s1"), bench.status("later"), bench.said) == ("DOWN", "UP 1/3", [])
+    bench.turn(5.0)
+    bench.until(lambda: bench.status("later") == "UP")
+    bench.close()
+
+
+def test_a_plan_that_cannot_be_compiled_changes_nothing(origin: Origin) -> None:
+    bench = Bench(server("s1", origin.address))
+    wrong = Check(kind="http", steps=(CheckStep(kind="expect", args={"match": "status", "pattern": "abc"}),))
+    with pytest.raises(ValueError):
+        bench.runner.replace(bench.plan(server("later", check=wrong)))
+    bench.until(lambda: bench.status("s1") == "UP")
+    bench.close()
+
+
+def test_slow_start_is_stepped(origin: Origin) -> None:
+    bench = Bench(server("s1", origin.address, slowstart_s=10.0, init_state="fully-down"))
+    for _ in range(3):
+        bench.turn(5.0)
+        bench.until(lambda: not bench.runner.checking("b/s1"))
+    assert bench.table.get("b/s1").throttle > 0
+    for _ in range(6):
+        bench.turn(2.0)
+    assert bench.table.get("b/s1").throttle == 0
+    bench.close()
+
+
+def test_running_out_of_descriptors_is_no_verdict(monkeypatch: pytest.MonkeyPatch, origin: Origin) -> None:
+    from forkproxy.net import sockets
+
+    bench = Bench(server(address=origin.address))
+    real = sockets.dial
+
+    def broken(*args: object, **more: object) -> object:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(sockets, "dial", broken)
+    bench.turn()
+    bench.turn()
+    assert bench.status() == "UP 1/3"
+    monkeypatch.setattr(sockets, "dial", real)
+    bench.turn(2.0)
+    bench.until(lambda: bench.status() == "UP")
+    bench.close()
