@@ -34,8 +34,8 @@ _blanks = re.compile(rb"[ \t]+").split
 _relaxed_version = re.compile(rb"[A-Z]+/([0-9]+)\.([0-9]+)").fullmatch
 _relaxed_target = re.compile(rb"[!-~\x80-\xff]+").fullmatch
 _status_line = re.compile(rb"([^ \t]++)[ \t]++([0-9]++)(?:[ \t]++([^\0]*+))?").fullmatch
-#: complete and plainly good field lines
-_good_lines = re.compile(rb"(?>(?:%b++:[^\0\r\n]*+\r\n)*)" % TOKEN).match
+#: complete and good field lines, folded and bare-LF ones included
+_good_lines = re.compile(rb"(?>(?:%b++:[^\0\r\n]*+\r?\n(?:[ \t][^\0\r\n]*+\r?\n)*)*)" % TOKEN).match
 
 
 class Field:
@@ -237,9 +237,9 @@ def _check_incomplete_response(buf: bytes, begin: int, head_bytes: int, max_fiel
 
 
 def _check_incomplete_fields(text: bytes, max_fields: int, relaxed: bool) -> None:
-    """Raise if ``text``, field lines of which the last may be unfinished, is wrong already. One pass in C while all is plain,
+    """Raise if ``text``, field lines of which the last may be unfinished, is wrong already. One pass in C while all is good,
     because a slow sender has this done for every piece that arrives."""
-    if text.count(b"\n") > max_fields and text.count(b"\n") - len(_fold.findall(text)) > max_fields:
+    if text.count(b"\n") - text.count(b"\n ") - text.count(b"\n\t") > max_fields:
         raise ProtocolError("too many header fields")
     if text and text[0] in OWS:
         raise ProtocolError("folded line without a field")
