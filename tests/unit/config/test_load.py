@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 
 import pytest
 
+from forkproxy.config import known
 from forkproxy.config.diagnostics import Severity
 from forkproxy.config.load import Result, load
 from forkproxy.config.options import Options
+from forkproxy.config.sections import REFUSED_SECTIONS, SECTIONS
 
 GOOD = """\
 defaults
@@ -290,3 +293,30 @@ def test_relative_paths_follow_default_path(tmp_path: Path, monkeypatch: pytest.
 def test_the_dump_holds_words(tmp_path: Path) -> None:
     result = run(tmp_path, 'global # c\n log-tag "a b"\n' + GOOD, dump_config="")
     assert result.dump[:2] == (("", ("global",)), ("global", ("log-tag", "a b")))
+
+
+def test_unknown_names_of_servers_may_be_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(*_args: object, **_kw: object) -> list[object]:
+        raise OSError("no such host")
+
+    monkeypatch.setattr(socket, "getaddrinfo", nobody)
+    text = GOOD.replace("127.0.0.1:19001", "nobody.example:80")
+    assert alerts(run(tmp_path, text))[0] == "10: 'server app/a' : could not resolve address 'nobody.example'."
+    plan = run(tmp_path, text, ignore_resolution=True).plan
+    assert plan is not None and plan.backends["app"].servers[0].disabled
+
+
+def test_every_section_of_haproxy_is_known() -> None:
+    assert known.names("section") == SECTIONS.keys() | REFUSED_SECTIONS
+    assert not SECTIONS.keys() & REFUSED_SECTIONS
+
+
+def test_loading_twice_gives_the_same(tmp_path: Path) -> None:
+    """A reload reads again in the same process: nothing of the first time may be left."""
+    text = "defaults d\n mode http\n timeout client 1s\n timeout server 1s\n timeout connect 1s\nuserlist u\n" + GOOD
+    first, second = run(tmp_path, text), run(tmp_path, text)
+    assert first.diagnostics.messages == second.diagnostics.messages == []
+    assert first.plan is not None and second.plan is not None
+    assert first.plan.global_ == second.plan.global_
+    bad = run(tmp_path, "global\n foo\n")
+    assert bad.plan is None and run(tmp_path, text).plan is not None
