@@ -164,7 +164,9 @@ def transaction(
     body: bytes = b"",
 ) -> Any:
     """A transaction with no more in it than algorithms read."""
-    return SimpleNamespace(req=Request(method, target, headers or []), origin=SimpleNamespace(src=src), body=body, body_done=True)
+    return SimpleNamespace(
+        req=Request(method, target, headers or []), origin=SimpleNamespace(src=src), marks=None, body=body, body_done=True
+    )
 
 
 def hash_cases() -> Iterator[Case]:

@@ -18,7 +18,7 @@ from forkproxy.balance.hashing import avalanche
 from forkproxy.balance.hdr import domain, first_value
 from forkproxy.balance.rdp_cookie import cookie
 from forkproxy.balance.ring import NodeKeys, Ring
-from forkproxy.balance.source import address_hash
+from forkproxy.balance.source import address_hash, source_hash
 from forkproxy.balance.uri import key_of
 from forkproxy.balance.url_param import value_in, value_in_body
 from forkproxy.registry import ALGORITHMS, Needs
@@ -201,6 +201,10 @@ def test_address_hash() -> None:
     assert address_hash("1:2::3:4") == 0x00010002 ^ 0x00030004
     assert address_hash("::ffff:1.2.3.4") == 0x01020304 ^ 0xFFFF
     assert address_hash("unix") is None
+    txn = SimpleNamespace(origin=SimpleNamespace(src="1.2.3.4"), marks={"src": SimpleNamespace(packed=b"\x05\x06\x07\x08")})
+    assert source_hash(txn) == 0x05060708
+    txn.marks = {}
+    assert source_hash(txn) == 0x01020304
 
 
 def test_rdp_cookie() -> None:
