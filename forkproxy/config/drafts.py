@@ -8,7 +8,6 @@ Knows the plan's leaf values and ``line``; nothing of keywords.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from forkproxy.plan import Address, CheckStep, ErrorReply, LogTarget, Place
@@ -101,7 +100,7 @@ class ProxyDraft:
     """
 
     __slots__ = (
-        "acl_names", "backlog", "balance", "binds", "capture_cookie", "capture_request", "capture_response", "check_steps",
+        "backlog", "balance", "binds", "capture_cookie", "capture_request", "capture_response", "check_steps",
         "connection_mode", "default_backend", "default_server", "description", "disabled", "dispatch", "error_log_format",
         "errorfiles", "errors", "forwardfor", "fullconn", "hash_type", "http_reuse", "httpchk", "id", "inspect_delay_s", "kind",
         "line", "log_format", "log_format_kind", "log_tag", "log_targets", "maxconn", "mode", "monitor_uri", "name", "options",
@@ -110,7 +109,7 @@ class ProxyDraft:
     )  # fmt: skip
 
     #: What a section never inherits.
-    OWN = frozenset({"name", "kind", "line", "id", "binds", "servers", "description", "seen", "acl_names"})
+    OWN = frozenset({"name", "kind", "line", "id", "binds", "servers", "description", "seen"})
 
     def __init__(self, kind: str, name: str, line: Line | None = None) -> None:
         self.kind = kind
@@ -128,7 +127,6 @@ class ProxyDraft:
         self.fullconn: int | None = None
         self.connection_mode = "keep-alive"
         self.seen: set[str] = set()  # rule kinds met so far, for "placed after" warnings
-        self.acl_names: set[str] = set()
         # frontend side
         self.binds: list[BindDraft] = []
         self.default_backend: RuleDraft | None = None
@@ -188,12 +186,7 @@ class ProxyDraft:
             if name not in self.OWN:
                 value = getattr(defaults, name)
                 setattr(self, name, value.copy() if isinstance(value, (dict, list, set)) else value)
-        self.acl_names = set(defaults.acl_names)
 
     def on(self, option: str) -> bool:
         """Is the boolean ``option`` in force?"""
         return self.options.get(option, False)
-
-    def rules_of(self, *kinds: str) -> Iterator[RuleDraft]:
-        """The lines of these kinds, in the order of the file."""
-        return (rule for rule in self.rules if rule.kind in kinds)

@@ -106,7 +106,7 @@ def _mss(bind: BindDraft, line: Line, text: str) -> None:
     bind.settings["mss"] = int(text)
 
 
-@keyword("bind", "nice", args=(Word("a number"),))
+@keyword("bind", "nice", args=(Word("a number"),), note="forkproxy serves all streams of a worker in turn")
 def _nice(bind: BindDraft, line: Line, text: str) -> None:
     """How much the listener's streams give way to others (positive) or go before them (negative)."""
     value = _number(line, text)

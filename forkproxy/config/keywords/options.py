@@ -51,6 +51,12 @@ SWITCHES: tuple[tuple[str, int, bool, str], ...] = (
     ("transparent", BACK, False, "Without a server, connect to the address that the client meant."),
 )
 
+#: switches whose effect forkproxy has anyway: what is said about them
+NOTES = {
+    "http-no-delay": "forkproxy never delays segments",
+    "idle-close-on-response": "at a soft stop forkproxy always answers one more request of an idle client before it closes",
+}
+
 HTTP_ONLY = frozenset(name for name, _, http, _ in SWITCHES if http)
 FRONT_ONLY = frozenset(name for name, sides, _, _ in SWITCHES if sides == FRONT)
 BACK_ONLY = frozenset(name for name, sides, _, _ in SWITCHES if sides == BACK)
@@ -78,7 +84,7 @@ def _switch(name: str, sides: int, doc: str, note: str = "", stored: str = "") -
 
 
 for _name, _sides, _http, _doc in SWITCHES:
-    _switch(_name, _sides, _doc)
+    _switch(_name, _sides, _doc, NOTES.get(_name, ""))
 _switch("disable-h2-upgrade", FRONT, "Never upgrade a clear-text client to HTTP/2.", "forkproxy speaks HTTP/1 to clients")
 _switch("use-small-buffers", BACK, "Use small buffers where they suffice.", "forkproxy allocates what a message needs")
 

@@ -50,7 +50,6 @@ def _acl(draft: ProxyDraft, line: Line, start: int) -> None:
         line.fail(f"character '{bad}' is not permitted in acl name '{name}'.", start)
     if name.lower() == "or":
         line.fail(f"acl name '{name}' will never match. 'or' is used to express a logical disjunction within a condition.", start)
-    draft.acl_names.add(name)
     draft.rules.append(RuleDraft("acl", line, start))
 
 

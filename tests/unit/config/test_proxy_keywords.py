@@ -186,7 +186,10 @@ def test_errors_come_from_files_sections_and_parts(tmp_path: Path) -> None:
 def test_an_errorfile_must_exist_be_handled_and_fit(tmp_path: Path) -> None:
     big = tmp_path / "big.http"
     big.write_bytes(b"x" * 20_000)
-    found = alerts(f"frontend f\n bind :18001\n mode http\n errorfile 999 /dev/null\n errorfile 400 /nowhere\n errorfiles nosuch\n errorfile 500 {big}\n")
+    found = alerts(
+        "frontend f\n bind :18001\n mode http\n errorfile 999 /dev/null\n errorfile 400 /nowhere\n errorfiles nosuch\n"
+        f" errorfile 500 {big}\n"
+    )
     assert "errorfile : status code '999' not handled." in found[0]
     assert "errorfile : error opening file '/nowhere'." in found[1]
     assert any("unknown http-errors section 'nosuch'" in text for text in found)
@@ -212,7 +215,8 @@ def test_http_check_rules_become_steps() -> None:
         "check",
         lines="option httpchk\n http-check connect port 81 addr 127.0.0.9\n http-check send meth PUT uri /x hdr a b body z\n"
         " http-check comment why\n http-check expect ! string down\n http-check expect status 200-299,404 comment ok\n"
-        " http-check expect hdr name -m beg x- value -m reg ^y\n http-check disable-on-404\n http-check send-state\n option log-health-checks",
+        " http-check expect hdr name -m beg x- value -m reg ^y\n http-check disable-on-404\n http-check send-state\n"
+        " option log-health-checks",
     ).check
     assert check is not None and (check.disable_on_404, check.send_state, check.log_checks) == (True, True, True)
     connect, send, comment, string, status, header = check.steps

@@ -142,7 +142,8 @@ def test_the_mark_stands_under_the_wrong_word() -> None:
     from forkproxy.config.diagnostics import Severity
     from tests.unit.config.reading import read
 
-    (found,) = [m for m in read("backend b\n server s 127.0.0.1:1 rise x\n").diagnostics.messages if m.severity is Severity.ALERT and m.line]
+    messages = read("backend b\n server s 127.0.0.1:1 rise x\n").diagnostics.messages
+    (found,) = [m for m in messages if m.severity is Severity.ALERT and m.line]
     assert found.source[found.column - 1 :] == "x"
 
 
