@@ -49,6 +49,8 @@ def register() -> None:
 def load(files: Iterable[str], options: Options) -> Result:
     """Read ``files`` (directories expanded) and build the plan. Never raises for what the operator wrote: see the diagnostics."""
     register()
+    from forkproxy.config.keywords.global_ import follow_default_path
+
     diag = Diagnostics()
     with _restored():
         try:
@@ -65,9 +67,12 @@ def load(files: Iterable[str], options: Options) -> Result:
         for path, text in texts:
             alerts = diag.count(Severity.ALERT)
             try:
+                follow_default_path(reading.global_draft, path)
                 _File(path, reading, dump if options.dump_config is not None else None).run(text)
             except Fatal:
                 fatal = True
+            except OSError as exc:  # of the change of directory alone: everything else that opens files answers with ConfigError
+                diag.alert(f"'default-path' : cannot change to '{exc.filename}' : {exc.strerror}", file=path)
             if diag.count(Severity.ALERT) > alerts:
                 diag.alert(f"Error(s) found in configuration file : {path}")
             if fatal:

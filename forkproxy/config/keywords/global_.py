@@ -178,20 +178,25 @@ def server_state_file(draft: GlobalDraft, line: Line, path: str) -> None:
 @keyword("global", "default-path", args=(OneOf("current", "config", "parent", "origin"), Opt(Word("a path"))), default="current")
 def default_path(draft: GlobalDraft, line: Line, policy: str, origin: str | None) -> None:
     """Where relative paths of this file begin: the working directory, the file's directory, its parent, or a fixed path."""
-    start = draft.options.setdefault("start_directory", os.getcwd())
-    directory = os.path.dirname(line.file)
-    if policy == "origin":
-        if origin is None:
-            line.fail("'default-path origin' expects a directory.", 2)
-        target = origin
-    elif origin is not None:
+    if policy == "origin" and origin is None:
+        line.fail("'default-path origin' expects a directory.", 2)
+    if policy != "origin" and origin is not None:
         line.fail(f"'default-path' cannot handle unexpected argument '{origin}'.", 2)
-    else:
-        target = {"current": ".", "config": directory or ".", "parent": os.path.join(directory, "..")}[policy]
+    start = draft.options.get("default_path", (os.getcwd(),))[0]
+    draft.options["default_path"] = (start, policy, origin)
     try:
-        os.chdir(os.path.join(start, target))
+        follow_default_path(draft, line.file)
     except OSError as exc:
-        line.fail(f"'default-path' : cannot change to '{target}' : {exc.strerror}", 1)
+        line.fail(f"'default-path' : cannot change to '{exc.filename}' : {exc.strerror}", 1)
+
+
+def follow_default_path(draft: GlobalDraft, file: str) -> None:
+    """Change to where relative paths of ``file`` begin, once ``default-path`` was said. Raises OSError; ``load`` goes back at the end."""
+    start, policy, origin = draft.options.get("default_path", ("", "", ""))
+    directory = os.path.dirname(file)
+    targets = {"config": directory, "parent": os.path.join(directory, ".."), "origin": origin}
+    if policy:
+        os.chdir(os.path.join(start, targets.get(policy) or "."))
 
 
 # -- environment (undone by load when the file has been read) ------------------------------------------------------------
@@ -390,7 +395,7 @@ def finish(draft: GlobalDraft, proxies: Iterable[ProxyDraft], diag: Diagnostics,
         settings["pidfile"] = options.pidfile
     settings["localpeer"] = options.localpeer or settings.get("localpeer") or os.environ.get("HAPROXY_LOCALPEER", "")
     settings["nbproc"] = 1 if options.debug else settings.get("nbproc") or len(os.sched_getaffinity(0))
-    draft.options.pop("start_directory", None)
+    draft.options.pop("default_path", None)
     draft.options["noreuseport"] = draft.options.get("noreuseport", False) or options.no_reuseport
     settings["master_sockets"] = _master_sockets(options.master_sockets, diag)
     base = settings.pop("server_state_base", "")

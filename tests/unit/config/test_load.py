@@ -288,6 +288,20 @@ def test_relative_paths_follow_default_path(tmp_path: Path, monkeypatch: pytest.
     assert run(tmp_path, "global\n default-path config\n" + text).plan is not None
     assert run(tmp_path, f"global\n default-path origin {tmp_path}\n" + text).plan is not None
     assert os.getcwd() == str(elsewhere)
+    assert alerts(run(tmp_path, "global\n default-path origin /nonexistent\n" + GOOD))[0] == (
+        "2: 'default-path' : cannot change to '/nonexistent' : No such file or directory"
+    )
+
+
+def test_default_path_goes_with_each_file(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "page").write_bytes(name.encode())
+    (tmp_path / "a" / "1.cfg").write_text("global\n default-path config\n" + GOOD + "http-errors a\n errorfile 400 page\n")
+    (tmp_path / "b" / "2.cfg").write_text("http-errors b\n errorfile 400 page\n")
+    plan = load([str(tmp_path / "a" / "1.cfg"), str(tmp_path / "b" / "2.cfg")], Options()).plan
+    assert plan is not None
+    assert [plan.objects[f"http-errors/{n}"][400].raw for n in ("a", "b")] == [b"a", b"b"]
 
 
 def test_the_dump_holds_words(tmp_path: Path) -> None:
