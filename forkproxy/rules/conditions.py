@@ -158,7 +158,7 @@ def _any_of(tests: list[AclTest]) -> Pred:
     """True when one of the lines matches. The list may grow until the section is read, so it is walked, not copied."""
 
     def named(txn: Any) -> Any:
-        for test in tests:
+        for test in tests:  # noqa: SIM110  (a generator costs more)
             if test.match(txn):
                 return True
         return False
@@ -184,7 +184,7 @@ def _all(preds: list[Pred]) -> Pred:
         return lambda txn: a(txn) and b(txn)
 
     def every(txn: Any) -> bool:
-        for pred in preds:
+        for pred in preds:  # noqa: SIM110  (a generator costs more)
             if not pred(txn):
                 return False
         return True
@@ -197,7 +197,7 @@ def _any(preds: list[Pred]) -> Pred:
         return preds[0]
 
     def either(txn: Any) -> bool:
-        for pred in preds:
+        for pred in preds:  # noqa: SIM110  (a generator costs more)
             if pred(txn):
                 return True
         return False

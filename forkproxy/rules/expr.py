@@ -194,13 +194,12 @@ def _arguments(what: str, specs: tuple[Arg, ...], text: str, end: int, ctx: Rule
     if text[end : end + 1] == "(":
         try:
             given, end = split_args(text, end + 1)
+            given = given or [""]  # empty parentheses are one empty argument
         except ValueError as err:
             raise ExprError(f"{what} : {err}") from None
     takes = [s for s in specs if not isinstance(s, Context)]
     if len(given) > len(takes):
-        if not takes and given == [""]:
-            given = []
-        else:
+        if takes or given != [""]:
             raise ExprError(f"{what} : too many arguments, at most {len(takes)} expected" if takes else f"{what} takes no argument")
     values: list[Any] = []
     for i, spec in enumerate(specs):

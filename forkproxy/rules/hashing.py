@@ -24,13 +24,15 @@ def _powers(base: int, count: int) -> tuple[int, ...]:
 
 def sdbm(data: bytes) -> int:
     """hash = hash * 65599 + byte, from 0 on."""
-    return sum(map(mul, data, _powers(65599, len(data)))) & _M if data else 0
+    total: int = sum(map(mul, data, _powers(65599, len(data)))) if data else 0
+    return total & _M
 
 
 def djb2(data: bytes) -> int:
     """hash = hash * 33 + byte, from 5381 on."""
     row = _powers(33, len(data) + 1)
-    return sum(map(mul, data, row[1:]), 5381 * row[0]) & _M
+    total: int = sum(map(mul, data, row[1:]), 5381 * row[0])
+    return total & _M
 
 
 def wt6(data: bytes) -> int:

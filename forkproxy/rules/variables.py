@@ -22,7 +22,7 @@ Setter = Callable[[Any, Any], None]
 
 def check_name(name: str) -> str:
     """``name`` if it is a valid variable name. Raises ValueError."""
-    scope, dot, rest = name.partition(".")
+    scope, dot, _ = name.partition(".")
     if scope not in SCOPES or not dot:
         raise ValueError(f"invalid variable name '{name}'. A variable name must be start by its scope. The scope can be "
                          "'proc', 'sess', 'txn', 'req', 'res' or 'check'")  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any
 from forkproxy.registry import Type, converter
 from forkproxy.rules.args import Var
 from forkproxy.rules.expr import Pure
-from forkproxy.rules.types import INT64_MAX, INT64_MIN, clamp64, read_int, wrap64
+from forkproxy.rules.types import INT64_MAX, clamp64, read_int, wrap64
 from forkproxy.rules.variables import getter
 
 _INT: dict[str, Any] = {"into": Type.SINT, "out": Type.SINT}
@@ -16,9 +16,9 @@ _TEST: dict[str, Any] = {"into": Type.SINT, "out": Type.BOOL}
 
 
 def _divide(a: int, b: int) -> int:
-    """C's division: towards zero; by zero the largest value with the sign of the dividend."""
+    """C's division: towards zero; by zero the largest value."""
     if b == 0:
-        return INT64_MAX if a >= 0 else INT64_MIN
+        return INT64_MAX
     quotient = abs(a) // abs(b)
     return clamp64(quotient if (a < 0) == (b < 0) else -quotient)
 

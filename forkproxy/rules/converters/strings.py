@@ -244,7 +244,7 @@ def param(name: bytes, delimiter: bytes) -> Pure:
 
     def convert(value: bytes) -> bytes | None:
         for part in value.split(delimiter):
-            key, equals, found = part.partition(b"=")
+            key, _, found = part.partition(b"=")
             if key == name:
                 return found
         return None
@@ -371,7 +371,7 @@ def json(code: str) -> Pure:
     return Pure(convert)
 
 
-_PATH_STEP = re.compile(r"\.([A-Za-z0-9_$-]+)|\[(\d+)\]|\['((?:[^'\\]|\\.)*)'\]|\[\"((?:[^\"\\]|\\.)*)\"\]")
+_PATH_STEP = re.compile(r"\.((?:\\.|[^.\[\\])+)|\[(\d+)\]|\['((?:[^'\\]|\\.)*)'\]|\[\"((?:[^\"\\]|\\.)*)\"\]")
 
 
 def json_path(text: str) -> list[str | int]:

@@ -51,16 +51,17 @@ for _prefix, _scale in (("", 1), ("ms_", 1000), ("us_", 1_000_000)):
            into=Type.SINT, out=Type.STR)  # fmt: skip
 def http_date(offset: int, unit: str) -> Pure:
     """The date as HTTP writes it (RFC 9110 5.6.7), with an optional offset; the unit is that of value and offset."""
-    scale = {"s": 1, "ms": 1000, "us": 1_000_000}[unit]
+    scale, digits = {"s": (1, 0), "ms": (1000, 3), "us": (1_000_000, 6)}[unit]
 
     def convert(value: int) -> bytes | None:
         try:
             when = _time.gmtime((value + offset) // scale)
         except (OverflowError, OSError, ValueError):
             return None
+        fraction = f".{(value + offset) % scale:0{digits}d}" if digits else ""
         return (
             f"{_DAYS[when.tm_wday]}, {when.tm_mday:02d} {_MONTHS[when.tm_mon - 1]} {when.tm_year:04d} "
-            f"{when.tm_hour:02d}:{when.tm_min:02d}:{when.tm_sec:02d} GMT"
+            f"{when.tm_hour:02d}:{when.tm_min:02d}:{when.tm_sec:02d}{fraction} GMT"
         ).encode()
 
     return Pure(convert)

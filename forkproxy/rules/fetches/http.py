@@ -104,13 +104,13 @@ def _version(head: Any) -> bytes:
     return b"%d.%d" % divmod(head.version, 10)
 
 
-@fetch("req.ver", "req_ver", "capture.req.ver", out=Type.STR, **_KEPT)
+@fetch("req.ver", "req_ver", out=Type.STR, **_KEPT)
 def req_ver() -> FetchFn:
     """The request's protocol version, for example "1.1"."""
     return lambda txn: _version(txn.req) if txn.req is not None else None
 
 
-@fetch("res.ver", "resp_ver", "capture.res.ver", out=Type.STR, needs=Needs.RES_HEADERS, uses=phases.SERVER)
+@fetch("res.ver", "resp_ver", out=Type.STR, needs=Needs.RES_HEADERS, uses=phases.SERVER)
 def res_ver() -> FetchFn:
     """The response's protocol version."""
     return lambda txn: _version(txn.res) if txn.res is not None else None
@@ -138,6 +138,18 @@ def capture_req_method() -> FetchFn:
 def capture_req_uri() -> FetchFn:
     """The request's path and query, also in the response and the log."""
     return lambda txn: path_query_of(txn.req.target) if txn.req is not None else None
+
+
+@fetch("capture.req.ver", out=Type.STR, **_KEPT)
+def capture_req_ver() -> FetchFn:
+    """The request's protocol version with its name, for example "HTTP/1.1"."""
+    return lambda txn: b"HTTP/" + _version(txn.req) if txn.req is not None else None
+
+
+@fetch("capture.res.ver", out=Type.STR, needs=Needs.RES_HEADERS, uses=phases.SERVER)
+def capture_res_ver() -> FetchFn:
+    """The response's protocol version with its name."""
+    return lambda txn: b"HTTP/" + _version(txn.res) if txn.res is not None else None
 
 
 def _capture(slot: str) -> Callable[[int], FetchFn]:
@@ -318,9 +330,9 @@ def _register_cookies(side: str, place: dict[str, Any], prefix: str, old: str) -
         return values
 
     def cook(name: bytes) -> Multi:
-        """The value of a cookie; in ACLs every cookie of that name."""
+        """The value of a cookie, the last one of that name; in ACLs all of them."""
         values = values_of(name)
-        return Multi(pick(values, 1), values)
+        return Multi(pick(values, 0), values)
 
     def cook_cnt(name: bytes) -> FetchFn:
         """How often a cookie occurs."""
@@ -334,7 +346,7 @@ def _register_cookies(side: str, place: dict[str, Any], prefix: str, old: str) -
         def numbers(txn: Any) -> list[int]:
             return [read_int(v) for v in values(txn) if v]
 
-        return Multi(lambda txn: found[0] if (found := numbers(txn)) else None, numbers)
+        return Multi(lambda txn: found[-1] if (found := numbers(txn)) else None, numbers)
 
     def cook_names(delimiter: bytes) -> FetchFn:
         """The names of all cookies, joined by a delimiter (a comma by default)."""

@@ -99,7 +99,10 @@ def hostname() -> Const:
 # -- time and chance -----------------------------------------------------------------------------------------------------
 
 
-@fetch("date", out=Type.SINT, args=(Int(optional=True, default=0), OneOf("string", optional=True, default="s", words=("s", "ms", "us"))), **_ANY)
+_UNIT = OneOf("string", optional=True, default="s", words=("s", "ms", "us"))
+
+
+@fetch("date", out=Type.SINT, args=(Int(optional=True, default=0), _UNIT), **_ANY)
 def date(offset: int, unit: str) -> FetchFn:
     """The time since the epoch in s, ms or us, plus an offset in that unit."""
     scale = {"s": 1, "ms": 1000, "us": 1_000_000}[unit]
