@@ -35,14 +35,22 @@ _bound = _Bound()
 
 
 def bind(context: Context) -> Handler:
-    """From now on the service shows ``context``; returns the handler (the registered function) for whoever wants to call it directly."""
+    """From now on the service shows ``context``; returns the handler for whoever wants to call it directly."""
     _bound.context = context
     return prometheus_exporter
 
 
 @registry.service("prometheus-exporter")
+def factory(words: Any) -> Handler:
+    """Answer with the metrics of the service in Prometheus text or OpenMetrics (by Accept).
+
+    Query parameters: scope=global|frontend|backend|server|worker (may repeat), no-maint, metrics=name,-name.
+    """
+    return prometheus_exporter
+
+
 def prometheus_exporter(txn: Any) -> Answer:
-    """Answer with the metrics of the service in Prometheus text or OpenMetrics (by Accept); see the query parameters of the endpoint."""
+    """What is bound, as the request asks for it: (status, headers, body)."""
     context = _bound.context
     if context is None:
         return 503, [_PLAIN], b"statistics are not available yet\n"
