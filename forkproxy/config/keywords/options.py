@@ -26,6 +26,7 @@ SWITCHES: tuple[tuple[str, int, bool, str], ...] = (
     ("allbackups", BACK, False, "Balance over all backup servers when the others are down, not only the first one."),
     ("clitcpka", FRONT, False, "TCP keep-alive probes towards clients."),
     ("contstats", FRONT, False, "Count bytes while they flow, not when the stream ends."),
+    ("disable-h2-upgrade", FRONT, True, "Never upgrade a clear-text client to HTTP/2."),
     ("dontlog-normal", FRONT, False, "Log only streams that had an error, a timeout, a retry or a redispatch, or a status from 500."),
     ("dontlognull", FRONT, False, "Do not log connections on which nothing was exchanged."),
     ("http-buffer-request", BOTH, True, "Wait for the whole request body, or a full buffer, before rules and server choice go on."),
@@ -53,6 +54,7 @@ SWITCHES: tuple[tuple[str, int, bool, str], ...] = (
 
 #: switches whose effect forkproxy has anyway: what is said about them
 NOTES = {
+    "disable-h2-upgrade": "forkproxy speaks HTTP/1 to clients",
     "http-no-delay": "forkproxy never delays segments",
     "idle-close-on-response": "at a soft stop forkproxy always answers one more request of an idle client before it closes",
 }
@@ -85,7 +87,6 @@ def _switch(name: str, sides: int, doc: str, note: str = "", stored: str = "") -
 
 for _name, _sides, _http, _doc in SWITCHES:
     _switch(_name, _sides, _doc, NOTES.get(_name, ""))
-_switch("disable-h2-upgrade", FRONT, "Never upgrade a clear-text client to HTTP/2.", "forkproxy speaks HTTP/1 to clients")
 _switch("use-small-buffers", BACK, "Use small buffers where they suffice.", "forkproxy allocates what a message needs")
 
 

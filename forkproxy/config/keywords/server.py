@@ -213,6 +213,20 @@ for _choice in _SWITCHES:
     _switch(*_choice)
 
 
+
+def _never_on(name: str, what: str) -> None:
+    def undo(target: _Target, line: Line) -> None:
+        return None
+
+    undo.__doc__ = f"Undo a {what} of default-server."
+    keyword("server", name, note=f"forkproxy does not have '{what}' yet, so that it is never on")(undo)
+
+
+_ABSENT = ("ssl", "check-ssl", "agent-check", "sni-auto", "check-sni-auto", "send-proxy-v2-ssl", "send-proxy-v2-ssl-cn", "check-reuse-pool")
+for _negation in _ABSENT:
+    _never_on(f"no-{_negation}", _negation)
+
+
 @keyword("server", "id", args=(Word("a number"),))
 def _id(target: _Target, line: Line, text: str) -> None:
     """A fixed number for the server, shown as sid and used by hashing."""
