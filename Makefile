@@ -1,0 +1,58 @@
+# Two targets do everything: `make run` starts the quick start, `make test` passes the tests. Both make their own virtual environment.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+
+.PHONY: run test check quick lint system fuzz bench peers clean help
+
+help:
+	@echo "make run     install into $(VENV) and start etc/quickstart.cfg"
+	@echo "make test    everything: checks, quick tests, system tests (installs Debian's peers where it may)"
+	@echo "make check   linters, types, import layers and the quick tests, under a minute"
+	@echo "make fuzz    the fuzz targets, longer than in the tests"
+	@echo "make bench   side by side with Debian's haproxy; results go to bench/results/"
+
+$(VENV)/.run: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml $(VENV)/.run
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+run: $(VENV)/.run
+	@echo
+	@echo "  curl localhost:8080            # twice: two servers answer in turn"
+	@echo "  curl localhost:8404/metrics    # what Prometheus scrapes"
+	@echo "  Ctrl-C ends it"
+	@echo
+	@$(BIN)/forkproxy -f etc/quickstart.cfg
+
+test: check system
+
+check: lint quick
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+quick: $(VENV)/.dev
+	$(BIN)/pytest tests/unit tests/wire tests/config tests/session tests/fuzz -m "not system"
+
+# The real peers: haproxy, nginx, wrk … A test that needs one that cannot be had is skipped and says so.
+peers:
+	@sh tests/install-peers.sh
+
+system: $(VENV)/.dev peers
+	$(BIN)/pytest -rs tests -m system
+
+fuzz: $(VENV)/.dev
+	FORKPROXY_FUZZ=long $(BIN)/pytest tests/fuzz --timeout=1800
+
+bench: $(VENV)/.dev peers
+	$(BIN)/python -m bench
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,216 @@
+"""The same configuration and the same exchange through Debian's haproxy and through forkproxy: what client, server and log saw.
+
+An exchange is a client (a function over a connected socket that returns what it received) and a server (a function over an accepted
+socket, called once per connection). Times and ports are taken out of log lines, names of fields are compared in lower case.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[2]
+Script = Callable[[socket.socket], object]
+
+
+class Seen(NamedTuple):
+    """What an exchange came to: bytes at the client, bytes at each connection of the server, lines of the log."""
+
+    client: bytes
+    server: list[bytes]
+    log: list[str]
+
+
+def read_head(sock: socket.socket, got: bytes = b"") -> bytes:
+    """Receive until the end of a head (and whatever came with it)."""
+    while b"\r\n\r\n" not in got:
+        data = sock.recv(65536)
+        if not data:
+            break
+        got += data
+    return got
+
+
+def read_all(sock: socket.socket, got: bytes = b"") -> bytes:
+    """Receive until the peer closes or resets."""
+    try:
+        while data := sock.recv(65536):
+            got += data
+    except ConnectionError:
+        got += b"<reset>"
+    return got
+
+
+def read_until(sock: socket.socket, end: bytes, got: bytes = b"") -> bytes:
+    """Receive until ``end`` came."""
+    while end not in got:
+        data = sock.recv(65536)
+        if not data:
+            return got + b"<closed>"
+        got += data
+    return got
+
+
+class Origin:
+    """A scripted server: each connection runs ``script``; what it received is kept."""
+
+    def __init__(self) -> None:
+        self.sock = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self.port = self.sock.getsockname()[1]
+        self.script: Script = lambda sock: None
+        self.got: list[bytes] = []
+        self.busy = 0
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                peer, _ = self.sock.accept()
+            except OSError:
+                return
+            self.busy += 1
+            threading.Thread(target=self._serve, args=(peer,), daemon=True).start()
+
+    def _serve(self, peer: socket.socket) -> None:
+        peer.settimeout(8)
+        spy = Spy(peer)
+        place = len(self.got)
+        self.got.append(b"")
+        with contextlib.suppress(OSError), peer:
+            try:
+                self.script(spy)  # type: ignore[arg-type]
+            finally:
+                self.got[place] = spy.got
+                self.busy -= 1
+
+    def close(self) -> None:
+        self.sock.close()
+
+
+class Spy:
+    """A socket that remembers what it received."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self.got = b""
+
+    def recv(self, size: int) -> bytes:
+        data = self._sock.recv(size)
+        self.got += data
+        return data
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._sock, name)
+
+
+class Side:
+    """One of the two balancers with an origin and a log of its own. ``{port}``, ``{origin}`` and ``{log}`` in the text are filled in."""
+
+    def __init__(self, directory: Path, name: str, command: list[str], text: str) -> None:
+        self.name = name
+        self.origin = Origin()
+        self.log = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.log.bind(("127.0.0.1", 0))
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        file = directory / f"{name}.cfg"
+        file.write_text(text.format(port=self.port, origin=self.origin.port, log=f"127.0.0.1:{self.log.getsockname()[1]}", dir=directory))
+        self.stderr = open(directory / f"{name}.err", "wb")
+        self.process = subprocess.Popen(
+            [*command, "-f", str(file)], stdin=subprocess.DEVNULL, stdout=self.stderr, stderr=self.stderr, env={**os.environ, "PYTHONPATH": str(ROOT)}
+        )
+        end = time.monotonic() + 10
+        while True:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    break
+            if self.process.poll() is not None or time.monotonic() > end:
+                raise RuntimeError(f"{name} did not start: {(directory / f'{name}.err').read_text()}")
+            time.sleep(0.01)
+        self.lines(0.3)
+
+    def lines(self, wait_s: float) -> list[str]:
+        """Log lines that come within ``wait_s`` of each other, without what differs from run to run."""
+        found = []
+        self.log.settimeout(wait_s)
+        with contextlib.suppress(TimeoutError):
+            while True:
+                text = self.log.recv(65536).decode("latin-1").rstrip("\n")
+                text = text.split("]: ", 1)[-1]
+                if not re.match(r"(127\.0\.0\.1|unix):\d+ ", text):
+                    continue  # words about servers and processes
+                found.append(normal(text))
+        return found
+
+    def run(self, client: Script, server: Script, log_lines: int) -> Seen:
+        """One exchange."""
+        self.origin.script = server
+        self.origin.got = []
+        with socket.create_connection(("127.0.0.1", self.port), timeout=8) as sock:
+            got = client(sock)
+        lines: list[str] = []
+        end = time.monotonic() + 3
+        while len(lines) < log_lines and time.monotonic() < end:
+            lines += self.lines(0.05)
+        while self.origin.busy and time.monotonic() < end:
+            time.sleep(0.005)
+        return Seen(fields(bytes(got or b"")), [fields(one) for one in self.origin.got], lines)  # type: ignore[call-overload]
+
+    def close(self) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait(5)
+        self.origin.close()
+        self.log.close()
+        self.stderr.close()
+
+
+def normal(line: str) -> str:
+    """A log line without port, date and the digits of times (``-1`` stays, so do zeros of steps never taken)."""
+    line = re.sub(r"^(\S+?):\d+ \[[^]]+\]", r"\1:P [D]", line)
+
+    def times(match: re.Match[str]) -> str:
+        return "/".join(part if part.startswith("-1") else ("+T" if part.startswith("+") else "T") for part in match[1].split("/")) + " "
+
+    line = re.sub(r"(?<= )((?:[-+]?\d+/){2,4}[-+]?\d+) (?=[-+]?\d)", times, line, count=1)
+    return re.sub(r" \d+/\d+/\d+/\d+/", " a/f/b/s/", line, count=1)
+
+
+def fields(data: bytes) -> bytes:
+    """Bytes with the names of fields in lower case and pages of errors reduced to their heading."""
+
+    def lower(match: re.Match[bytes]) -> bytes:
+        return match[1].lower() + b":"
+
+    data = re.sub(rb"(?m)^([A-Za-z-]+):(?= )", lower, data)
+    data = re.sub(rb"(?m)^(date|content-length): (.*)\r\n(?=(?:.*\r\n)*?\r\n<html)", b"", data)
+    return re.sub(rb"(</h1>\n).*?\n(</body></html>)", rb"\1\2", data, flags=re.S)
+
+
+class Duet:
+    """Both balancers with one configuration."""
+
+    def __init__(self, directory: Path, text: str) -> None:
+        self.reference = Side(directory, "haproxy", ["haproxy", "-db"], text)
+        self.ours = Side(directory, "forkproxy", [sys.executable, str(ROOT / "bin" / "forkproxy"), "-d"], text)
+
+    def run(self, client: Script, server: Script, log_lines: int = 1) -> tuple[Seen, Seen]:
+        """(what the reference came to, what we came to)."""
+        return self.reference.run(client, server, log_lines), self.ours.run(client, server, log_lines)
+
+    def close(self) -> None:
+        self.reference.close()
+        self.ours.close()
