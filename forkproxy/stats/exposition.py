@@ -19,6 +19,7 @@ from forkproxy.stats.families import COUNTER, FAMILIES, PROXY_STATES, SERVER_STA
 from forkproxy.stats.query import Query
 
 _PXNAME, _SVNAME, _STATUS = NUMBER["pxname"], NUMBER["svname"], NUMBER["status"]
+_CHECK_STATUS, _CHECK_CODE = NUMBER["check_status"], NUMBER["check_code"]
 _CHECKS = tuple(status.name for status in EXPORTED)
 _SCOPE = {Kind.FRONTEND: "frontend", Kind.BACKEND: "backend", Kind.SERVER: "server"}
 #: How many rows one slice holds.
@@ -128,6 +129,8 @@ def _lines(
         return "".join([blocks.get(name, text, _CHECKS, status) for text, status in checked])
     if family.states == "agg":
         return "".join([_aggregate(family, text, str(row[_PXNAME]), snapshot) for text, row in rows])
+    if column == _CHECK_CODE:  # the column is empty where a check has no code, the sample is 0
+        return "".join([f"{name}{{{text}}} {row[column] or 0}\n" for text, row in rows if row[_CHECK_STATUS] is not None])
     if family.milli:
         return "".join([f"{name}{{{text}}} {value / 1000:.6f}\n" for text, row in rows if isinstance(value := row[column], int)])
     more = f',{family.label[0]}="{family.label[1]}"' if family.label else ""

@@ -11,16 +11,11 @@ Source: management manual 9.3 "show info"; order and tags as HAProxy prints them
 from __future__ import annotations
 
 import json
-import os
-import resource
-import socket
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from forkproxy import COMPAT_VERSION, __date__, __version__
-from forkproxy.plan import Plan
 from forkproxy.state import layout
-from forkproxy.state.counters import Rows
 from forkproxy.stats.csv import json_field
 from forkproxy.stats.exposition import Plain, Sample, labels
 from forkproxy.stats.families import COUNTER, GAUGE
@@ -51,26 +46,6 @@ class Facts:
     reloads: int = 0
     failed_reloads: int = 0
     boot_ms: int = 0
-
-
-def facts_of(plan: Plan, rows: Rows, started: float) -> Facts:
-    """What plan, segment and kernel say; ``started`` is the epoch of the service's start. Good for any process of the service."""
-    global_, segment = plan.global_, rows.segment
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    live = segment.live()
-    idle = [segment.slot(slot)[layout.IDLE_PERCENT] for slot in live]
-    return Facts(
-        pid=os.getpid(),
-        workers=global_.nbproc,
-        started=started,
-        maxconn=global_.maxconn,
-        ulimit_n=global_.ulimit_n or limit,
-        maxpipes=global_.maxpipes,
-        node=global_.node or socket.gethostname(),
-        description=global_.description,
-        listeners=sum(len(frontend.binds) for frontend in plan.frontends if not frontend.disabled),
-        idle_percent=sum(idle) // len(idle) if idle else 100,
-    )
 
 
 @dataclass(frozen=True, slots=True)

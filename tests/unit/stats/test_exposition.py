@@ -61,6 +61,7 @@ def test_values(full: World) -> None:
     assert one(body, "haproxy_server_max_queue_time_seconds", proxy="b", server="s1") == 1.501
     assert one(body, "haproxy_server_check_duration_seconds", proxy="b", server="s1") == 0.003
     assert one(body, "haproxy_server_check_code", proxy="b", server="s1") == 200
+    assert one(body, "haproxy_server_check_code", proxy="b", server="s2") == 0
     assert one(body, "haproxy_server_status", proxy="b", server="s2", state="DOWN") == 1
     assert one(body, "haproxy_server_status", proxy="b", server="s2", state="UP") == 0
     assert one(body, "haproxy_server_status", proxy="b", server="s4", state="MAINT") == 1
@@ -191,7 +192,8 @@ def test_service(full: World) -> None:
     status, fields, body = handler(_Txn(b"/metrics?scope=frontend"))
     assert status == 200 and (b"content-type", b"text/plain; version=0.0.4; charset=utf-8") in fields
     assert one(body.decode(), "haproxy_frontend_sessions_total", proxy="f") == 10
-    assert handler(_Txn(b"/metrics", b"HEAD"))[::2] == (200, b"")
+    assert handler(_Txn(b"/metrics", b"HEAD"))[0] == 200
+    assert service.factory(None) is handler
     assert handler(_Txn(b"/metrics", b"POST"))[0] == 405
     assert handler(_Txn(b"/metrics?x=y"))[0] == 400
     assert handler(_Txn(b"/metrics", b"GET", b"application/openmetrics-text"))[2].endswith(b"# EOF\n")
