@@ -247,6 +247,7 @@ def _dump_keywords(classes: Sequence[str]) -> int:
 
 def _start(options: Options) -> int:
     """Load the configuration, say what there is to say, and run it unless it was only to be checked."""
+    import forkproxy.stats.service  # noqa: F401  # registers the exporter, which stands behind config in the order of rooms
     from forkproxy.config.load import load
 
     result = load(options.files, options)

@@ -23,8 +23,8 @@ from forkproxy.worker.heritage import RuntimeFactory
 def run(plan: Plan, options: Options, *, runtime_factory: RuntimeFactory | None = None, load: Load | None = None) -> int:
     """Serve ``plan`` until told to end; ``options`` say how (foreground, daemon, one process, what to replace).
 
-    The exit status: 0 after an orderly end, 1 when the service cannot start, 130 for INT in master mode; without it TERM and INT end the process
-    by the signal. ``runtime_factory`` and
+    The exit status: 0 after an orderly end, 1 when the service cannot start, 130 for INT in master
+    mode; without it TERM and INT end the process by the signal. ``runtime_factory`` and
     ``load`` stand in for the data plane and the reading of files in tests.
     """
     inherited = open_descriptors()

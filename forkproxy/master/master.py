@@ -15,9 +15,10 @@ from collections.abc import Iterable
 from setproctitle import setproctitle
 
 from forkproxy.config.options import Options
-from forkproxy.master import daemon, states
-from forkproxy.master.health_runner import Runner
+from forkproxy.master import commands, daemon, oldsocks, states
+from forkproxy.master.desk import Desk
 from forkproxy.master.generation import Generation, Worker
+from forkproxy.master.health_runner import Runner
 from forkproxy.master.listeners import ListenError, Rack
 from forkproxy.master.logs import Logs
 from forkproxy.master.messages import ALERT, WARNING, Messages
@@ -28,7 +29,10 @@ from forkproxy.master.supervisor import Supervisor
 from forkproxy.net import notify
 from forkproxy.net.loop import Loop, Watched
 from forkproxy.plan import Backend, Plan
-from forkproxy.worker import handover
+from forkproxy.stats.context import Context
+from forkproxy.stats.info import Facts
+from forkproxy.stats.model import Extras
+from forkproxy.worker import facts, handover
 
 #: How long a new master may take to get its first workers ready.
 START_S = 30.0
@@ -52,6 +56,7 @@ class Master:
         self.loop = loop
         self.messages = messages
         self.started = time.monotonic()
+        commands.register()
         self.spawner = spawner
         #: Which column of the signal table holds: reloads by signal, status 0 for TERM.
         self.master_mode = options.master_worker or not (options.foreground or options.debug)
@@ -72,11 +77,14 @@ class Master:
             on_end=self._reload_ended,
             inline=options.debug,
         )
+        self.pid = os.getpid()
+        self.desk = Desk(loop, self, lambda: self._up and not self.supervisor.stopping)
+        self._boot_ms = 0
+        self._epoch = 0
         self.status = 0
         self._checked = plan  # the plan whose servers are being checked
         self._estate: handover.Estate | None = None
         self._rendezvous: Watched | None = None
-        self._paused = False
         self._up = False
 
     # -- starting
@@ -89,6 +97,7 @@ class Master:
         self._estate = handover.ask(name, pids)
         try:
             rack = Rack.build(self.plan, self.size, inherited=self._inherit())
+            self.desk.prepare(self.plan)
         except ListenError as exc:
             self.messages.alert(str(exc))
             self.messages.alert("[forkproxy.main()] Some protocols failed to start their listeners! Exiting.")
@@ -97,8 +106,11 @@ class Master:
         self.supervisor.listen(
             on_ready=self._ready, on_stillborn=self._stillborn, on_stopped=self._stopped, on_empty=self.loop.stop
         )
+        self.desk.commit(self.plan, self._context(self.plan))
         self._signals()
         self._title()
+        self._every_second()
+        self.loop.on_turn.append(self._spread_states)
         self.loop.call_later(START_S, self._too_late)
         self.supervisor.start(self.plan, rack, self.size)
         self.loop.run()
@@ -107,6 +119,11 @@ class Master:
 
     def _inherit(self) -> dict[str, list[socket.socket]]:
         sockets: dict[str, list[socket.socket]] = {}
+        if self.options.x_socket:
+            try:
+                sockets = oldsocks.fetch(self.options.x_socket)
+            except OSError as exc:
+                self.messages.alert(f"Failed to get the sockets from the old process! ({exc})")
         if self._estate is not None:
             for (key, _index), sock in sorted(self._estate.sockets.items(), key=lambda item: item[0]):
                 sockets.setdefault(key, []).append(sock)
@@ -138,6 +155,7 @@ class Master:
             self.reloader.ready(generation)
             return
         self._up = True
+        self._boot_ms = int((time.monotonic() - self.started) * 1000)
         self.supervisor.promote(generation)
         self._relieve(generation)
         if complaint := daemon.write_pid_file(self.plan.global_.pidfile or self.options.pidfile, os.getpid()):
@@ -180,6 +198,34 @@ class Master:
         files = " ".join(self.options.files)
         role = "master" if not self.options.debug else "master and worker"
         setproctitle(f"forkproxy: {role}{f' ({state})' if state else ''} {files}".rstrip())
+
+    def _context(self, plan: Plan) -> Context:
+        """What statistics show of ``plan``."""
+        state = self.shared.state
+        extras = Extras(texts=self.health.board.texts, checking=self.health.checking)
+        return Context(plan, state.rows, state.servers, lambda: self._facts(plan), extras, lambda: self.supervisor.restarts)
+
+    def _facts(self, plan: Plan) -> Facts:
+        return facts.of(
+            plan,
+            self.shared.started,
+            stopping=self.supervisor.stopping,
+            reloads=self.reloader.succeeded,
+            failed_reloads=self.reloader.failed,
+            boot_ms=self._boot_ms,
+        )
+
+    def _spread_states(self) -> None:
+        """At the end of a turn in which servers changed, wake the workers up, so that they see it at once."""
+        epoch = self.shared.state.servers.epoch
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self.supervisor.broadcast("refresh")
+
+    def _every_second(self) -> None:
+        """Peaks that are spread over workers are seen by looking often."""
+        self.shared.state.rows.observe()
+        self.loop.call_later(1.0, self._every_second)
 
     # -- signals
 
@@ -230,23 +276,23 @@ class Master:
 
     def pause(self) -> None:
         """Refuse new connections until :meth:`resume`: workers stop accepting, then the sockets stop listening."""
-        if not self._paused and self.supervisor.current is not None:
-            self._paused = True
+        if not self.supervisor.paused and self.supervisor.current is not None:
+            self.supervisor.paused = True
             self.messages.warning("Pausing all listeners.")
             self.supervisor.broadcast("pause")
 
     def resume(self) -> None:
         """Undo :meth:`pause`."""
         current = self.supervisor.current
-        if self._paused and current is not None:
-            self._paused = False
+        if self.supervisor.paused and current is not None:
+            self.supervisor.paused = False
             self.messages.warning("Resuming all listeners.")
             current.rack.resume()
             self.supervisor.broadcast("resume")
 
     def _stopped(self, worker: Worker) -> None:
         current = self.supervisor.current
-        if self._paused and current is not None and all(w.paused for w in current.workers.values()):
+        if self.supervisor.paused and current is not None and all(w.paused for w in current.workers.values()):
             current.rack.pause()
         self.reloader.worker_stopped(worker)
 
@@ -273,7 +319,8 @@ class Master:
         self._title("reloading")
 
     def _prepare(self, plan: Plan) -> None:
-        """Before the new workers are forked: what they will look up must be there. Raises ConfigError and ValueError."""
+        """Before the new workers are forked: what they will look up must be there. Raises ConfigError, ListenError and ValueError."""
+        self.desk.prepare(plan)
         self.shared.extend(plan)
         self._check(plan)
 
@@ -284,8 +331,11 @@ class Master:
     def _switched(self, plan: Plan) -> None:
         self.plan = plan
         self.logs.replace(plan)
+        self.desk.commit(plan, self._context(plan))
 
     def _reload_ended(self, success: bool) -> None:
+        if not success:
+            self.desk.undo()
         if not success and self._checked is not self.plan:
             self._check(self.plan)
         if success:
@@ -297,6 +347,8 @@ class Master:
     # -- the end
 
     def _clean_up(self) -> None:
+        self.desk.close()
+        self.health.stop()
         for generation in self.supervisor.generations:
             generation.rack.close()
         if self.supervisor.current is not None:

@@ -45,8 +45,8 @@ Done = Callable[[bool, list[str]], None]
 class Reloader:
     """One reload at a time; a request during one is remembered once.
 
-    ``on_begin()``, ``on_end(success)`` tell the outside (systemd, process title); ``on_switch(plan)`` is called in the moment in which the new
-    generation takes over. ``inline``: no child, no fork (``-d``).
+    ``on_begin()``, ``on_end(success)`` tell the outside (systemd, process title); ``on_switch(plan)`` is called in the moment in
+    which the new generation takes over. ``inline``: no child, no fork (``-d``).
     """
 
     def __init__(
@@ -190,7 +190,7 @@ class Reloader:
             return
         try:
             self._prepare(plan)
-        except (ConfigError, ValueError) as exc:
+        except (ConfigError, ListenError, ValueError) as exc:
             self._close_new(rack, current.rack)
             self._fail(str(exc))
             return

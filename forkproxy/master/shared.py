@@ -1,7 +1,7 @@
 """The master's side of what processes share: the segment, the rows of all names, the slots of the workers.
 
-Rows are made when a configuration is taken on and never move, so counters survive reloads; the segment is mapped before the first fork, with
-room to spare (it is sparse: what is not used costs nothing). Knows state and plan; nothing of processes.
+Rows are made when a configuration is taken on and never move, so counters survive reloads; the segment is mapped before the first fork,
+with room to spare (it is sparse: what is not used costs nothing). Knows state and plan; nothing of processes.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ class State:
     names: NameTable
     rows: Rows
     servers: ServerTable
+    started: float  # epoch of the master's start
 
 
 def keys(plan: Plan) -> Iterator[str]:
@@ -56,8 +57,13 @@ class Shared:
         segment = Segment.create(min(_MAX_SLOTS, max(_MIN_SLOTS, GENERATIONS * workers)), max(1024, 4 * wanted))
         names = NameTable(segment.rows)
         rows = Rows(segment, names, clock)
-        self.state = State(segment, names, rows, ServerTable(rows))
+        self.state = State(segment, names, rows, ServerTable(rows), clock.wall)
         self.extend(plan)
+
+    @property
+    def started(self) -> float:
+        """Epoch of the start."""
+        return self.state.started
 
     def extend(self, plan: Plan) -> None:
         """Make rows for what a configuration names and has none. Raises ConfigError when there is no room."""

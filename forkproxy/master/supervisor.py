@@ -1,19 +1,18 @@
 """Keeps the workers: starts them, hears whether they live, replaces those that died or hang, drains and stops them.
 
 Theory. Every process is known by a pidfd: it becomes readable when the process ends, and a signal sent through it cannot hit
-a stranger. A worker shows that it lives by a cell of shared memory that its loop writes at least twice a second; one whose cell stands still
-for ``HANG_S`` is stopped or caught in a loop: it is killed, and so ends like one that died. A dead worker is replaced at once;
+a stranger. A worker shows that it lives by a cell of shared memory that its loop writes at least twice a second; one whose cell stands
+still for ``HANG_S`` is stopped or caught in a loop: it is killed, and so ends like one that died. A dead worker is replaced at once;
 one that keeps dying young is replaced after 0.2, 0.4 … up to 10 seconds, and meanwhile another worker accepts from its sockets.
 
-Nothing here blocks: whatever waits does so by a handler on the loop. Knows generations, channels and sockets; nothing of signals from outside,
-reloading or the command line.
+Nothing here blocks: whatever waits does so by a handler on the loop. Knows generations, channels and sockets; nothing of signals from
+outside, reloading or the command line.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Callable
 
 from forkproxy.master.generation import Generation, Worker
@@ -21,7 +20,7 @@ from forkproxy.master.listeners import Rack, SocketId
 from forkproxy.master.messages import Messages
 from forkproxy.master.shared import Shared
 from forkproxy.master.spawn import Spawner
-from forkproxy.net.loop import Loop, Watched
+from forkproxy.net.loop import Loop
 from forkproxy.plan import Plan
 from forkproxy.worker import channel as channels
 from forkproxy.worker.channel import Channel, Message
@@ -42,13 +41,13 @@ BACKOFF_MAX_S = 10.0
 class Supervisor:
     """All workers of all generations.
 
-    ``on_ready(generation)`` is called when all workers of a generation serve for the first time, ``on_stillborn(generation, reason)`` when
-    one of its workers died before that, ``on_empty()`` when the last worker of all is gone, ``on_stopped(worker)`` when one accepts no more.
+    ``on_ready(generation)`` is called when all workers of a generation serve for the first time, ``on_stillborn(generation, reason)``
+    when one of its workers died before that, ``on_empty()`` when the last worker of all is gone, ``on_stopped(worker)`` when one accepts no more.
     """
 
     __slots__ = (
-        "_last_look", "_on_empty", "_on_ready", "_on_stillborn", "_on_stopped", "current", "generations", "loop", "messages", "shared", "spawner", "stopping",
-        "waiting_released",
+        "_last_look", "_on_empty", "_on_ready", "_on_stillborn", "_on_stopped", "current", "generations", "loop", "messages", "paused",
+        "restarts", "shared", "spawner", "stopping", "waiting_released",
     )  # fmt: skip
 
     def __init__(self, loop: Loop, shared: Shared, spawner: Spawner, messages: Messages) -> None:
@@ -59,6 +58,8 @@ class Supervisor:
         self.generations: list[Generation] = []
         self.current: Generation | None = None
         self.stopping = False
+        self.paused = False  # whether workers that become ready must not accept yet
+        self.restarts = 0  # workers that were replaced after they died
         self.waiting_released: Callable[[Worker], None] | None = None
         self._on_ready: Callable[[Generation], None] = lambda _g: None
         self._on_stillborn: Callable[[Generation, str], None] = lambda _g, _r: None
@@ -162,6 +163,8 @@ class Supervisor:
         op = message["op"]
         if op == "ready" and worker.state == "starting":
             worker.state = "serving"
+            if self.paused:
+                worker.channel.send("pause")
             self._take_back(worker)
             if worker.generation.ready and worker.generation is not self.current:
                 self._on_ready(worker.generation)
@@ -212,6 +215,7 @@ class Supervisor:
         if generation is not self.current:
             self._on_stillborn(generation, reason)
             return
+        self.restarts += 1
         young = self.loop.clock.read() - worker.started < YOUNG_S
         failures = generation.failures[number] = generation.failures.get(number, 0) + 1 if young else 0
         if failures < 2:
@@ -323,9 +327,9 @@ class Supervisor:
         self.generations = [g for g in self.generations if g.workers or not g.leaving]
 
     def broadcast(self, op: str, **fields: object) -> None:
-        """Send one message to every serving worker."""
+        """Send one message to every worker that serves or finishes what it has."""
         for worker in self.workers():
-            if worker.state == "serving":
+            if worker.state in ("serving", "leaving"):
                 worker.channel.send(op, **fields)
 
 
@@ -337,9 +341,3 @@ def describe(status: int | None) -> str:
         signum = os.WTERMSIG(status)
         return f"was ended by signal {signum} ({signal.Signals(signum).name})"
     return f"exited with code {os.waitstatus_to_exitcode(status)}"
-
-
-def uptime(started: float) -> str:
-    """``0d00h02m07s`` since a monotonic reading, as ``show proc`` shows it."""
-    seconds = int(time.monotonic() - started)
-    return f"{seconds // 86400}d{seconds // 3600 % 24:02}h{seconds // 60 % 60:02}m{seconds % 60:02}s"

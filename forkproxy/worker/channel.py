@@ -12,7 +12,7 @@ master → worker
 ``pause`` ``resume``  accept nothing for a while; answered by ``paused`` / ``resumed``
 ``adopt``             also accept from these sockets of the escrow (``sockets``: list of [key, index])
 ``release``           stop accepting from these sockets again; with ``forget`` true close them for good
-``refresh``           the state of a server changed
+``refresh``           the state of a server changed: wake up and look at the epoch
 worker → master
 ``ready``             the worker accepts
 ``stopped``           the worker accepts no more (answer to ``drain``)

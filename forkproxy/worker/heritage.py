@@ -60,7 +60,8 @@ class Heritage:
     pulse: memoryview  # one cell ("q"): the worker writes monotonic milliseconds
     channel: socket.socket  # the worker's end of its control channel
     share: list[SocketId]  # the sockets that it accepts from
-    #: Every listening socket of the service, the worker's to close: what it may be told to adopt, and what it hands to a new master when it is orphaned.
+    #: Every listening socket of the service, the worker's to close: what it may be told to adopt, and what it hands to a new master
+    #: when it is orphaned.
     escrow: dict[SocketId, tuple[Frontend, Bind, socket.socket]] = field(default_factory=dict)
     handover: socket.socket | None = None  # where a new master asks for the sockets
     successor: int = -1  # eventfd: readable once a new master has taken over

@@ -17,7 +17,9 @@ from setproctitle import setproctitle
 
 from forkproxy.net.loop import Loop, Timer, Watched
 from forkproxy.state import layout
-from forkproxy.worker import handover, privileges
+from forkproxy.stats import service
+from forkproxy.stats.context import Context
+from forkproxy.worker import facts, handover, privileges
 from forkproxy.worker.channel import Channel, Message
 from forkproxy.worker.heritage import Heritage, RuntimeFactory, RuntimeLike
 
@@ -32,7 +34,9 @@ LOOK_S = 0.1
 class WorkerRole:
     """Serve with ``heritage`` on ``loop``; ``on_done(status)`` is called once, when nothing is left to do."""
 
-    __slots__ = ("_adopted", "_cells", "_hard", "_look", "_on_done", "_watched", "channel", "heritage", "loop", "runtime", "state")
+    __slots__ = (
+        "_adopted", "_cells", "_epoch", "_hard", "_look", "_on_done", "_servers", "_watched", "channel", "heritage", "loop", "runtime", "state",
+    )  # fmt: skip
 
     def __init__(
         self, heritage: Heritage, loop: Loop, factory: RuntimeFactory, on_done: Callable[[int], None]
@@ -46,8 +50,12 @@ class WorkerRole:
         self._look: Timer | None = None
         self._adopted: set[tuple[str, int]] = set()
         self._cells = heritage.state.segment.slot(heritage.slot)
+        self._servers: memoryview = heritage.state.servers.cells
+        self._epoch = self._servers[layout.EPOCH]
         self._cells[layout.PID] = os.getpid()
         self._cells[layout.GENERATION] = heritage.generation
+        state = heritage.state
+        service.bind(Context(heritage.plan, state.rows, state.servers, lambda: facts.of(heritage.plan, state.started)))
         self.runtime: RuntimeLike = factory(heritage, loop)
         self.runtime.attach([heritage.escrow[name] for name in heritage.share])
         self.channel = Channel(heritage.channel, loop, self._on_message, self._on_master_gone)
@@ -60,13 +68,24 @@ class WorkerRole:
 
     def _turn(self) -> None:
         self.heritage.pulse[0] = int(self.loop.clock.now * 1000)
+        epoch = self._servers[layout.EPOCH]
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self.runtime.refresh()
         if self.state == "draining" and not self.runtime.busy():
             self._done(0)
 
     def _beat(self) -> None:
-        """Only wakes the loop up: the turn itself is the sign of life."""
-        if self.state != "done":
-            self.loop.call_later(BEAT_S, self._beat)
+        """Wakes the loop up, since the turn itself is the sign of life, and notes how the loop is doing."""
+        if self.state == "done":
+            return
+        loop, cells = self.loop, self._cells
+        self.loop.call_later(BEAT_S, self._beat)
+        cells[layout.TURNS] = loop.turns
+        busy_us = int(loop.busy_s * 1e6)
+        cells[layout.IDLE_PERCENT] = max(0, 100 - int((busy_us - cells[layout.BUSY_US]) / (BEAT_S * 1e4)))
+        cells[layout.BUSY_US] = busy_us
+        cells[layout.LAG_US] = int(loop.take_lag() * 1e6)
 
     def _title(self) -> None:
         if not self.heritage.inline:
@@ -91,8 +110,7 @@ class WorkerRole:
             self._adopt(message["sockets"])
         elif op == "release":
             self._release(message["sockets"], forget=message["forget"])
-        elif op == "refresh":
-            self.runtime.refresh()
+        # "refresh" only wakes us up: the turn sees the new epoch
 
     def _adopt(self, names: list[list[Any]]) -> None:
         if self.state not in ("serving", "orphan"):

@@ -94,7 +94,9 @@ def listening(pid: int, port: int) -> int:
 class Proxy:
     """One forkproxy: ``master`` its process, ``events`` what it told systemd."""
 
-    def __init__(self, directory: Path, config: str, *args: str, env: dict[str, str] | None = None, name: str = "f.cfg", **popen: Any) -> None:
+    def __init__(
+        self, directory: Path, config: str, *args: str, env: dict[str, str] | None = None, name: str = "f.cfg", **popen: Any
+    ) -> None:
         self.config = directory / name
         self.config.write_text(config)
         path = directory / f"notify{time.monotonic_ns()}"
@@ -102,7 +104,7 @@ class Proxy:
         self._notify.bind(str(path))
         self.events: list[str] = []
         self.stderr_path = directory / f"stderr{time.monotonic_ns()}"
-        self._stderr = open(self.stderr_path, "wb")
+        self._stderr = open(self.stderr_path, "wb")  # noqa: SIM115
         environ = {**os.environ, "NOTIFY_SOCKET": str(path), "PYTHONPATH": str(ROOT), **(env or {})}
         self.process = subprocess.Popen(
             [sys.executable, str(ROOT / "bin" / "forkproxy"), *(args or ("-W",)), "-f", str(self.config)],

@@ -67,7 +67,11 @@ def test_fewer_and_more_workers_lose_no_connection(start: Start, load: Callable[
     assert clients.failures == []
 
 
-@pytest.mark.parametrize("broken", ["frontend f\n  bnid 127.0.0.1:1\n", "frontend f\n  bind 127.0.0.1:{taken}\n  http-request return status 200\n"], ids=["text", "port"])
+@pytest.mark.parametrize(
+    "broken",
+    ["frontend f\n  bnid 127.0.0.1:1\n", "frontend f\n  bind 127.0.0.1:{taken}\n  http-request return status 200\n"],
+    ids=["text", "port"],
+)
 def test_a_bad_file_changes_nothing_and_says_so(start: Start, broken: str) -> None:
     (port,) = free_ports(1)
     proxy = start(hello(port)).ready()
@@ -75,7 +79,7 @@ def test_a_bad_file_changes_nothing_and_says_so(start: Start, broken: str) -> No
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        proxy.config.write_text(hello(port, text="new") .split("frontend")[0] + broken.replace("{taken}", str(taken.getsockname()[1])))
+        proxy.config.write_text(hello(port, text="new").split("frontend")[0] + broken.replace("{taken}", str(taken.getsockname()[1])))
         proxy.signal(signal.SIGUSR2)
         proxy.event("STATUS=Reload failed!")
     assert "[ALERT]" in proxy.stderr

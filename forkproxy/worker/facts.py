@@ -1,0 +1,28 @@
+"""What "show info" and the exporter say of the service beyond counters; the same for the master and for a worker."""
+
+from __future__ import annotations
+
+import os
+import resource
+
+from forkproxy.plan import Plan
+from forkproxy.stats.info import Facts
+
+
+def of(plan: Plan, started: float, **more: int | bool) -> Facts:
+    """The facts of ``plan``; ``started`` is the epoch of the master's start, ``more`` what the caller knows better."""
+    settings = plan.global_
+    soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return Facts(
+        pid=os.getpid(),
+        workers=settings.nbproc,
+        started=started,
+        maxconn=settings.maxconn,
+        ulimit_n=soft,
+        maxsock=soft,
+        maxpipes=settings.maxpipes,
+        node=settings.node,
+        description=settings.description,
+        listeners=sum(len(f.binds) for f in plan.frontends if not f.disabled),
+        **more,  # type: ignore[arg-type]  # names and kinds are those of Facts
+    )
