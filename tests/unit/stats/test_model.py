@@ -73,7 +73,8 @@ def test_servers(small: World) -> None:
     assert [found[f"b/s{i}"]["status"] for i in range(1, 6)] == ["UP 1/3", "UP 1/3", "no check", "MAINT", "UP 1/3"]
     wanted = {
         "weight": 7, "uweight": 7, "act": 1, "bck": 0, "check_status": "INI", "check_desc": "Initializing",
-        "check_rise": 2, "check_fall": 3, "check_health": 2, "addr": "127.0.0.1:8001", "cookie": "c1", "slim": 50, "chkfail": 0, "lastsess": -1, "sid": 1, "type": 2,
+        "check_rise": 2, "check_fall": 3, "check_health": 2,
+        "addr": "127.0.0.1:8001", "cookie": "c1", "slim": 50, "chkfail": 0, "lastsess": -1, "sid": 1, "type": 2,
     }  # fmt: skip
     assert wanted.items() <= found["b/s1"].items()
     assert {"qlimit", "throttle", "tracked", "src_ilim", "check_code"}.isdisjoint(found["b/s1"])
