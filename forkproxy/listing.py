@@ -14,7 +14,7 @@ from typing import Any
 from forkproxy import registry
 
 _PROXY_SECTIONS = ("defaults", "frontend", "listen", "backend")
-_RULE_SETS = (
+RULE_SETS = (
     ("tcp-req-conn", "tcp-request connection"),
     ("tcp-req-sess", "tcp-request session"),
     ("tcp-req-cont", "tcp-request content"),
@@ -35,7 +35,7 @@ _LEGEND = (
 )  # fmt: skip
 
 
-def _register_all() -> None:
+def register_all() -> None:
     """Import the rooms that register without config: algorithms, checks and commands come with them."""
     import importlib
     import pkgutil
@@ -81,7 +81,7 @@ def cfg() -> list[str]:
     lines += [f"\tbind <addr> {n}{_suffix(e)}" for n, e in sorted(sections.pop("bind", {}).items())]
     lines += [f"\tserver <name> <addr> {n}{_suffix(e)}" for n, e in sorted(sections.pop("server", {}).items())]
     lines += [_option(name, proxy[name]) for name in sorted(proxy) if name.startswith("option ")]
-    for rule_set, shown in _RULE_SETS:
+    for rule_set, shown in RULE_SETS:
         names = {n: a for (place, n), a in registry.ACTIONS.items() if place == rule_set}
         lines += [f"\t{shown} {name}{'*' if action.prefix else ''}" for name, action in sorted(names.items())]
     for section in sorted(sections):
@@ -113,10 +113,11 @@ def cli() -> list[str]:
     return lines
 
 
-def _arguments(args: Iterable[Any]) -> str:
+def arguments(args: Iterable[Any]) -> str:
     """``(string[,integer])``: the labels of the arguments; those that may be left out in brackets."""
-    needed = [str(a.label) for a in args if not a.optional]
-    optional = [str(a.label) for a in args if a.optional]
+    written = [a for a in args if a.label]  # one without a label is filled in by the parser
+    needed = [str(a.label) for a in written if not a.optional]
+    optional = [str(a.label) for a in written if a.optional]
     if not needed and not optional:
         return ""
     inner = ",".join(needed)
@@ -129,7 +130,7 @@ def cnv() -> list[str]:
     """Sample converters with their types."""
     lines = ["# List of registered sample converter functions:"]
     for name, entry in sorted(registry.CONVERTERS.items()):
-        lines.append(f"{name}{_arguments(entry.args)}: {entry.into.label} => {entry.out.label}")
+        lines.append(f"{name}{arguments(entry.args)}: {entry.into.label} => {entry.out.label}")
     return lines
 
 
@@ -148,7 +149,7 @@ def smp() -> list[str]:
     lines.append("# " + "| " * count)
     for name, entry in sorted(registry.FETCHES.items()):
         row = " ".join("Y" if use in entry.uses else "." for use in registry.USES)
-        lines.append(f"[ {row} ] {name}{_arguments(entry.args)}: {entry.out.label}")
+        lines.append(f"[ {row} ] {name}{arguments(entry.args)}: {entry.out.label}")
     return lines
 
 
@@ -175,7 +176,7 @@ def dump(classes: Sequence[str]) -> str:
     if any(name not in CLASSES for name in classes):
         lines = ["# List of supported keyword classes:", "all: list all keywords"]
         return "\n".join(lines + [f"{name}: {text}" for name, (text, _) in CLASSES.items()]) + "\n"
-    _register_all()
+    register_all()
     return "".join("\n".join(CLASSES[name][1]()) + "\n" for name in classes)
 
 

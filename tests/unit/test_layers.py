@@ -13,7 +13,7 @@ PACKAGE = Path(forkproxy.__file__).parent
 #: From the top of the house to its bottom: a room may import rooms above it.
 ORDER = [
     "errors", "registry", "clock", "http", "wire", "state", "net", "plan", "rules", "balance", "health", "config", "proxy", "stats",
-    "worker", "master", "listing", "cli",
+    "worker", "master", "listing", "reference", "cli",
 ]  # fmt: skip
 #: Never, although it stands above: what serves traffic knows no configuration text.
 FORBIDDEN = {("proxy", "config"), ("worker", "config"), ("stats", "config")}
