@@ -198,9 +198,8 @@ def _arguments(what: str, specs: tuple[Arg, ...], text: str, end: int, ctx: Rule
         except ValueError as err:
             raise ExprError(f"{what} : {err}") from None
     takes = [s for s in specs if not isinstance(s, Context)]
-    if len(given) > len(takes):
-        if takes or given != [""]:
-            raise ExprError(f"{what} : too many arguments, at most {len(takes)} expected" if takes else f"{what} takes no argument")
+    if len(given) > len(takes) and (takes or given != [""]):
+        raise ExprError(f"{what} : too many arguments, at most {len(takes)} expected" if takes else f"{what} takes no argument")
     values: list[Any] = []
     for i, spec in enumerate(specs):
         if isinstance(spec, Context):

@@ -22,17 +22,23 @@ from forkproxy.rules.web import path_of
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """How the alias is wanted: in hexadecimal; in which mode; before the end of the stream (logasap); in a log."""
+    """How the alias is wanted: in hexadecimal; in which mode; before the end of the stream (logasap); in a log; in quotes."""
 
     hexa: bool
     mode: str
     asap: bool
     log: bool
+    quote: bool = False
+
+    def absent(self, code: str) -> str:
+        """``code`` with its dash for "absent" only where there is one: in logs, outside quotes."""
+        return code if self.log and not self.quote else code.replace('b"-"', 'b""')
 
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """``code`` is an expression of bytes (kind "s") or a number ("d", fractions are cut); ``absorbs``: an empty value takes the
+    """``code`` is an expression of bytes (kind "s", or "b" when flag Q does not quote it) or a number ("d", fractions are
+    cut); ``absorbs``: an empty value takes the
     next blank with it. ``form`` is the conversion for it, or for several expressions separated by commas."""
 
     code: str
@@ -114,8 +120,10 @@ def _captured(values: list[bytes | None]) -> bytes:
     return b"{" + b"|".join([header_safe(v) if v else b"" for v in values]) + b"}"
 
 
-def _captured_clf(values: list[bytes | None]) -> bytes:
-    return b" ".join([b'"' + (header_safe(v) if v else b"-") + b'"' for v in values])
+def _captured_clf(values: list[bytes | None], quote: bool) -> bytes:
+    if quote:
+        return b" ".join([b'"' + (header_safe(v) if v else b"") + b'"' for v in values])
+    return b" ".join([header_safe(v) if v else b"-" for v in values])
 
 
 def _hex_addr(text: str) -> bytes:
@@ -161,7 +169,7 @@ def _simple(name: str, doc: str, code: str, kind: str = "s", *prelude: str, need
 
     def factory(wish: Wish) -> Code:
         chosen = "+%d" if plus and wish.asap else "%04X" if hexa and wish.hexa else form
-        return Code(code, kind, prelude, needs, absorbs, chosen)
+        return Code(wish.absent(code), kind, prelude, needs, absorbs, chosen)
 
     factory.__doc__ = doc
     formatter(name, synopsis=synopsis)(factory)
@@ -178,15 +186,15 @@ def _address(name: str, doc: str, code: str, *prelude: str) -> None:
 _END_NEEDS = Needs.END
 
 # dates
-_simple("T", "Accept date in UTC with zone", "utc_zone[int(o.wall_accept)]", "s", _ORIGIN)
-_simple("Tl", "Accept date in local time with zone", "local_zone[int(o.wall_accept)]", "s", _ORIGIN)
+_simple("T", "Accept date in UTC with zone", "utc_zone[int(o.wall_accept)]", "b", _ORIGIN)
+_simple("Tl", "Accept date in local time with zone", "local_zone[int(o.wall_accept)]", "b", _ORIGIN)
 _simple("Ts", "Accept date in seconds since the epoch", "int(o.wall_accept)", "d", _ORIGIN, hexa=True)
-_simple("t", "Accept date in local time with milliseconds", "local[int(wa := o.wall_accept)], wa % 1 * 1000", "s", _ORIGIN, form="%b.%03d")
+_simple("t", "Accept date in local time with milliseconds", "local[int(wa := o.wall_accept)], wa % 1 * 1000", "b", _ORIGIN, form="%b.%03d")
 _simple("ms", "Milliseconds of the accept date", "o.wall_accept % 1 * 1000", "d", _ORIGIN)
 _simple("tr", "Date of the request's first byte, local time with milliseconds",
-        f"local[int(wr := {_BEGAN})], wr % 1 * 1000", "s", _FIRST, form="%b.%03d")  # fmt: skip
-_simple("trg", "Date of the request's first byte in UTC with zone", f"utc_zone[int({_BEGAN})]", "s", _FIRST)
-_simple("trl", "Date of the request's first byte in local time with zone", f"local_zone[int({_BEGAN})]", "s", _FIRST)
+        f"local[int(wr := {_BEGAN})], wr % 1 * 1000", "b", _FIRST, form="%b.%03d")  # fmt: skip
+_simple("trg", "Date of the request's first byte in UTC with zone", f"utc_zone[int({_BEGAN})]", "b", _FIRST)
+_simple("trl", "Date of the request's first byte in local time with zone", f"local_zone[int({_BEGAN})]", "b", _FIRST)
 
 # times
 _ALL = (_FIRST, _REQUEST, _QUEUE, _CONNECT, _RESPONSE, _END)
@@ -221,7 +229,7 @@ _simple("ft", "Frontend's name, with ~ on a TLS listener", 'names[txn.fe.name + 
 _simple("b", "Backend's name (the frontend's before a choice)", "names[(txn.be or txn.fe).name]")
 _simple("s", "Server's name, <NOSRV>, <STATS> …", "txn.server_id")
 _simple("H", "Host name", "HOST")
-_simple("ID", "Unique id", "unique_id(txn)")
+_simple("ID", "Unique id", 'unique_id(txn) or b"-"')
 _simple("pid", "Process id", "getpid()", "d", hexa=True)
 _simple("rt", "Number of the stream", "txn.id", "d", hexa=True)
 _simple("lc", "Number of the line in this frontend", "log_count(txn)", "d")
@@ -236,7 +244,7 @@ _simple("ac", "Connections of the process", "cc[0]", "d", _COUNTS)
 _simple("fc", "Connections of the frontend", "cc[1]", "d", _COUNTS)
 _simple("bc", "Connections of the backend", "cc[2]", "d", _COUNTS)
 _simple("sc", "Connections of the server", "cc[3]", "d", _COUNTS)
-_simple("rc", "Retries, + after a redispatch", 'b"+%d" % txn.retries if txn.redispatched else b"%d" % txn.retries')
+_simple("rc", "Retries, + after a redispatch", 'b"+%d" % txn.retries if txn.redispatched else b"%d" % txn.retries', "b")
 _simple("sq", "Streams ahead in the server's queue", "txn.queue_srv", "d")
 _simple("bq", "Streams ahead in the backend's queue", "txn.queue_be", "d")
 
@@ -247,14 +255,14 @@ def _status(wish: Wish) -> Code:
     return Code("txn.status" if wish.mode == "tcp" else "txn.status or -1", "d")
 
 
-_simple("ts", "Termination flags", "txn.flags[:2]")
-_simple("tsc", "Termination flags with those of the cookie", 'fl if len(fl := txn.flags) == 4 else fl + b"--"')
+_simple("ts", "Termination flags", "txn.flags[:2]", "b")
+_simple("tsc", "Termination flags with those of the cookie", 'fl if len(fl := txn.flags) == 4 else fl + b"--"', "b")
 
 
 # the request
 def _http(name: str, doc: str, code: str, *prelude: str) -> None:
     def factory(wish: Wish) -> Code:
-        return Code(code, "s", prelude, Needs.HEADERS)
+        return Code(wish.absent(code), "s", prelude, Needs.HEADERS)
 
     factory.__doc__ = doc
     formatter(name)(factory)
@@ -271,6 +279,16 @@ _simple("CC", "Captured request cookie", 'log_safe(ck) if (ck := txn.cookie_req)
 _simple("CS", "Captured response cookie", 'log_safe(cs) if (cs := txn.cookie_res) else b"-"')
 _simple("hr", "Captured request headers", 'captured(hd) if (hd := txn.captures_req) is not None else b""', absorbs=True)
 _simple("hs", "Captured response headers", 'captured(hd) if (hd := txn.captures_res) is not None else b""', absorbs=True)
-_simple("hrl", "Captured request headers, CLF style", 'captured_clf(hd) if (hd := txn.captures_req) is not None else b""', absorbs=True)
-_simple("hsl", "Captured response headers, CLF style", 'captured_clf(hd) if (hd := txn.captures_res) is not None else b""', absorbs=True)
 
+
+def _clf_list(name: str, doc: str, slot: str) -> None:
+    def factory(wish: Wish) -> Code:
+        code = f'captured_clf(hd, {wish.quote}) if (hd := txn.{slot}) is not None else b""'
+        return Code(code, "b", absorbs=True)
+
+    factory.__doc__ = doc
+    formatter(name)(factory)
+
+
+_clf_list("hrl", "Captured request headers, CLF style", "captures_req")
+_clf_list("hsl", "Captured response headers, CLF style", "captures_res")

@@ -15,6 +15,7 @@ _SAFE_HEADER = bytes(c for c in SAFE_LOG if c not in b"{|}")
 _UNSAFE_HTTP = re.compile(rb"[\r\n\0]")
 _UNSAFE_LOG = re.compile(rb'[^ -~]|["#]')
 _UNSAFE_HEADER = re.compile(rb'[^ -~]|["#{|}]')
+_CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 _ESCAPED = re.compile(rb'["\\\]]')
 
 
@@ -42,13 +43,16 @@ def http_safe(value: bytes) -> bytes:
 
 
 def log_text(value: bytes | None) -> bytes:
-    """A sample in a log line."""
-    return log_safe(value) if value else b"-"
+    """A sample in a log line. HAProxy copies samples as they are; here controls become ``#XX``, since a line feed in a decoded
+    value would forge a line of its own."""
+    if not value:
+        return b"-"
+    return _CONTROL.sub(_hash_hex, value) if _CONTROL.search(value) else value
 
 
 def quoted_text(value: bytes | None) -> bytes:
     """A sample between quotes in a log line: an absent one is empty."""
-    return log_safe(value) if value else b""
+    return log_text(value) if value else b""
 
 
 def http_text(value: bytes | None) -> bytes:

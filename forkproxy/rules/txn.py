@@ -36,8 +36,8 @@ class Origin:
 class Txn:
     """One stream as rules see it.
 
-    Owners: proxy fills everything but ``vars``, ``captures_*``, ``unique_id``, ``log_level``, ``marks``, which rules write. Times are epoch seconds
-    (``wall_start``) or clock.now readings (``t_*``; 0.0 = not reached). Sizes in bytes.
+    Owners: proxy fills everything but ``vars``, ``captures_*``, ``unique_id``, ``log_level``, ``marks``, which rules write. Times are
+    epoch seconds (``wall_start``, taken at ``t_start``) or clock.now readings (``t_*``; 0.0 = not reached). Sizes in bytes.
     """
 
     __slots__ = (

@@ -122,12 +122,12 @@ def view() -> View:
 
 
 def unique_id(txn: Any) -> bytes:
-    """The stream's unique id, made when it is first asked for; "-" where the frontend has no ``unique-id-format``."""
+    """The stream's unique id, made when it is first asked for; empty where the frontend has no ``unique-id-format``."""
     found: bytes | None = txn.unique_id
     if found is None:
         render = txn.fe.plan.unique_id
         if render is None:
-            return b"-"
+            return b""
         found = txn.unique_id = render(txn)
     return found
 

@@ -94,7 +94,7 @@ def parse_client_hello(data: bytes | bytearray | memoryview) -> ClientHello:
     cursor.vector(1)
     ciphers = cursor.vector(2)
     cursor.vector(1)
-    sni, alpn, versions, groups, sigalgs = b"", (), (), b"", b""
+    sni, groups, sigalgs = b"", b"", b""
     protocols: list[bytes] = []
     offered: list[int] = []
     shares: list[int] = []
@@ -131,9 +131,8 @@ def parse_client_hello(data: bytes | bytearray | memoryview) -> ClientHello:
                     items.vector(2)
             elif kind == 35:
                 ticket = body.data
-    alpn, versions = tuple(protocols), tuple(offered)
     return ClientHello(
-        record_version, version, sni, alpn, versions, ciphers, groups, sigalgs, tuple(shares), frozenset(seen), ticket
+        record_version, version, sni, tuple(protocols), tuple(offered), ciphers, groups, sigalgs, tuple(shares), frozenset(seen), ticket
     )
 
 

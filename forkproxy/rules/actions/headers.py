@@ -45,8 +45,13 @@ def set_header(p: Parser) -> Step:
     _declare(p)
     if p.on_request:
 
+        lower = name.lower()
+
         def set_in_request(txn: Any) -> None:
-            txn.req.set(name, render(txn))
+            req = txn.req
+            value = render(txn)
+            req.remove(lower)
+            req.add(name, value)
 
         return set_in_request
 

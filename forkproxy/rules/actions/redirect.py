@@ -68,10 +68,10 @@ def redirect(p: Parser) -> Step:
         if place is None or (skip_empty and not place):
             return None
         headers = [(b"location", place)]
+        if code in (302, 303, 307):
+            headers.append((b"cache-control", b"no-cache"))
         if cookie is not None:
             headers.append((b"set-cookie", cookie(txn)))
-        if code in (302, 303, 307):
-            headers.insert(0, (b"cache-control", b"no-cache"))
         return Reply("reply", status=code, headers=lambda txn: headers, body=_empty)
 
     return step

@@ -1,1 +1,1 @@
-"""(room text to be written by its owner)"""
+"""Converters by topic: one function with ``@converter`` each, which returns ``Pure(convert)`` or ``convert(value, txn)``."""

@@ -1,1 +1,1 @@
-"""(room text to be written by its owner)"""
+"""Fetches by layer: one function with ``@fetch`` each, which returns ``fetch(txn) -> value | None`` (or ``Const``, ``Multi``)."""

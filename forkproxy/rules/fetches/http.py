@@ -194,8 +194,31 @@ def _lines(side: str, name: bytes) -> Values:
     return from_response
 
 
-def _elements(lines: Values) -> Values:
-    """``values(txn)``: one element per comma-separated value."""
+def _elements(side: str, name: bytes) -> Values:
+    """``values(txn)``: one element per comma-separated value of the fields called ``name``."""
+    lines = _lines(side, name)
+    lower = name.lower()
+    is_host = lower == b"host"
+    if side == "req" and lower:
+
+        def of_request(txn: Any) -> list[bytes]:
+            head = txn.req
+            if head is None:
+                return []
+            # Host ACLs are in every file, and the reader has found Host (one value, or it had refused the request):
+            # 0.5 µs instead of 1.3 for an ACL, as long as no rule has edited a field.
+            if is_host and not head.changed:
+                host = head.host
+                if host is None:
+                    return []
+                if b"," not in host:
+                    return [host]
+            found: list[bytes] = head.get_all(lower)
+            if len(found) == 1 and b"," not in found[0]:
+                return found
+            return [part for line in found for part in (split_values(line) if b"," in line else (line,))]
+
+        return of_request
 
     def values(txn: Any) -> list[bytes]:
         found = lines(txn)
@@ -233,7 +256,7 @@ _HDR_ARGS: tuple[Arg, ...] = (Str(optional=True, default=b""), Int(optional=True
 def _register_headers(side: str, place: dict[str, Any], prefix: str, old: str, more: tuple[str, ...]) -> None:
     def hdr(name: bytes, occurrence: int | None) -> Multi | FetchFn:
         """One comma-separated value of a header field; in ACLs all of them."""
-        return _several(_elements(_lines(side, name)), occurrence)
+        return _several(_elements(side, name), occurrence)
 
     def fhdr(name: bytes, occurrence: int | None) -> Multi | FetchFn:
         """A whole header field line, commas included."""
@@ -241,7 +264,7 @@ def _register_headers(side: str, place: dict[str, Any], prefix: str, old: str, m
 
     def hdr_cnt(name: bytes) -> FetchFn:
         """How many values a header field has."""
-        values = _elements(_lines(side, name))
+        values = _elements(side, name)
         return lambda txn: len(values(txn))
 
     def fhdr_cnt(name: bytes) -> FetchFn:
@@ -251,12 +274,12 @@ def _register_headers(side: str, place: dict[str, Any], prefix: str, old: str, m
 
     def hdr_val(name: bytes, occurrence: int | None) -> Multi | FetchFn:
         """A header field's value as an integer."""
-        values = _elements(_lines(side, name))
+        values = _elements(side, name)
         return _several(lambda txn: [read_int(v) for v in values(txn) if v], occurrence)  # type: ignore[misc]
 
     def hdr_ip(name: bytes, occurrence: int | None) -> Multi | FetchFn:
         """A header field's value as an address; a port after it is ignored."""
-        values = _elements(_lines(side, name))
+        values = _elements(side, name)
         if occurrence:
             one = pick(values, occurrence)
             return lambda txn: _header_addr(v) if (v := one(txn)) is not None else None
