@@ -112,7 +112,8 @@ class Fetch:
 
 @dataclass(frozen=True, slots=True)
 class Converter:
-    """A converter. ``factory(*args)`` returns ``convert(value, txn) -> value | None``."""
+    """A converter. ``factory(*args)`` returns ``convert(value, txn) -> value | None``, or ``rules.expr.Pure`` around
+    ``convert(value)``."""
 
     name: str
     factory: Callable[..., Any]
