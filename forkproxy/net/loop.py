@@ -39,6 +39,8 @@ WRITE = select.EPOLLOUT
 HUP = select.EPOLLHUP
 ERR = select.EPOLLERR
 RDHUP = select.EPOLLRDHUP
+#: Edge triggering, for a descriptor whose hang-up would otherwise be told in every turn while its watcher has to wait for something else.
+ET = select.EPOLLET
 #: For listeners that several processes share: the kernel wakes one (or few) of them, not all. Given to :meth:`Loop.add` only.
 EXCLUSIVE = select.EPOLLEXCLUSIVE
 #: "No deadline", for :attr:`Watched.deadline`.

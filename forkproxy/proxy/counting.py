@@ -81,6 +81,11 @@ class Tally:
             self.total_max = took
         self.wall = s.clock.wall
 
+    def forget(self, counted: tuple[int, int]) -> None:
+        """These bytes (in, out) were counted while the stream ran (``option contstats``)."""
+        self.bytes_in -= counted[0]
+        self.bytes_out -= counted[1]
+
     def pour(self) -> None:
         """Add everything to the rows and begin anew."""
         n, fe = self.n, self.fe

@@ -91,47 +91,56 @@ def failed(s: Stream, row: StreamError) -> None:
         finish.fail(s, row, released=True)
         return
     s.retries += 1
-    if redispatches(s, retries):
-        release(s)
-        s.redispatched = True
-        s.avoid = srv
-        be.count_redispatch(srv)
-        s.srv = None
-        s.server_id = b"<NOSRV>"
-        assign(s)
+    if redispatches(s, retries) and be.usable_count() > 1:
+        # Somewhere else, so at once. The call goes through the loop: a row of dead servers must not become a row of frames.
+        s.timer = s.client.loop.call_later(0.0, elsewhere, s)
         return
-    be.count_retry(srv)
+    if row is _TIMED_OUT:
+        again(s)  # it has waited long enough
+        return
     connect_s = be.plan.timeouts.connect_s
     delay = TURN_AROUND_S if connect_s is None else min(TURN_AROUND_S, connect_s)
-    s.timer = s.client.loop.call_later(delay, turned_around, s)
+    s.timer = s.client.loop.call_later(delay, again, s)
 
 
-def turned_around(s: Stream) -> None:
-    """The delay is over: the same server again, if it is still usable."""
+_TIMED_OUT = ERRORS["connect-timeout"]
+
+
+def again(s: Stream) -> None:
+    """The turn-around delay is over: the same server again, if it is still usable."""
     s.timer = None
-    if s.error is not None:
+    srv = s.srv
+    if not srv.usable and s.be.plan.redispatch:
+        elsewhere(s)
         return
-    if not s.srv.usable and s.be.plan.redispatch:
-        srv = s.srv
-        release(s)
-        s.redispatched = True
-        s.be.count_redispatch(srv)
-        s.srv = None
-        assign(s)
-        return
-    upstream.dial_for(s, s.srv)
+    s.be.count_retry(srv)
+    upstream.dial_for(s, srv)
+
+
+def elsewhere(s: Stream) -> None:
+    """Leave the server that failed and choose anew; it is given again only when there is no other."""
+    s.timer = None
+    srv = s.srv
+    release(s)
+    s.redispatched = True
+    s.be.count_redispatch(srv)
+    s.avoid = srv
+    s.srv = None
+    s.server_id = b"<NOSRV>"
+    assign(s)
 
 
 def redispatches(s: Stream, retries: int) -> bool:
-    """Whether this retry may go to another server (manual: option redispatch)."""
+    """Whether this retry may go to another server: with N every Nth one, with -N every Nth counted from the last (manual: option redispatch).
+
+    Round robin goes on to its next server at every retry, as in HAProxy."""
     every: int = s.be.plan.redispatch
     if not every:
         return False
-    if s.be.round_robin and s.be.usable_count() > 1:
+    if s.be.round_robin or not s.srv.usable:
         return True
-    if every > 0:
-        return s.retries % every == 0
-    return (retries + 1 - s.retries) % -every == 0
+    step = every if every > 0 else retries + 1 + every
+    return step > 0 and s.retries % step == 0
 
 
 def classify(exc: OSError) -> StreamError:
@@ -173,7 +182,8 @@ def touch_body(s: Stream) -> None:
     limit = s.fe.plan.timeouts.client_s
     if limit is not None:
         c.expire = client.client_timeout
-        c.loop.set_deadline(c, now + limit)
+        # A client that stalls in the middle of its body is given twice the time (observed behaviour).
+        c.loop.set_deadline(c, now + 2 * limit)
     if up is not None:
         limit = s.be.plan.timeouts.server_s
         if limit is not None:

@@ -41,9 +41,10 @@ class Flow:
 
     ``dst`` None discards (draining a body that nobody wants), or gathers in ``sink`` where that is a bytearray (a body that rules want to
     see). Bytes behind the end stay in ``src.inbuf``. ``full`` counts consecutive full buffers; ``pipe`` is held from the first splice to the end.
+    ``refresh``: bytes that go out count as activity of the destination, too (always but under ``option independent-streams``).
     """
 
-    __slots__ = ("bufsize", "chunks", "done", "dst", "full", "left", "moved", "pipe", "pipes", "rest", "sink", "spliced", "src")
+    __slots__ = ("bufsize", "chunks", "done", "dst", "full", "left", "moved", "pipe", "pipes", "refresh", "rest", "sink", "spliced", "src")
 
     def __init__(
         self, src: Side, dst: Side | None, left: int, chunks: Chunks | None, bufsize: int, pipes: PipePool | None
@@ -61,6 +62,7 @@ class Flow:
         self.spliced = 0
         self.full = 0
         self.done = False
+        self.refresh = True
 
     def free(self) -> None:
         """Give the pipe back and let the sides go; the flow is over."""

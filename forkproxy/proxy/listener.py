@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from forkproxy.net.loop import EXCLUSIVE, READ, Watched
-from forkproxy.net.sockets import accept, silent_drop
-from forkproxy.proxy import client, tcp
+from forkproxy.net.sockets import accept, quickack_off, silent_drop
+from forkproxy.proxy import client, finish, greeting, tcp
 from forkproxy.proxy.client import Client
 from forkproxy.proxy.stream import ClientOrigin, Stream
 from forkproxy.rules.verdict import ALLOW
@@ -38,6 +38,8 @@ class Listener(Watched):
         self.exclusive = exclusive
         self.batch = rt.maxaccept
         self.on = False
+        if "tcp-smart-accept" in fe.plan.options:
+            quickack_off(sock)  # what it accepts inherits that
 
     def watch(self) -> None:
         """Accept from now on."""
@@ -83,12 +85,22 @@ def admit(rt: Runtime, fe: FrontendRt, w: Listener, sock: Any, peer: Any) -> Non
     plan = fe.plan
     if plan.tcp_request_connection is not None and not allowed(c, plan.tcp_request_connection, False):
         return
-    if plan.tcp_request_session is not None and not allowed(c, plan.tcp_request_session, True):
-        return
     if fe.socket_options is not None:
         fe.socket_options(sock)
+    if w.bind.accept_proxy:
+        greeting.expect(c, begin)
+        return
+    begin(c)
+
+
+def begin(c: Client) -> None:
+    """It is known whose connection this is: the rules of its session, then the mode's own way."""
+    fe = c.fe
+    if fe.plan.tcp_request_session is not None and not allowed(c, fe.plan.tcp_request_session, True):
+        return
     fe.session_started()
-    rt.loop.add(c)
+    if not c.mask:
+        c.loop.add(c)
     if fe.http:
         client.start(c)
     else:
@@ -107,8 +119,6 @@ def allowed(c: Client, steps: Steps, session: bool) -> bool:
         c.fe.count_denied(session)
         if verdict.kind == "silent-drop":
             silent_drop(c.sock)
-        c.sock.close()
-        c.fd = -1
-        c.rt.client_closed(c)
+        finish.close_client(c)
         return False
     return True

@@ -31,7 +31,7 @@ class ServerRt:
     ``usable`` and ``weight`` (sixteenths) mirror the master's table; ``refresh`` reads them anew."""
 
     __slots__ = (
-        "backend", "count", "dial_options", "fresh", "idle_limit", "index", "key", "label", "maxconn", "marked", "maxed_reuse", "name",
+        "backend", "count", "dial_options", "floor", "fresh", "greets", "idle_limit", "index", "key", "label", "maxconn", "marked", "maxed_reuse", "name",
         "peak", "plan", "proven", "rt", "served", "server_timeout", "share", "tallies", "usable", "waiting", "weight",
     )  # fmt: skip
 
@@ -50,8 +50,10 @@ class ServerRt:
         self.usable = not plan.disabled
         self.weight = plan.weight * balance.SCALE
         self.maxconn = plan.maxconn
+        self.greets = plan.send_proxy  # version of the PROXY header that begins every connection; 0 none
         #: this worker's part of maxconn; sums up to it over all workers, at least one each
         self.share = max(1, -(-plan.maxconn // max(1, rt.plan.global_.nbproc))) if plan.maxconn else 0
+        self.floor = max(1, -(-plan.minconn // max(1, rt.plan.global_.nbproc))) if 0 < plan.minconn < plan.maxconn else None
         self.idle_limit = max(plan.pool_purge_delay_s, 1.0) * 2
         self.maxed_reuse = plan.max_reuse == 0
         self.server_timeout = backend.plan.timeouts.server_s
@@ -77,8 +79,9 @@ class ServerRt:
         self.count = counting.BackendCounters(rt.row(plan.key, "server"))
 
     def limit(self) -> int:
-        """How many streams this worker may give to the server now."""
-        return self.share
+        """How many streams this worker may give to the server now: with ``minconn`` its limit grows with the load of the backend,
+        up to ``maxconn`` at ``fullconn`` (manual 5.2 minconn)."""
+        return self.share if self.floor is None else max(self.floor, min(self.share, self.backend.streams * self.share // self.backend.fullconn))
 
     def target(self, s: Stream) -> plans.Address:
         """Where to connect: the server's address; without a port of its own, the one that the client asked for (plus an offset)."""
@@ -91,7 +94,7 @@ class ServerRt:
 
     def private(self, up: Upstream) -> bool:
         """Whether ``up`` must stay with its client."""
-        return up.owner is not None
+        return up.owner is not None or self.greets > 0  # its header told the server whose it is
 
     def begin(self, s: Stream) -> None:
         """``s`` was given to this server."""
@@ -126,6 +129,8 @@ class ServerRt:
         """A new connection is being made."""
         if self.backend.tcpka:
             keepalive(up.sock, **self.backend.tcpka)
+        if self.backend.nolinger:
+            reset_on_close(up.sock)
 
     def connected(self, s: Stream) -> None:
         """A new connection stands."""
@@ -150,7 +155,7 @@ class BackendRt:
     """One backend. It is its picker's view of the servers, too (``balance.View``)."""
 
     __slots__ = (
-        "addresses", "buffer_body", "close_client", "close_server", "count", "direct", "forwardfor", "marked", "name", "offset", "originalto", "peak",
+        "addresses", "buffer_body", "close_client", "close_server", "count", "direct", "forwardfor", "fullconn", "marked", "name", "nolinger", "offset", "originalto", "peak",
         "picker", "plain", "plain_response", "plan", "prefer_last", "queue", "reuse", "round_robin", "rt", "servers", "streams", "tallies",
         "tcpka", "use_server", "waiting",
     )  # fmt: skip
@@ -173,6 +178,9 @@ class BackendRt:
         self.close_server = plan.connection_mode in ("http-server-close", "httpclose")
         self.close_client = plan.connection_mode == "httpclose"
         self.tcpka = keepalive_options(plan, "srvtcpka")
+        self.nolinger = "nolinger" in plan.options
+        workers = max(1, rt.plan.global_.nbproc)
+        self.fullconn = max(1, (plan.fullconn or rt.plan.global_.maxconn // 10) // workers)  # a tenth: the manual's default
         self.streams = 0
         self.peak = 0
         self.marked = False
@@ -282,7 +290,7 @@ class FrontendRt:
     __slots__ = (
         "addresses", "buffer_body", "choose", "close_client", "close_server", "connections", "count", "default", "forwardfor", "head_timeout", "http",
         "idle_timeout", "limits", "listeners", "log", "log_early", "name", "originalto", "plain", "plain_response", "plan", "rt", "session_limit",
-        "share", "socket_options", "tallies", "twin", "unique_id_header",
+        "share", "socket_options", "tallies", "told", "twin", "unique_id_header",
     )  # fmt: skip
 
     def __init__(self, rt: Runtime, plan: plans.Frontend, backends: dict[str, BackendRt], log: AccessLog) -> None:
@@ -333,6 +341,8 @@ class FrontendRt:
         self.session_limit = plan.rate_limit_sessions
         self.listeners: list[Any] = []
         self.socket_options = socket_options(plan, settings)
+        #: option contstats: what was counted already of streams that still run, (bytes in, bytes out)
+        self.told: dict[Stream, tuple[int, int]] | None = {} if "contstats" in plan.options else None
         self.tallies: dict[FrontendRt, counting.Tally] = {}
         self.count = counting.FrontendCounters(rt.row(plan.name, "frontend"))
 
@@ -375,6 +385,8 @@ class FrontendRt:
         if not tally.n:
             self.rt.poured.append(tally)
         tally.add(s)
+        if self.told:
+            tally.forget(self.told.pop(s, (0, 0)))
         log = self.log
         if log.on:
             rt = self.rt
@@ -385,6 +397,21 @@ class FrontendRt:
         if be is not None and s.counted_be:
             s.counted_be = False
             be.leave()
+
+    def progress(self, s: Stream) -> None:
+        """``option contstats``: count what ``s`` moved since the last look."""
+        told, be, srv = self.told, s.be, s.srv
+        if told is None or be is None or srv is None or s.logged:
+            return
+        there, back = s.req_flow, s.res_flow
+        bytes_in = s.bytes_in + (there.moved if there is not None else 0)
+        bytes_out = s.bytes_out + (back.moved if back is not None else 0)
+        had_in, had_out = told.get(s, (0, 0))
+        if (bytes_in, bytes_out) != (had_in, had_out):
+            told[s] = (bytes_in, bytes_out)
+            tally = srv.tallies.get(self) or self.tally(be, srv)
+            tally.forget((had_in - bytes_in, had_out - bytes_out))
+            self.rt.poured.append(tally)
 
     def tally(self, be: BackendRt | None, srv: ServerRt | None) -> counting.Tally:
         """The tally for streams of this frontend that ended at ``be`` and ``srv``."""

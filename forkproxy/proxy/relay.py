@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from forkproxy.errors import ERRORS
-from forkproxy.net.loop import READ, WRITE
+from forkproxy.net.loop import ET, READ, WRITE
 from forkproxy.net.sockets import half_close
 from forkproxy.proxy import finish, flow
 from forkproxy.proxy.sides import pause, resume
@@ -32,6 +32,7 @@ def join(s: Stream, up: Upstream) -> None:
     if old is not None:
         there.moved = old.moved
         old.free()
+    tune(s, there, back)
     s.req_flow, s.res_flow = there, back
     s.req_done = True
     timeouts_fe, timeouts_be = s.fe.plan.timeouts, s.be.plan.timeouts
@@ -52,18 +53,30 @@ def join(s: Stream, up: Upstream) -> None:
         outcome(c, flow.feed(there, data))
         if s.logged:
             return
+    if s.fe.log_early:
+        s.fe.log_now(s)
     if c.eof:
         outcome(c, flow.ENDED)
     elif not up.out:
         resume(c)
-    if not s.logged and s.fe.log_early:
-        s.fe.log_now(s)
+
+
+def tune(s: Stream, there: flow.Flow, back: flow.Flow) -> None:
+    """What options ask of both directions: splice from the first byte on, and whose timers activity starts anew."""
+    front, rear = s.fe.plan.options, s.be.plan.options
+    if front or rear:
+        if "splice-request" in front or "splice-request" in rear:
+            there.full = flow.SPLICE_AFTER
+        if "splice-response" in front or "splice-response" in rear:
+            back.full = flow.SPLICE_AFTER
+        there.refresh = "independent-streams" not in rear
+        back.refresh = "independent-streams" not in front
 
 
 def active(a: Any, b: Any) -> None:
-    """Bytes moved: both sides' timers start anew (without ``option independent-streams`` activity counts for both)."""
+    """Bytes moved from ``a`` to ``b`` (or the relay begins): their timers start anew."""
     now = a.rt.clock.now
-    for side in (a, b):
+    for side in (a, b) if a.flow.refresh else (a,):
         limit = side.limit_s
         if limit is not None:
             side.deadline = when = now + limit
@@ -78,10 +91,18 @@ def ready(side: Any, mask: int) -> None:
             return
         if not mask & ~WRITE:
             return
+    if not mask & READ:
+        hung_up(side)
+        return
     f = side.flow
     peer = side.peer
-    if f.full >= flow.SPLICE_AFTER or peer.out or side.eof:
-        outcome(side, flow.move(f) if not side.eof else flow.MORE)
+    if f.full >= flow.SPLICE_AFTER or peer.out:
+        before = f.moved
+        what = flow.move(f)
+        if f.moved != before:
+            active(side, peer)
+        if what >= flow.ENDED:
+            outcome(side, what)
         return
     try:
         data = side.sock.recv(f.bufsize)
@@ -114,7 +135,7 @@ def ready(side: Any, mask: int) -> None:
         if when < side.armed:
             side.loop.arm(side)
     limit = peer.limit_s
-    if limit is not None:
+    if limit is not None and f.refresh:
         peer.deadline = when = now + limit
         if when < peer.armed:
             peer.loop.arm(peer)
@@ -132,20 +153,34 @@ def drained(side: Any) -> bool:
     except OSError:
         outcome(side.peer, flow.DST_GONE)
         return False
-    active(side, side.peer)
+    peer = side.peer
+    active(peer, side)
     if not empty:
         return True
-    if side.peer.eof:
-        shut(side.peer)
+    if peer.eof:
+        shut(peer)
     else:
-        resume(side.peer)
+        if peer.mask & ET:
+            peer.loop.modify(peer, peer.mask & ~ET)
+        resume(peer)
     return side.fd >= 0 and side.stream is not None
+
+
+def hung_up(side: Any) -> None:
+    """Not readable for us (paused, or its end was seen), yet the kernel has something to say: the connection is broken, or closed both ways.
+
+    It would say so in every turn while the rest is still on its way to the other side, hence the change to edge triggering."""
+    error = side.sock.getsockopt(1, 4)  # SOL_SOCKET, SO_ERROR
+    if error:
+        broken(side.stream, side)
+    elif not side.mask & ET:
+        side.loop.modify(side, side.mask | ET)
 
 
 def outcome(side: Any, what: int) -> None:
     """What reading from ``side`` came to."""
     s = side.stream
-    if what in (flow.MORE, flow.BLOCKED, flow.DONE):
+    if what < flow.ENDED:
         active(side, side.peer)
     elif what == flow.ENDED:
         side.eof = True
@@ -167,10 +202,10 @@ def shut(side: Any) -> None:
         over(s)
         return
     half_close(peer.sock)
-    fin_s = s.fe.plan.timeouts.client_fin_s if side is s.client else s.be.plan.timeouts.server_fin_s
+    fin_s = s.fe.plan.timeouts.client_fin_s if peer is s.client else s.be.plan.timeouts.server_fin_s
     if fin_s is not None:
-        side.limit_s = fin_s
-        side.loop.set_deadline(side, side.rt.clock.now + fin_s)
+        peer.limit_s = fin_s
+        peer.loop.set_deadline(peer, peer.rt.clock.now + fin_s)
 
 
 def broken(s: Stream, side: Any) -> None:
@@ -178,7 +213,6 @@ def broken(s: Stream, side: Any) -> None:
     if s.req_flow is not None and s.req_flow.done and s.res_flow is not None and s.res_flow.done:
         over(s)
         return
-    s.status = s.status or (0 if s.mode_http else 1)
     finish.fail(s, ERRORS["client-abort-data" if side is s.client else "server-abort-data"])
 
 
@@ -187,7 +221,6 @@ def timeout(side: Any) -> None:
     s = side.stream
     if s is None:
         return
-    # The other side may have been active since: its deadline tells.
     finish.fail(s, ERRORS["client-timeout-data" if side is s.client else "server-timeout-data"])
 
 

@@ -69,6 +69,7 @@ class Runtime:
             fe.name: FrontendRt(self, fe, self.backends, AccessLog(fe, self.logs.open(fe))) for fe in plan.frontends
         }
         self._held: set[Listener] = set()
+        self._continuous = any(fe.told is not None for fe in self.frontends.values())
         self._bases = [0, *self._row_bases]
         self.refresh()
         loop.on_turn.append(self._turn)
@@ -103,6 +104,10 @@ class Runtime:
         for be in self.backends.values():
             for srv in be.servers:
                 srv.count.idle(len(srv.fresh), len(srv.proven), srv.served)
+        if self._continuous:
+            for c in self.clients:
+                if c.stream is not None and c.fe.told is not None:
+                    c.fe.progress(c.stream)
         self.loop.call_later(1.0, self._second)
 
     # -- listening

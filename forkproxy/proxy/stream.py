@@ -53,6 +53,10 @@ class ClientOrigin(Origin):
             found = self._local = (name[0], name[1]) if isinstance(name, tuple) else ("unix", 0)
         return found
 
+    def claim(self, dst: str, dst_port: int) -> None:
+        """A PROXY protocol header told where the client connected to."""
+        self._local = (dst, dst_port)
+
 
 class Stream(Txn):
     """``client`` and ``up`` are the two sides (``up`` None while no server's connection is in use).

@@ -51,14 +51,18 @@ def choose(s: Stream) -> None:
     s.be = be
     be.enter(s)
     s.step = 0
+    s.then = None
     backend_content(s)
 
 
 def backend_content(s: Stream) -> None:
     """The backend's content rules, then a server."""
-    if s.fe.twin is not s.be and not run(s, s.be.plan.tcp_request_content, backend_content):
-        return
     c = s.client
+    if s.fe.twin is not s.be and s.be.plan.tcp_request_content is not None:
+        s.body_done = c.eof or len(c.inbuf) >= c.rt.bufsize
+        if not run(s, s.be.plan.tcp_request_content, backend_content):
+            return
+    s.then = None
     s.t_request = c.rt.clock.now
     c.ready = waiting
     limit = s.fe.plan.timeouts.client_s
@@ -81,10 +85,19 @@ def run(s: Stream, steps: Steps, again: Any) -> bool:
         if verdict is ALLOW:
             break
         if verdict.kind == "wait":
+            delay = (s.fe if s.be is None else s.be).plan.inspect_delay_s
+            if not s.body_done and not delay:
+                s.body_done = True  # nobody wants to wait: the rules must do with what is there
+                verdict = steps[i](s)
+                if verdict is ALLOW:
+                    break
             if s.body_done:
-                continue  # nothing more will come: what is missing does not match
+                if verdict is None or verdict.kind == "wait":
+                    continue  # nothing more will come: what is missing does not match
+                refuse(s, verdict)
+                return False
             s.step = i
-            await_bytes(s, again)
+            await_bytes(s, again, delay or 0.0)
             return False
         refuse(s, verdict)
         return False
@@ -100,16 +113,14 @@ def refuse(s: Stream, verdict: Verdict) -> None:
     finish.fail(s, ERRORS["request-rejected"], silent=True, counted=True)
 
 
-def await_bytes(s: Stream, again: Any) -> None:
+def await_bytes(s: Stream, again: Any, delay: float) -> None:
     """Rules want to see more bytes: wait for them, no longer than ``tcp-request inspect-delay``."""
     c = s.client
-    s.then = again
     c.ready = inspect
-    c.expire = inspected
-    plan = s.be.plan if s.be is not None else s.fe.plan
-    delay = plan.inspect_delay_s
-    if c.deadline == INF or c.deadline > c.t_base + (delay or 0.0):
-        c.loop.set_deadline(c, c.t_base + (delay or 0.0))
+    if s.then is None:  # the delay counts from the first look
+        s.then = again
+        c.expire = inspected
+        c.loop.set_deadline(c, c.rt.clock.now + delay)
 
 
 def inspect(c: Any, mask: int) -> None:
@@ -144,8 +155,7 @@ def inspected(c: Any) -> None:
 
 def resume_rules(s: Stream) -> None:
     """Call the interrupted rule set again."""
-    then, s.then = s.then, None
-    s.client.ready = waiting
+    then = s.then
     if then is not None:
         then(s)
 
@@ -172,8 +182,8 @@ def waiting(c: Any, mask: int) -> None:
         return
     c.eof = True
     pause(c)
-    if "abortonclose" in s.fe.plan.options:
-        finish.client_gone(s)
+    if not c.inbuf or "abortonclose" in s.be_options():
+        finish.client_gone(s)  # it wants nothing of a server (any more)
 
 
 def client_timeout(c: Any) -> None:

@@ -13,7 +13,7 @@ from forkproxy.errors import ERRORS, ProtocolError
 from forkproxy.http.reader import parse_response
 from forkproxy.net.loop import INF, READ, WRITE
 from forkproxy.net.sockets import dial
-from forkproxy.proxy import dispatch, finish, flow, relay, response
+from forkproxy.proxy import dispatch, finish, flow, greeting, relay, response
 from forkproxy.proxy.sides import Side, close, resume
 
 if TYPE_CHECKING:
@@ -68,14 +68,14 @@ def dial_for(s: Stream, srv: ServerRt) -> None:
     up.loop.add(up, READ | WRITE)
     if limit is not None:
         up.loop.set_deadline(up, rt.clock.now + limit)
-    if s.sending:
+    if s.sending or srv.greets:
         established(up, s)
 
 
 def connecting(up: Any, mask: int) -> None:
     """The connection stands, or failed."""
     s = up.stream
-    if not s.sending:
+    if not s.sending and not up.srv.greets:
         error = up.sock.getsockopt(1, 4)  # SOL_SOCKET, SO_ERROR
         if error:
             broken(up, s, OSError(error, "connect"))
@@ -105,6 +105,8 @@ def connect_timeout(up: Any) -> None:
 def established(up: Upstream, s: Stream) -> None:
     """Send what begins the exchange; the kernel's EAGAIN means that the connection does not stand yet."""
     data = s.sending
+    if up.srv.greets:
+        data = greeting.header(s, up.srv.greets) + data
     if data:
         try:
             sent = up.sock.send(data)

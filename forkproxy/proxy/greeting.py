@@ -1,0 +1,97 @@
+"""The PROXY protocol on both ends: headers that a bind with ``accept-proxy`` expects, and those that servers with ``send-proxy`` get.
+
+An accepted connection on such a bind says first whose it is; until the whole header is there nobody else sees the connection, and what
+is no header closes it without a word (PROXY protocol, section 2). Knows the formats from ``wire.proxy_protocol``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from forkproxy.errors import ProtocolError
+from forkproxy.proxy import finish
+from forkproxy.proxy.accesslog import INFO
+from forkproxy.wire.proxy_protocol import build_v1, build_v2, parse
+
+if TYPE_CHECKING:
+    from forkproxy.proxy.client import Client
+    from forkproxy.proxy.stream import Stream
+
+#: A connection that says nothing is closed after this where ``timeout client`` sets no limit, seconds.
+PATIENCE_S = 30.0
+#: More than the longest header that is understood.
+_ROOM = 4096
+
+Go = Callable[["Client"], None]
+
+
+def expect(c: Client, go: Go) -> None:
+    """Wait for the header, then ``go(c)``; bytes behind it are left in ``c.inbuf``."""
+    limit = c.fe.plan.timeouts.client_s
+    c.flow = go  # no bytes flow yet: the slot is free for what comes next
+    c.ready = arriving
+    c.expire = finish.close_client
+    c.loop.add(c)
+    c.loop.set_deadline(c, c.t_base + (PATIENCE_S if limit is None else limit))
+
+
+def arriving(c: Any, _mask: int) -> None:
+    """Bytes of the header, or the end."""
+    try:
+        data = c.sock.recv(_ROOM)
+    except (BlockingIOError, InterruptedError):
+        return
+    except OSError:
+        data = b""
+    if not data:
+        refuse(c, "Connection closed while waiting for PROXY protocol header")
+        return
+    c.inbuf += data
+    try:
+        parsed = parse(c.inbuf)
+    except ProtocolError:
+        refuse(c, "Received something which does not look like a PROXY protocol header")
+        return
+    if parsed is None:
+        return
+    header, length = parsed
+    c.inbuf = c.inbuf[length:]
+    if not header.local:
+        origin = c.origin
+        if header.family == "unix":
+            origin.src, origin.src_port, origin.family = "unix", 0, 0
+            origin.claim("unix", 0)
+        else:
+            origin.src, origin.src_port = header.src, header.src_port
+            origin.family = 6 if header.family == "ipv6" else 4
+            origin.claim(header.dst, header.dst_port)
+    c.loop.set_deadline(c, None)
+    go, c.flow = c.flow, None
+    c.t_base = c.rt.clock.now
+    go(c)
+
+
+def refuse(c: Client, why: str) -> None:
+    """Close, with a line in the log unless only exchanges are to be logged."""
+    fe = c.fe
+    if "dontlognull" not in fe.plan.options or c.inbuf:
+        origin = c.origin
+        when = datetime.fromtimestamp(origin.wall_accept).strftime("%d/%b/%Y:%H:%M:%S.%f")[:-3]
+        text = f"{origin.src}:{origin.src_port} [{when}] {fe.name}/{origin.bind.name or origin.bind.id}: {why}".encode()
+        for most, floor, send in fe.log.targets:
+            if most >= INFO:
+                send(max(INFO, floor), c.rt.clock.wall, text)
+    fe.count.error("req_errors")
+    finish.close_client(c)
+
+
+def header(s: Stream, version: int) -> bytes:
+    """What a server with ``send-proxy`` (1) or ``send-proxy-v2`` (2) gets before anything else."""
+    origin = s.origin
+    dst, dst_port = origin.local()
+    if origin.family == 0:
+        return build_v1("unix", 0, "unix", 0) if version == 1 else build_v2("", 0, "", 0)
+    build = build_v1 if version == 1 else build_v2
+    return build(origin.src, origin.src_port, dst, dst_port)
