@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: run test check quick lint system fuzz bench peers clean help
+.PHONY: run test check quick lint system fuzz bench reference peers clean help
 
 help:
 	@echo "make run     install into $(VENV) and start etc/quickstart.cfg"
@@ -12,8 +12,11 @@ help:
 	@echo "make check   linters, types, import layers and the quick tests, under a minute"
 	@echo "make fuzz    the fuzz targets, longer than in the tests"
 	@echo "make bench   side by side with Debian's haproxy; results go to bench/results/"
+	@echo "make reference   docs/reference/ from the docstrings, after a keyword was added or changed"
 
 $(VENV)/.run: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is too old: Python 3.11 is needed (make PYTHON=...)"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments: apt install python3-venv"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -e .
 	@touch $@
@@ -28,7 +31,7 @@ run: $(VENV)/.run
 	@echo "  curl localhost:8404/metrics    # what Prometheus scrapes"
 	@echo "  Ctrl-C ends it"
 	@echo
-	@$(BIN)/forkproxy -f etc/quickstart.cfg
+	@exec $(BIN)/forkproxy -f etc/quickstart.cfg
 
 test: check system
 
@@ -50,6 +53,9 @@ system: $(VENV)/.dev peers
 
 fuzz: $(VENV)/.dev
 	FORKPROXY_FUZZ=long $(BIN)/pytest tests/fuzz --timeout=1800
+
+reference: $(VENV)/.run
+	$(BIN)/python -m forkproxy.reference docs/reference
 
 bench: $(VENV)/.dev peers
 	$(BIN)/python -m bench

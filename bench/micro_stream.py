@@ -25,7 +25,8 @@ from forkproxy.state.segment import Segment
 from forkproxy.state.servers import RUNNING, SCALE, ServerTable
 
 REQUEST = (
-    b"GET /path/%d?x=1 HTTP/1.1\r\nHost: www.example.com\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:109.0) Gecko/20100101 Firefox/115.0\r\n"
+    b"GET /path/%d?x=1 HTTP/1.1\r\nHost: www.example.com\r\n"
+    b"User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:109.0) Gecko/20100101 Firefox/115.0\r\n"
     b"Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\nAccept-Language: en-US,en;q=0.5\r\n"
     b"Accept-Encoding: gzip, deflate, br\r\nReferer: https://www.example.com/here\r\nCookie: session=%d; theme=dark\r\n"
     b"DNT: 1\r\nConnection: keep-alive\r\nUpgrade-Insecure-Requests: 1\r\nSec-Fetch-Dest: document\r\nSec-Fetch-Mode: navigate\r\n\r\n"

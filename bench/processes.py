@@ -80,7 +80,8 @@ def stop(process: subprocess.Popen[bytes]) -> None:
             process.wait(5)
     for pid, born in family.items():
         if pid != process.pid and _born(pid) == born:
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def _stat(pid: int) -> list[str]:

@@ -80,8 +80,8 @@ class StreamError:
     """Why a stream ended: ``cause`` and ``phase`` (together the log's flags), and what follows from them.
 
     ``status`` is the HTTP status for a client that has not been answered yet (0: close silently), ``counter`` the name
-    of the counter (``state.layout``) that it raises ("" for none; a tuple's scope is the layout's business), ``retry`` whether another attempt may be
-    made when nothing of the request was consumed.
+    of the counter (``state.layout``) that it raises ("" for none; a tuple's scope is the layout's business),
+    ``retry`` whether another attempt may be made when nothing of the request was consumed.
     """
 
     name: str
@@ -114,6 +114,7 @@ ERRORS: dict[str, StreamError] = _table(
     StreamError("client-abort-last", _C.CLIENT_ABORT, _P.LAST, 0, "cli_aborts"),
     StreamError("client-timeout-request", _C.CLIENT_TIMEOUT, _P.REQUEST, 408, "req_errors"),
     StreamError("client-timeout-headers", _C.CLIENT_TIMEOUT, _P.HEADERS, 400, "cli_aborts"),
+    StreamError("client-timeout-upload", _C.CLIENT_TIMEOUT, _P.DATA, 400, "cli_aborts"),
     StreamError("client-timeout-data", _C.CLIENT_TIMEOUT, _P.DATA, 0, "cli_aborts"),
     StreamError("client-timeout-last", _C.CLIENT_TIMEOUT, _P.LAST, 0, "cli_aborts"),
     StreamError("client-tarpit", _C.PROXY, _P.TARPIT, 500, "req_denied"),

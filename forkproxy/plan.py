@@ -211,8 +211,8 @@ class Server:
 class Balance:
     """``balance`` and ``hash-type`` of a backend (manual 4.2).
 
-    ``key(txn) -> bytes | int | None`` gives the key of a hashing algorithm (None: fall back to round robin as the manual says), made by ``rules``
-    or by the algorithm itself from ``args``.
+    ``key(txn) -> bytes | int | None`` gives the key of a hashing algorithm (None: fall back to round robin as the manual says),
+    made by ``rules`` or by the algorithm itself from ``args``.
     """
 
     algorithm: str = "roundrobin"

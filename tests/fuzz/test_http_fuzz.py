@@ -44,7 +44,8 @@ def pick(values: list[str]) -> st.SearchStrategy[str]:
 
 
 #: where to cut (as a share of the text), how much, what to put there
-mutations = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 3), pick(PIECES)), max_size=2) | st.just([])
+change = st.tuples(st.floats(0, 1), st.integers(0, 3), pick(PIECES))
+mutations: st.SearchStrategy[list[tuple[float, int, str]]] = st.lists(change, max_size=2) | st.just([])
 
 
 def mutate(text: str, changes: list[tuple[float, int, str]]) -> bytes:
@@ -80,7 +81,8 @@ def outcome(parse: Any, *args: Any) -> Any:
     if parsed is None:
         return None
     head, end = parsed
-    return {name: getattr(head, name) for cls in type(head).__mro__[:-1] for name in cls.__slots__ if name != "_lower"}, end
+    slots = [name for cls in type(head).__mro__[:-1] for name in getattr(cls, "__slots__", ())]
+    return {name: getattr(head, name) for name in slots if name != "_lower"}, end
 
 
 def check_block(head: Head) -> None:

@@ -56,7 +56,7 @@ class Origin:
                 if self._sock is sock and self.answer is None:
                     self._held.append(connection)
                     continue
-                connection.sendall(self.answer)
+                connection.sendall(self.answer or b"")
             except OSError:
                 pass
             connection.close()

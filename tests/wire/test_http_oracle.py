@@ -15,12 +15,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from http_samples import CHUNKED_BODIES, REQUESTS, RESPONSES, Outcome
 
 from forkproxy.errors import ProtocolError
 from forkproxy.http.body import payload
 from forkproxy.http.message import Head
 from forkproxy.http.reader import Limits, parse_request, parse_response
+from tests.wire.http_samples import CHUNKED_BODIES, REQUESTS, RESPONSES, Outcome
 
 pytestmark = [pytest.mark.system, pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs haproxy")]
 

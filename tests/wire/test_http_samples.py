@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from http_samples import CHUNKED_BODIES, REQUESTS, RESPONSES, Outcome
 
 from forkproxy.errors import ProtocolError
 from forkproxy.http.body import Chunks
 from forkproxy.http.message import Head, RequestHead, ResponseHead
 from forkproxy.http.reader import Limits, parse_request, parse_response
+from tests.wire.http_samples import CHUNKED_BODIES, REQUESTS, RESPONSES, Outcome
 
 LIMITS = Limits()
 

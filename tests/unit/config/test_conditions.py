@@ -76,12 +76,12 @@ def test_one_branch_is_read() -> None:
 def test_what_is_skipped_is_not_evaluated() -> None:
     blocks = Blocks()
     blocks.directive(".if", lambda: False)
-    blocks.directive(".if", pytest.fail)  # type: ignore[arg-type]
-    blocks.directive(".elif", pytest.fail)  # type: ignore[arg-type]
-    blocks.directive(".else", pytest.fail)  # type: ignore[arg-type]
+    blocks.directive(".if", pytest.fail)
+    blocks.directive(".elif", pytest.fail)
+    blocks.directive(".else", pytest.fail)
     assert not blocks.active and blocks.depth == 2
-    blocks.directive(".endif", pytest.fail)  # type: ignore[arg-type]
-    blocks.directive(".else", pytest.fail)  # type: ignore[arg-type]
+    blocks.directive(".endif", pytest.fail)
+    blocks.directive(".else", pytest.fail)
     assert blocks.active
 
 

@@ -23,7 +23,7 @@ CHECK = Check(inter_s=2.0, fastinter_s=0.5, downinter_s=5.0)
 class Origin:
     """A listening socket that answers when it is told to."""
 
-    def __init__(self, address: object = ("127.0.0.1", 0), family: int = socket.AF_INET) -> None:
+    def __init__(self, address: tuple[str, int] | str = ("127.0.0.1", 0), family: int = socket.AF_INET) -> None:
         self.sock = socket.socket(family)
         self.sock.bind(address)
         self.sock.listen(16)

@@ -287,6 +287,7 @@ def test_use_backend_first_match_wins() -> None:
     ):  # fmt: skip
         assert choose(host(name)) == expected
     several = make_txn(b"GET / HTTP/1.1\r\nHost: c.com\r\n\r\n")
+    assert several.req is not None
     several.req.replace_all([(b"Host", b"c.com, b.com")])
     assert choose(several) == "b"  # every value counts, and the first rule that any of them meets
 

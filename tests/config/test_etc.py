@@ -1,0 +1,39 @@
+"""The example configurations load as they are, without a warning, and HAProxy takes them too where it knows what they use."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from forkproxy import cli
+
+ETC = Path(__file__).resolve().parents[2] / "etc"
+FILES = sorted(ETC.rglob("*.cfg"))
+#: forkproxy's own keywords
+OURS = ("stats-endpoint",)
+
+
+def test_there_are_examples() -> None:
+    assert {"quickstart.cfg", "edge-http.cfg", "tcp.cfg", "maintenance.cfg", "migration.cfg"} <= {path.name for path in FILES}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.name)
+def test_it_loads_without_a_word(path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["-c", "-dW", "-f", str(path)]) == 0
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.name)
+def test_haproxy_takes_it_too(path: Path, tmp_path: Path) -> None:
+    haproxy = shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin")
+    if haproxy is None:
+        pytest.skip("no haproxy")
+    copy = tmp_path / path.name
+    copy.write_text("".join(line for line in path.read_text().splitlines(True) if not line.split() or line.split()[0] not in OURS))
+    done = subprocess.run([haproxy, "-c", "-f", str(copy)], capture_output=True, text=True, timeout=20)
+    assert done.returncode == 0, done.stderr
+    assert "WARNING" not in done.stderr
