@@ -9,6 +9,7 @@ master, which sees the shared state of every worker; the context only decides wh
 from __future__ import annotations
 
 import difflib
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -98,7 +99,15 @@ class Session:
         """The next piece of the answer; None: nothing now (more input is needed, a deferred answer is awaited, or it is over)."""
         while True:
             if self._out:
-                piece = next(self._out[0], None)
+                try:
+                    piece = next(self._out[0], None)
+                except Refused as exc:
+                    self._out[0] = iter((f"{exc}\n\n", self.prompt_text()))
+                    continue
+                except Exception:  # our own fault costs this answer, not the session
+                    traceback.print_exc()
+                    self._out[0] = iter(("internal error\n\n", self.prompt_text()))
+                    continue
                 if piece is None:
                     self._out.popleft()
                 elif piece:
@@ -191,6 +200,9 @@ class Session:
             answer = command.handler(self, words)
         except Refused as exc:
             answer = f"{exc}\n"
+        except Exception:
+            traceback.print_exc()
+            answer = "internal error\n"
         if isinstance(answer, Deferred):
             self._waiting = True
             answer.finish = self._finished

@@ -36,6 +36,8 @@ from forkproxy.worker import facts, handover
 
 #: How long a new master may take to get its first workers ready.
 START_S = 30.0
+#: How many rows are looked at in one turn.
+OBSERVED = 100
 
 
 class Master:
@@ -104,7 +106,11 @@ class Master:
             return 1
         self._open_rendezvous(name)
         self.supervisor.listen(
-            on_ready=self._ready, on_stillborn=self._stillborn, on_stopped=self._stopped, on_empty=self.loop.stop
+            on_ready=self._ready,
+            on_stillborn=self._stillborn,
+            on_stopped=self._stopped,
+            on_released=self.reloader.worker_released,
+            on_empty=self.loop.stop,
         )
         self.desk.commit(self.plan, self._context(self.plan))
         self._signals()
@@ -224,8 +230,14 @@ class Master:
 
     def _every_second(self) -> None:
         """Peaks that are spread over workers are seen by looking often."""
-        self.shared.state.rows.observe()
+        self._observe(list(self.shared.state.names))
         self.loop.call_later(1.0, self._every_second)
+
+    def _observe(self, names: list[str]) -> None:
+        """Note the peaks of some rows now and of the others in later turns: thousands of servers must not hold the loop up."""
+        self.shared.state.rows.observe(names[:OBSERVED])
+        if len(names) > OBSERVED:
+            self.loop.call_soon(self._observe, names[OBSERVED:])
 
     # -- signals
 

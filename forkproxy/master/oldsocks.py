@@ -3,8 +3,8 @@ follow the other without a refused connection.
 
 On a CLI socket with ``expose-fd listeners`` the successor says ``_getsocks``; the answer is a native int with the number of descriptors,
 then messages of at most 252 descriptors (SCM_RIGHTS), whose bytes are for each of them: length and name of the name space, length
-and name of the interface, a native int of flags. The receiver acknowledges each but the last with one byte. What a socket listens to is asked
-of the socket itself.
+and name of the interface, a native int of flags. The receiver acknowledges each but the last with one byte. What a socket listens to is
+asked of the socket itself.
 """
 
 from __future__ import annotations

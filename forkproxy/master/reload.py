@@ -81,6 +81,7 @@ class Reloader:
         self._next: Generation | None = None
         self._limit: Timer | None = None
         self._drying: list[Shelf] = []
+        self._owing: set[int] = set()  # pids of workers that have not let go of the surplus sockets yet
         self._hard = False
 
     @property
@@ -274,8 +275,10 @@ class Reloader:
             if max_reloads and worker.state == "leaving" and worker.reloads > max_reloads:
                 self.supervisor.stop(worker)
 
-    def worker_stopped(self, _worker: Worker | None) -> None:
-        """An old worker accepts no more: close what nobody needs any more."""
+    def worker_stopped(self, worker: Worker | None) -> None:
+        """An old worker accepts no more, or a worker is gone: close what nobody needs any more."""
+        if worker is not None and not worker.alive:
+            self.worker_released(worker)
         if self._drying and all(w.stopped for g in self.supervisor.generations if g.leaving for w in g.workers.values()):
             for shelf in self._drying:
                 shelf.close()
@@ -285,18 +288,21 @@ class Reloader:
         """The surplus sockets got nothing new for a while: the workers let go of them, then they are closed."""
         if generation is not self.supervisor.current:
             return
+        if any(w.state == "starting" for w in generation.workers.values()):  # it is about to accept from them
+            self.loop.call_later(DRY_S, self._dry, generation)
+            return
+        self._owing = {w.pid for w in generation.workers.values() if w.state == "serving"}
         surplus = generation.rack.surplus()
-        owing = {w.pid for w in generation.workers.values() if w.state == "serving"}
-
-        def released(worker: Worker) -> None:
-            owing.discard(worker.pid)
-            if not owing:
-                self.supervisor.waiting_released = None
-                generation.rack.drop_surplus()
-
-        self.supervisor.waiting_released = released
         for worker in generation.workers.values():
             worker.channel.send("release", sockets=surplus, forget=True)
+
+    def worker_released(self, worker: Worker) -> None:
+        """A worker let go of surplus sockets (or is gone): after the last one they are closed."""
+        current = self.supervisor.current
+        if worker.pid in self._owing:
+            self._owing.discard(worker.pid)
+            if not self._owing and current is not None:
+                current.rack.drop_surplus()
 
     # -- the end
 

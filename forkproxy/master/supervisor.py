@@ -42,12 +42,13 @@ class Supervisor:
     """All workers of all generations.
 
     ``on_ready(generation)`` is called when all workers of a generation serve for the first time, ``on_stillborn(generation, reason)``
-    when one of its workers died before that, ``on_empty()`` when the last worker of all is gone, ``on_stopped(worker)`` when one accepts no more.
+    when one of its workers died before that, ``on_empty()`` when the last worker of all is gone, ``on_stopped(worker)`` when
+    one accepts no more, ``on_released(worker)`` when it has let go of sockets.
     """
 
     __slots__ = (
-        "_last_look", "_on_empty", "_on_ready", "_on_stillborn", "_on_stopped", "current", "generations", "loop", "messages", "paused",
-        "restarts", "shared", "spawner", "stopping", "waiting_released",
+        "_last_look", "_on_empty", "_on_ready", "_on_released", "_on_stillborn", "_on_stopped", "current", "generations", "loop", "messages", "paused",
+        "restarts", "shared", "spawner", "stopping",
     )  # fmt: skip
 
     def __init__(self, loop: Loop, shared: Shared, spawner: Spawner, messages: Messages) -> None:
@@ -60,10 +61,10 @@ class Supervisor:
         self.stopping = False
         self.paused = False  # whether workers that become ready must not accept yet
         self.restarts = 0  # workers that were replaced after they died
-        self.waiting_released: Callable[[Worker], None] | None = None
         self._on_ready: Callable[[Generation], None] = lambda _g: None
         self._on_stillborn: Callable[[Generation, str], None] = lambda _g, _r: None
         self._on_stopped: Callable[[Worker], None] = lambda _w: None
+        self._on_released: Callable[[Worker], None] = lambda _w: None
         self._on_empty: Callable[[], None] = lambda: None
         self._last_look = loop.clock.now
         loop.call_later(LOOK_S, self._look)
@@ -74,12 +75,14 @@ class Supervisor:
         on_ready: Callable[[Generation], None] | None = None,
         on_stillborn: Callable[[Generation, str], None] | None = None,
         on_stopped: Callable[[Worker], None] | None = None,
+        on_released: Callable[[Worker], None] | None = None,
         on_empty: Callable[[], None] | None = None,
     ) -> None:
         """Set who hears what happens."""
         self._on_ready = on_ready or self._on_ready
         self._on_stillborn = on_stillborn or self._on_stillborn
         self._on_stopped = on_stopped or self._on_stopped
+        self._on_released = on_released or self._on_released
         self._on_empty = on_empty or self._on_empty
 
     # -- starting
@@ -176,8 +179,8 @@ class Supervisor:
             self._on_stopped(worker)
         elif op == "resumed":
             worker.paused = False
-        elif op == "released" and self.waiting_released is not None:
-            self.waiting_released(worker)
+        elif op == "released":
+            self._on_released(worker)
 
     # -- the end of a worker
 

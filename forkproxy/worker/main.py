@@ -35,7 +35,8 @@ class WorkerRole:
     """Serve with ``heritage`` on ``loop``; ``on_done(status)`` is called once, when nothing is left to do."""
 
     __slots__ = (
-        "_adopted", "_cells", "_epoch", "_hard", "_look", "_on_done", "_servers", "_watched", "channel", "heritage", "loop", "runtime", "state",
+        "_adopted", "_cells", "_epoch", "_hard", "_look", "_on_done", "_servers", "_watched",
+        "channel", "heritage", "loop", "runtime", "state",
     )  # fmt: skip
 
     def __init__(

@@ -95,7 +95,14 @@ class Proxy:
     """One forkproxy: ``master`` its process, ``events`` what it told systemd."""
 
     def __init__(
-        self, directory: Path, config: str, *args: str, env: dict[str, str] | None = None, name: str = "f.cfg", **popen: Any
+        self,
+        directory: Path,
+        config: str,
+        *args: str,
+        env: dict[str, str] | None = None,
+        name: str = "f.cfg",
+        program: Path = ROOT / "bin" / "forkproxy",
+        **popen: Any,
     ) -> None:
         self.config = directory / name
         self.config.write_text(config)
@@ -107,7 +114,7 @@ class Proxy:
         self._stderr = open(self.stderr_path, "wb")  # noqa: SIM115
         environ = {**os.environ, "NOTIFY_SOCKET": str(path), "PYTHONPATH": str(ROOT), **(env or {})}
         self.process = subprocess.Popen(
-            [sys.executable, str(ROOT / "bin" / "forkproxy"), *(args or ("-W",)), "-f", str(self.config)],
+            [sys.executable, str(program), *(args or ("-W",)), "-f", str(self.config)],
             stdin=subprocess.DEVNULL, stdout=self._stderr, stderr=self._stderr, env=environ, **popen,
         )  # fmt: skip
         self.pid = self.process.pid

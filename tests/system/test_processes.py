@@ -197,3 +197,36 @@ def test_workers_drop_privileges(start: Start, tmp_path: Path) -> None:
     assert {os.readlink(f"/proc/{w.pid}/root") for w in proxy.workers} == {str(tmp_path)}
     assert psutil.Process(proxy.pid).username() == "root"
     assert get(port)[0] == 200
+
+
+SPIN = """
+import signal, sys
+from forkproxy import cli
+from forkproxy.master import main
+from forkproxy.proxy import runtime
+
+def factory(heritage, loop):
+    def spin():
+        while True:
+            pass
+    loop.add_signal(signal.SIGURG, spin)
+    return runtime.make(heritage, loop)
+
+run = main.run
+main.run = lambda plan, options: run(plan, options, runtime_factory=factory)
+sys.argv = ["forkproxy", *sys.argv[1:]]
+sys.exit(cli.main())
+"""
+
+
+def test_a_worker_caught_in_a_loop_is_noticed_and_replaced(start: Start, tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    script = tmp_path / "spin.py"
+    script.write_text(SPIN)
+    proxy = start(hello(port), program=script).ready()
+    victim = proxy.workers[0]
+    victim.send_signal(signal.SIGURG)
+    proxy.says("shows no sign of life")
+    eventually(lambda: len(proxy.workers) == 2 and victim.pid not in [w.pid for w in proxy.workers], "replacement")
+    for _ in range(20):
+        assert get(port)[0] == 200

@@ -57,7 +57,8 @@ def _line(backend: Backend, entry: Entry, now: float) -> str:
     check_addr = check.address.host if check is not None and check.address is not None else "-"
     return (
         f"{backend.id} {backend.name} {server.id} {server.name} {address} {int(entry.op)} {int(entry.admin)} "
-        f"{entry.uweight} {server.weight} {max(0, int(now - entry.since))} {status} {result} {health} {state} 0 0 0 - {port} - 0 {check_port} {check_addr} - 0\n"
+        f"{entry.uweight} {server.weight} {max(0, int(now - entry.since))} "
+        f"{status} {result} {health} {state} 0 0 0 - {port} - 0 {check_port} {check_addr} - 0\n"
     )
 
 
