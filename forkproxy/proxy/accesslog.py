@@ -52,10 +52,15 @@ class AccessLog:
             return
         if level is None:
             level = ERR if failed and self._separate else INFO
-        if s.error is not None and self._error_render is not None and s.be is None:
-            render = self._error_render
-        line = render(s)
-        wall = s.clock.wall
+        self._send(level, s.clock.wall, render(s))
+
+    def emit_refused(self, s: Stream) -> None:
+        """Write the line of a connection that failed before it became a session (error-log-format, manual 8.2.5)."""
+        render = self._error_render
+        if render is not None and not (self._skip_null and not s.bytes_in):
+            self._send(ERR if self._separate else INFO, s.clock.wall, render(s))
+
+    def _send(self, level: int, wall: float, line: bytes) -> None:
         for most, floor, send in self.targets:
             if level <= most:
                 send(level if level > floor else floor, wall, line)

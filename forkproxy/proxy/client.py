@@ -132,19 +132,29 @@ def read_head(c: Client, data: bytes) -> None:
     c.ready = busy
     c.deadline = INF  # what is armed comes too early at most, and is armed again then
     c.served += 1
-    if head.body is not _NONE:
-        open_body(s, c, head)
+    if head.body is not _NONE and not open_body(s, c, head):
+        return
     request.begin(s)
 
 
-def open_body(s: Stream, c: Client, head: Any) -> None:
-    """Prepare the request's body; what came with the head waits in ``inbuf`` until there is a server."""
+def open_body(s: Stream, c: Client, head: Any) -> bool:
+    """Prepare the request's body and take what came with its head into the flow's ``sink``, where it waits for a server (at most
+    what one read brought). False: it is malformed from the beginning, and the client was told."""
     kind = head.body
-    if kind is _LENGTH and head.length == 0:
-        return
-    s.req_done = False
     chunks = Chunks() if kind is _CHUNKED else None
-    s.req_flow = flow.Flow(c, None, flow.framing(kind, head.length), chunks, c.rt.bufsize, c.rt.pipes)
+    f = s.req_flow = flow.Flow(c, None, flow.framing(kind, head.length), chunks, c.rt.bufsize, c.rt.pipes)
+    f.sink = bytearray()
+    s.req_done = False
+    if c.inbuf:
+        data, c.inbuf = c.inbuf, b""
+        outcome = flow.feed(f, data)
+        if outcome == flow.BAD:
+            s.req_flow = None
+            s.req_done = True
+            finish.fail(s, ERRORS["bad-request"])
+            return False
+        s.req_done = outcome == flow.DONE
+    return True
 
 
 def busy(c: Any, mask: int) -> None:

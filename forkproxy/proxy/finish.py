@@ -182,7 +182,9 @@ def client_timeout(s: Stream) -> None:
         fail(s, ERRORS["client-timeout-request"])
     elif s.status:
         fail(s, ERRORS["client-timeout-last" if s.waiting is client.LAST else "client-timeout-data"])
-    elif s.up is not None or not s.req_done:
+    elif not s.req_done:
+        fail(s, ERRORS["client-timeout-upload"])
+    elif s.up is not None:
         fail(s, ERRORS["client-timeout-headers"])
     else:
         fail(s, ERRORS["client-timeout-request"])
@@ -196,7 +198,9 @@ def phase(s: Stream) -> str:
         if s.waiting is not None:
             return "queue"
         return "connect" if s.srv is not None else "request"
-    return "headers" if s.t_connect else "connect"
+    if not s.t_connect:
+        return "connect"
+    return "headers" if s.req_done else "data"
 
 
 def account(s: Stream) -> None:

@@ -85,8 +85,11 @@ def answer(s: Stream, v: Reply, flags: bytes, default_status: int = 0) -> None:
     s.flags = flags
     if v.close:
         s.close_client = True
-    if v.body is None and v.headers is None and v.denied:
-        error(s, v.status or default_status, keep=not v.close)
+    if v.raw is not None:
+        whole(s, v.status, v.raw)
+        return
+    if v.default_error or (v.body is None and v.headers is None and v.denied):
+        error(s, v.status or default_status, keep=not v.close, extra=v.headers(s) if v.headers is not None else None)
         return
     headers = list(v.headers(s)) if v.headers is not None else []
     body = v.body(s) if v.body is not None else b""
@@ -148,16 +151,19 @@ def local(s: Stream, status: int, headers: Fields, body: bytes, reason: bytes = 
         if not run_after(s):
             return
         headers, status, reason = head.items(), head.status, head.reason
-    data = response(
-        status, headers, body, version=11, close=s.close_client, head=is_head, reason=reason
-    )
-    deliver(s, status, data)
+    if s.close_client:
+        if not any(name == b"connection" for name, _ in headers):
+            headers.append((b"connection", b"close"))
+    elif request is not None and request.version < 11:
+        headers.append((b"connection", b"keep-alive"))
+    deliver(s, status, response(status, headers, body, head=is_head, reason=reason))
 
 
 def deliver(s: Stream, status: int, data: bytes) -> None:
     """Give a complete message to the client and end the stream."""
     s.status = status
-    s.bytes_out += len(data)
+    if s.req is not None:  # pages for what never became a request do not count as traffic of a stream
+        s.bytes_out += len(data)
     try:
         send(s.client, data)
     except OSError:
@@ -166,8 +172,8 @@ def deliver(s: Stream, status: int, data: bytes) -> None:
     finish.complete(s)
 
 
-def error(s: Stream, status: int, keep: bool = True) -> None:
-    """Answer with the page for ``status``: the backend's, the frontend's, or the built-in one."""
+def error(s: Stream, status: int, keep: bool = True, extra: Fields | None = None) -> None:
+    """Answer with the page for ``status``: the backend's, the frontend's, or the built-in one; ``extra`` fields are added to a built-in one."""
     if s.req is None or status in CLOSING or not keep:
         s.close_client = True
     custom: ErrorReply | None = None
@@ -177,12 +183,7 @@ def error(s: Stream, status: int, keep: bool = True) -> None:
         custom = s.fe.plan.errors.get(status)
     if custom is not None:
         if custom.raw is not None:
-            s.close_client = True
-            if not custom.raw:  # errorfile /dev/null: close without a word
-                s.status = status
-                finish.complete(s)
-            else:
-                deliver(s, status, headless_raw(s, custom.raw))
+            whole(s, status, custom.raw)
             return
         if custom.location:
             local(s, custom.location_code, [(b"location", custom.location.encode()), (b"cache-control", b"no-cache")], b"")
@@ -190,17 +191,30 @@ def error(s: Stream, status: int, keep: bool = True) -> None:
         if custom.reply is not None:
             answer(s, custom.reply, s.flags)
             return
-    builtin(s, status)
+    builtin(s, status, extra or [])
 
 
-def builtin(s: Stream, status: int) -> None:
+def whole(s: Stream, status: int, raw: bytes) -> None:
+    """Send a message as it was written (errorfile), then close; an empty one (/dev/null) closes without a word."""
+    s.close_client = True
+    if raw:
+        deliver(s, status, headless_raw(s, raw))
+    else:
+        s.status = status
+        finish.complete(s)
+
+
+def builtin(s: Stream, status: int, extra: Fields) -> None:
     """The built-in page for ``status``, finished for this client: its connection's fate, no body to HEAD, rules of http-after-response."""
     page = error_page(status)
     end = page.index(b"\r\n\r\n")
     body = page[end + 4 :]
     lines = page[:end].split(b"\r\n")
     headers = [(name, value) for name, _, value in (line.partition(b": ") for line in lines[1:]) if name != b"connection"]
-    local(s, int(lines[0][9:12]), headers, body)
+    if s.req is None:  # what never became a request is answered by a page that says so, where HAProxy says it
+        headers.insert(len(headers) - 1, (b"connection", b"close"))
+    headers += extra
+    local(s, int(lines[0][9:12]), headers, body, lines[0][13:])
 
 
 def headless_raw(s: Stream, raw: bytes) -> bytes:

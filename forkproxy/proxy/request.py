@@ -10,10 +10,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from forkproxy.errors import ERRORS
+from forkproxy.http.body import payload
 from forkproxy.net.loop import INF
 from forkproxy.plan import Steps
 from forkproxy.proxy import dispatch, finish, flow, reply
-from forkproxy.proxy.sides import pause, resume
+from forkproxy.proxy.sides import pause
 from forkproxy.rules.verdict import ALLOW, Verdict
 
 if TYPE_CHECKING:
@@ -174,28 +175,27 @@ def buffer_body(s: Stream, then: Callable[[Stream], None]) -> None:
         s.body_done = True
         then(s)
         return
+    if s.req_done:
+        gather(s, f, flow.DONE, then)
+        return
     s.then = then
-    if f.sink is None:
-        f.sink = bytearray()
     limit = s.fe.head_timeout
     if c.deadline == INF and limit is not None:
         c.loop.set_deadline(c, s.t_request + limit)
-    if c.inbuf:
-        data, c.inbuf = c.inbuf, b""
-        gather(s, f, flow.feed(f, data))
-    elif s.req is not None and s.req.expect_continue:
+    if s.req is not None and s.req.expect_continue:
         reply.go_on(s)
 
 
-def gather(s: Stream, f: Flow, outcome: int) -> None:
-    """A piece of a body that is being buffered arrived."""
+def gather(s: Stream, f: Flow, outcome: int, then: Callable[[Stream], None] | None = None) -> None:
+    """A piece of a body that is being buffered arrived; ``s.body`` becomes its payload (chunks unwrapped)."""
     c = s.client
     if outcome in (flow.DONE, flow.MORE):
-        s.body = f.sink if f.sink is not None else b""
+        held = f.sink if f.sink is not None else b""
         if outcome == flow.DONE:
             s.req_done = True
-        elif len(s.body) < c.rt.bufsize:
+        elif len(held) < c.rt.bufsize:
             return
+        s.body = payload(bytes(held)) if f.chunks is not None else bytes(held)
     elif outcome == flow.ENDED or outcome == flow.SRC_GONE:
         finish.client_gone(s)
         return
@@ -206,7 +206,7 @@ def gather(s: Stream, f: Flow, outcome: int) -> None:
         pause(c)
     c.deadline = INF
     s.body_done = True
-    then, s.then = s.then, None
+    then, s.then = then or s.then, None
     if then is not None:
         then(s)
 
@@ -241,8 +241,11 @@ def forward(s: Stream) -> None:
         s.sending = b"".join((head.start_line(), head.block(), extra, CRLF))
     if not head.keep_alive or head.close_after or be.close_client or fe.close_client:
         s.close_client = True
-    if not s.req_done:
-        resume(s.client)
+    f = s.req_flow
+    if f is not None and f.sink:
+        # Head and what there is of the body leave together, and can be sent again together.
+        s.sending += f.sink
+        f.sink = None
     dispatch.assign(s)
 
 

@@ -79,9 +79,10 @@ def begin(up: Upstream, s: Any, head: ResponseHead, body: bytes) -> None:
         s.close_client = True
     if not head.keep_alive or head.close_after or not s.req_done:
         s.keep_server = False
+    # What the client may assume of its connection follows from the version that it reads, or that it speaks.
     if s.close_client:
-        tail = CLOSE_END
-    elif s.req.version < 11:
+        tail = CLOSE_END if head.version >= 11 else CRLF
+    elif s.req.version < 11 or head.version < 11:
         tail = KEEP_ALIVE_END
     else:
         tail = CRLF
@@ -111,31 +112,35 @@ def begin(up: Upstream, s: Any, head: ResponseHead, body: bytes) -> None:
         finish.complete(s)
         return
     chunks = Chunks() if kind is _CHUNKED else None
-    f = flow.Flow(up, c, flow.framing(kind, head.length), chunks, rt.bufsize, rt.pipes)
+    f = flow.Flow(up, None, flow.framing(kind, length), chunks, rt.bufsize, rt.pipes)
+    outcome = flow.MORE
+    if body:
+        # What came with the head is looked at before the head goes: a body that is wrong from its beginning still becomes a 502, and head
+        # and first bytes leave in one call.
+        f.sink = bytearray()
+        outcome = flow.feed(f, body)
+        if outcome == flow.BAD:
+            s.res = None
+            s.status = 0
+            s.t_response = 0.0
+            finish.fail(s, ERRORS["bad-response"])
+            return
+        body = bytes(f.sink)
+        f.sink = None
+        if len(body) + rt.head_slack >= f.bufsize:
+            f.full = 1
+    f.dst = c
     s.res_flow = f
     up.ready = body_ready
     up.expire = body_timeout
-    lead = b"".join((head.start_line(), head.block(), tail))
-    s.bytes_out += len(lead)
+    lead = b"".join((head.start_line(), head.fields_raw, tail, body))
+    s.bytes_out += len(lead) - len(body)
     try:
-        if body and chunks is None and not c.out:
-            # Head and first bytes together: one segment, one call.
-            if kind is _LENGTH:
-                f.left -= len(body)
-            f.moved += len(body)
-            if len(body) + up.rt.head_slack >= f.bufsize:
-                f.full = 1
-            send(c, lead + body)
-            body = b""
-        else:
-            send(c, lead)
+        send(c, lead)
     except OSError:
         finish.client_gone(s)
         return
-    if body:
-        body_moved(up, s, flow.feed(f, body))
-    else:
-        body_moved(up, s, flow.BLOCKED if c.out else flow.MORE)
+    body_moved(up, s, flow.BLOCKED if c.out and outcome == flow.MORE else outcome)
 
 
 def rules(s: Stream, head: ResponseHead) -> bool:

@@ -7,6 +7,7 @@ kernel says EAGAIN and the write event tells both, connected and writable. Knows
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING, Any
 
 from forkproxy.errors import ERRORS, ProtocolError
@@ -14,12 +15,15 @@ from forkproxy.http.reader import parse_response
 from forkproxy.net.loop import INF, READ, WRITE
 from forkproxy.net.sockets import dial
 from forkproxy.proxy import dispatch, finish, flow, greeting, relay, response
-from forkproxy.proxy.sides import Side, close, resume
+from forkproxy.proxy.sides import Side, close, pause, resume
 
 if TYPE_CHECKING:
     from forkproxy.proxy.parties import ServerRt
     from forkproxy.proxy.runtime import Runtime
     from forkproxy.proxy.stream import Stream
+
+
+_CUT = frozenset({errno.ECONNRESET, errno.EPIPE})
 
 
 class Upstream(Side):
@@ -113,7 +117,11 @@ def established(up: Upstream, s: Stream) -> None:
         except (BlockingIOError, InterruptedError):
             return  # the write event comes when the connection stands
         except OSError as exc:
-            broken(up, s, exc)
+            if exc.errno in _CUT:  # it stood, and the server cut it before anything could be sent
+                s.t_connect = up.rt.clock.now
+                answer_missing(up, s)
+            else:
+                broken(up, s, exc)
             return
         if sent < len(data):
             up.out = memoryview(data)[sent:]
@@ -172,40 +180,19 @@ def launch(up: Upstream, s: Stream) -> None:
 
 
 def send_body(up: Upstream, s: Stream) -> None:
-    """Begin with the body: what was buffered, what came with the head, then what follows."""
-    c = s.client
+    """Let the rest of the body follow."""
     f = s.req_flow
-    if f is None:
+    if s.req_done or f is None:
         request_sent(s)
         return
     f.dst = up
-    if f.sink:
-        data = bytes(f.sink)
-        f.sink = None
-        if up.out:
-            up.out = bytes(up.out) + data
-        else:
-            try:
-                sent = up.sock.send(data)
-            except (BlockingIOError, InterruptedError):
-                sent = 0
-            except OSError:
-                dispatch.body_moved(s, flow.DST_GONE)
-                return
-            if sent < len(data):
-                up.out = memoryview(data)[sent:]
-                up.loop.modify(up, READ | WRITE)
-    if s.req_done:
-        request_sent(s)
-        return
-    outcome = flow.MORE
-    if c.inbuf:
-        s.body_sent = True
-        data, c.inbuf = c.inbuf, b""
-        outcome = flow.feed(f, data)
-    if not up.out:
-        resume(c)
-    dispatch.body_moved(s, outcome)
+    f.sink = None
+    s.body_sent = True
+    if up.out:
+        pause(s.client)
+    else:
+        resume(s.client)
+    dispatch.touch_body(s)
 
 
 def request_sent(s: Stream) -> None:

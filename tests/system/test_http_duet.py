@@ -316,7 +316,9 @@ CASES: dict[str, tuple[Script, Script, int]] = {
 }
 
 #: Where Debian's 2.6 and the 3.4 that we follow differ, or where an issue asks for more: what ours does, and why.
-DIFFERENT: dict[str, str] = {}
+DIFFERENT: dict[str, str] = {
+    "upload stalls": "2.6 lets the server's timer speak (504), 3.4 the client's, twice (400)",
+}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -326,5 +328,6 @@ def test_same(duet: Duet, name: str) -> None:
     if name in DIFFERENT:
         pytest.xfail(DIFFERENT[name])
     assert ours.client == reference.client
-    assert ours.server == reference.server
+    # A connection that was reset before anything was read may or may not have been noticed by the server's script.
+    assert list(filter(None, ours.server)) == list(filter(None, reference.server))
     assert ours.log == reference.log
