@@ -47,8 +47,8 @@ class Supervisor:
     """
 
     __slots__ = (
-        "_last_look", "_on_empty", "_on_ready", "_on_released", "_on_stillborn", "_on_stopped", "current", "generations", "loop", "messages", "paused",
-        "restarts", "shared", "spawner", "stopping",
+        "_last_look", "_on_empty", "_on_ready", "_on_released", "_on_stillborn", "_on_stopped",
+        "current", "generations", "loop", "messages", "paused", "restarts", "shared", "spawner", "stopping",
     )  # fmt: skip
 
     def __init__(self, loop: Loop, shared: Shared, spawner: Spawner, messages: Messages) -> None:

@@ -1,0 +1,59 @@
+"""Handing the sockets over."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import uuid
+from pathlib import Path
+
+from forkproxy.worker import handover
+
+
+def serve_once(name: str, sockets: dict[tuple[str, int], socket.socket], grant: bool) -> tuple[threading.Thread, socket.socket, int]:
+    rendezvous = handover.open_rendezvous(name)
+    assert rendezvous is not None
+    successor = os.eventfd(0, os.EFD_NONBLOCK)
+    rendezvous.setblocking(True)
+    thread = threading.Thread(
+        target=handover.serve, args=(rendezvous, lambda _pids: grant, handover.Estate(sockets, rendezvous, successor))
+    )
+    thread.start()
+    return thread, rendezvous, successor
+
+
+def test_every_socket_arrives_under_its_name() -> None:
+    name = f"\0forkproxy-test/{uuid.uuid4()}"
+    sockets = {("tcp a", i): socket.create_server(("127.0.0.1", 0)) for i in range(3)}
+    thread, rendezvous, successor = serve_once(name, sockets, True)
+    estate = handover.ask(name, [7])
+    thread.join()
+    assert estate is not None
+    assert {key: sock.getsockname() for key, sock in estate.sockets.items()} == {k: s.getsockname() for k, s in sockets.items()}
+    os.eventfd_write(estate.successor, 1)
+    assert os.eventfd_read(successor) == 1
+    for sock in [*sockets.values(), *estate.sockets.values(), rendezvous, estate.rendezvous]:
+        sock.close()
+    os.close(successor)
+    os.close(estate.successor)
+
+
+def test_a_living_master_keeps_them() -> None:
+    name = f"\0forkproxy-test/{uuid.uuid4()}"
+    thread, rendezvous, successor = serve_once(name, {}, False)
+    assert handover.ask(name, []) is None
+    thread.join()
+    rendezvous.close()
+    os.close(successor)
+
+
+def test_nobody_there() -> None:
+    assert handover.ask(f"\0forkproxy-test/{uuid.uuid4()}", []) is None
+
+
+def test_the_name_follows_the_real_files(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("")
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    assert handover.name_of([str(tmp_path / "a")]) == handover.name_of([str(tmp_path / "link")])
+    assert handover.name_of([str(tmp_path / "a")]) != handover.name_of([str(tmp_path / "b")])
