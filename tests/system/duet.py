@@ -117,39 +117,46 @@ class Spy:
         return getattr(self._sock, name)
 
 
+def listened(port: int) -> bool:
+    """Whether somebody listens on the port (asked of the kernel: a connection would be an exchange)."""
+    wanted = f"0100007F:{port:04X}"
+    with open("/proc/net/tcp") as file:
+        return any(line.split()[1] == wanted and line.split()[3] == "0A" for line in file)
+
+
 class Side:
-    """One of the two balancers with an origin and a log of its own. ``{port}``, ``{origin}`` and ``{log}`` in the text are filled in."""
+    """One of the two balancers with an origin and a log of its own. ``{port}``, ``{origin}``, ``{log}``, ``{dead}`` (a port that refuses), ``{dir}`` and
+    ``{name}`` in the text are filled in."""
 
     def __init__(self, directory: Path, name: str, command: list[str], text: str) -> None:
         self.name = name
         self.origin = Origin()
         self.log = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.log.bind(("127.0.0.1", 0))
+        self.dead = socket.socket()  # bound and never listening: nobody else gets the port meanwhile
+        self.dead.bind(("127.0.0.1", 0))
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         file = directory / f"{name}.cfg"
-        file.write_text(text.format(port=self.port, origin=self.origin.port, log=f"127.0.0.1:{self.log.getsockname()[1]}", dir=directory))
+        log = f"127.0.0.1:{self.log.getsockname()[1]}"
+        file.write_text(text.format(port=self.port, origin=self.origin.port, log=log, dir=directory, dead=self.dead.getsockname()[1], name=name))
         self.stderr = open(directory / f"{name}.err", "wb")
         self.process = subprocess.Popen(
             [*command, "-f", str(file)], stdin=subprocess.DEVNULL, stdout=self.stderr, stderr=self.stderr, env={**os.environ, "PYTHONPATH": str(ROOT)}
         )
         end = time.monotonic() + 10
-        while True:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    break
+        while not listened(self.port):
             if self.process.poll() is not None or time.monotonic() > end:
                 raise RuntimeError(f"{name} did not start: {(directory / f'{name}.err').read_text()}")
             time.sleep(0.01)
-        self.lines(0.3)
 
-    def lines(self, wait_s: float) -> list[str]:
-        """Log lines that come within ``wait_s`` of each other, without what differs from run to run."""
-        found = []
+    def lines(self, wait_s: float, enough: int = 1 << 30) -> list[str]:
+        """Log lines that come within ``wait_s`` of each other, no more than ``enough``, without what differs from run to run."""
+        found: list[str] = []
         self.log.settimeout(wait_s)
-        with contextlib.suppress(TimeoutError):
-            while True:
+        with contextlib.suppress(TimeoutError, BlockingIOError):
+            while len(found) < enough:
                 text = self.log.recv(65536).decode("latin-1").rstrip("\n")
                 text = text.split("]: ", 1)[-1]
                 if not re.match(r"(127\.0\.0\.1|unix):\d+ ", text):
@@ -157,8 +164,9 @@ class Side:
                 found.append(normal(text))
         return found
 
-    def run(self, client: Script, server: Script, log_lines: int) -> Seen:
-        """One exchange."""
+    def run(self, client: Script, server: Script, log_lines: int, settle: bool = False) -> Seen:
+        """One exchange; ``settle`` waits for the server's scripts to end, too."""
+        self.lines(0.0)
         self.origin.begin(server)
         time.sleep(0.01)  # the balancers notice that idle connections are gone
         with socket.create_connection(("127.0.0.1", self.port), timeout=8) as sock:
@@ -166,7 +174,10 @@ class Side:
         lines: list[str] = []
         end = time.monotonic() + 3
         while len(lines) < log_lines and time.monotonic() < end:
-            lines += self.lines(0.02)
+            lines += self.lines(0.5, log_lines - len(lines))
+        lines += self.lines(0.01)  # one too many would show here
+        while settle and time.monotonic() < end and not all(spy.over for spy in self.origin.seen):
+            time.sleep(0.001)
         return Seen(fields(bytes(got or b"")), [fields(spy.got) for spy in self.origin.seen], lines)  # type: ignore[call-overload]
 
     def close(self) -> None:
@@ -177,6 +188,7 @@ class Side:
             self.process.kill()
             self.process.wait(5)
         self.origin.close()
+        self.dead.close()
         self.log.close()
         self.stderr.close()
 
@@ -227,9 +239,9 @@ class Duet:
         self.reference = Side(directory, "haproxy", ["haproxy", "-db"], text)
         self.ours = Side(directory, "forkproxy", [sys.executable, str(ROOT / "bin" / "forkproxy"), "-d"], text)
 
-    def run(self, client: Script, server: Script, log_lines: int = 1) -> tuple[Seen, Seen]:
+    def run(self, client: Script, server: Script, log_lines: int = 1, settle: bool = False) -> tuple[Seen, Seen]:
         """(what the reference came to, what we came to)."""
-        return self.reference.run(client, server, log_lines), self.ours.run(client, server, log_lines)
+        return self.reference.run(client, server, log_lines, settle), self.ours.run(client, server, log_lines, settle)
 
     def close(self) -> None:
         self.reference.close()
