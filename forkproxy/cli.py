@@ -33,6 +33,7 @@ Usage : forkproxy [-f <cfgfile|cfgdir>]* [ -vdVD ] [ -n <maxconn> ] [ -N <maxpco
         -dW fails if anything is warned of ; -dD shows notes and .diag messages
         -dL lists loaded libraries ; -dC[key] dumps the configuration as words
         -dK{class[,...]} dumps registered keywords (use 'help' for list)
+        --dump-keywords dumps them with their documentation, in Markdown
         -sf/-st [pid ]* finishes/terminates old pids
         -x <unix_socket> gets listening sockets from a unix socket
         -S <bind>[,<bind options>...] new master CLI
@@ -78,7 +79,9 @@ def parse(argv: Sequence[str]) -> tuple[Options, str]:
             break
         if not flag or word[0] != "-":
             raise UsageError(f"unknown argument '{word}'")
-        if flag in ("sf", "st"):
+        if word == "--dump-keywords":
+            given["dump_keywords"] = ("reference",)
+        elif flag in ("sf", "st"):
             start = i
             while i < len(words) and not words[i].startswith("-"):
                 i += 1
@@ -237,6 +240,11 @@ def _show_version(kind: str) -> int:
 
 
 def _dump_keywords(classes: Sequence[str]) -> int:
+    if "reference" in classes:
+        from forkproxy.reference import pages
+
+        sys.stdout.write("\n".join(text for name, text in pages().items() if name != "README.md"))
+        return 0
     from forkproxy.config.load import register
     from forkproxy.listing import dump
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from forkproxy import reference, registry
+from forkproxy import cli, reference, registry
 
 DIRECTORY = Path(__file__).resolve().parents[2] / "docs" / "reference"
 
@@ -63,3 +63,9 @@ def test_write_removes_pages_that_are_gone(tmp_path: Path) -> None:
 def test_usage(capsys: pytest.CaptureFixture[str]) -> None:
     assert reference.main([]) == 1
     assert "usage" in capsys.readouterr().err
+
+
+def test_command_line(pages: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--dump-keywords"]) == 0
+    text = capsys.readouterr().out
+    assert pages["global.md"] in text and pages["cli.md"] in text
