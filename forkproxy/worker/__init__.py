@@ -1,1 +1,3 @@
-"""(room text to be written by its owner)"""
+"""worker: the role that serves. Begins with what crossed the fork (``heritage``), runs the data plane on its loop (``main``), obeys the
+master over one ``channel``, and survives it for a while (``handover``).
+"""
