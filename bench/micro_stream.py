@@ -120,7 +120,12 @@ def main() -> None:
         log = compiled[0] if isinstance(compiled, tuple) else compiled.render
     rt, c, up, front, back = world(log)
     if log is not None:
-        rt.frontends["f"].log.targets = [(7, 0, lambda level, wall, line: None)]
+        from forkproxy.proxy.accesslog import AccessLog
+        from forkproxy.wire import syslog
+
+        line = syslog.make("rfc3164", 16, 1024, "haproxy", 1, "host")
+        front_rt = rt.frontends["f"]
+        front_rt.log = AccessLog(front_rt.plan, [(7, 0, lambda level, wall, text: line(level, wall, text) and None)])
     back.data = ANSWER
     best = []
     for _ in range(30):

@@ -31,8 +31,8 @@ def assign(s: Stream) -> None:
         i = be.picker.pick(s)
         if i is None:
             finish.fail(s, ERRORS["no-server"])
-            return
-        hold(s, be.servers[i])
+        else:
+            hold(s, be.servers[i])
         return
     srv = None
     if be.prefer_last and s.client.last_srv is not None and s.client.last_srv.backend is be and s.client.last_srv.usable and not s.retries:

@@ -67,7 +67,7 @@ def after(s: Stream) -> None:
             if f is not None:
                 f.free()
         s.req_flow = s.res_flow = None
-    if s.close_client or c.rt.leaving:
+    if s.close_client:
         c.stream = None
         if (not s.req_done or c.inbuf) and not c.eof:
             linger(c)
@@ -75,6 +75,8 @@ def after(s: Stream) -> None:
             close_client(c)
     else:
         client.next_request(c)
+        if c.rt.leaving:  # the answer began before the worker was told to leave: the client does not know, so it may ask once more
+            c.rt.idle_soon(c)
 
 
 def drain(s: Stream, c: Client) -> None:

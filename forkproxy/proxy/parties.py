@@ -32,7 +32,7 @@ class ServerRt:
 
     __slots__ = (
         "backend", "count", "dial_options", "floor", "fresh", "greets", "idle_limit", "index", "key", "label", "maxconn", "marked", "maxed_reuse", "name",
-        "peak", "plan", "proven", "rt", "served", "server_timeout", "share", "tallies", "usable", "waiting", "weight",
+        "peak", "plan", "pooled", "proven", "rt", "served", "server_timeout", "share", "tallies", "usable", "waiting", "weight",
     )  # fmt: skip
 
     def __init__(self, rt: Runtime, backend: BackendRt, plan: plans.Server, index: int) -> None:
@@ -56,6 +56,8 @@ class ServerRt:
         self.floor = max(1, -(-plan.minconn // max(1, rt.plan.global_.nbproc))) if 0 < plan.minconn < plan.maxconn else None
         self.idle_limit = max(plan.pool_purge_delay_s, 1.0) * 2
         self.maxed_reuse = plan.max_reuse == 0
+        #: any of its idle connections may serve any client's second request, and any may stay
+        self.pooled = backend.reuse != "never" and plan.pool_max_conn < 0 and plan.max_reuse < 0
         self.server_timeout = backend.plan.timeouts.server_s
         self.dial_options: dict[str, Any] = {}
         if plan.source is not None:
@@ -389,11 +391,11 @@ class FrontendRt:
             tally.forget(self.told.pop(s, (0, 0)))
         log = self.log
         if log.on:
-            rt = self.rt
-            s.conn_counts = (
-                rt.connections, self.connections, be.streams if be is not None else 0, srv.served if srv is not None else 0
-            )  # fmt: skip
-            log.emit(s)
+            s.conn_counts = (self.rt.connections, self.connections, 0 if be is None else be.streams, 0 if srv is None else srv.served)
+            if log.plain and s.log_level is None:
+                log.send(6, s.clock.wall, log.render(s))
+            else:
+                log.emit(s)
         if be is not None and s.counted_be:
             s.counted_be = False
             be.leave()

@@ -22,6 +22,10 @@ def take(s: Stream, srv: ServerRt) -> Upstream | None:
     """An idle connection to ``srv`` that ``s`` may use, or None."""
     c = s.client
     own = c.own
+    if srv.pooled and own is None and c.served > 1 and not s.retries:  # most requests
+        if srv.proven:
+            return srv.proven.pop()
+        return srv.fresh.pop() if srv.fresh else None
     if own is not None:
         c.own = None
         if own.srv is srv and own.fd >= 0:
@@ -52,13 +56,19 @@ NEVER, SAFE, AGGRESSIVE, ALWAYS = "never", "safe", "aggressive", "always"
 def give(up: Upstream, s: Stream) -> None:
     """The exchange over ``up`` is complete and the server keeps the connection: keep it too, if there is room."""
     srv = up.srv
-    c = s.client
+    rt = up.rt
     up.stream = None
-    up.inbuf = b""
     up.ready = idle_ready
     up.expire = idle_timeout
     if up.mask != READ:
         up.loop.modify(up, READ)
+    if srv.pooled and up.owner is None and not rt.leaving:  # most connections
+        (srv.proven if up.uses > 1 else srv.fresh).append(up)
+        up.deadline = when = rt.clock.now + srv.idle_limit
+        if when < up.armed:
+            up.loop.arm(up)
+        return
+    c = s.client
     if srv.backend.reuse == NEVER or srv.private(up):
         if s.close_client or c.fd < 0:
             discard(up)

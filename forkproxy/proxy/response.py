@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from forkproxy.errors import ERRORS
 from forkproxy.http.body import Chunks
 from forkproxy.http.message import BodyKind
-from forkproxy.net.loop import INF, WRITE
+from forkproxy.net.loop import ERR, INF, WRITE
 from forkproxy.proxy import client, finish, flow, relay, reply
 from forkproxy.proxy.sides import pause, send
 from forkproxy.rules.verdict import ALLOW
@@ -181,6 +181,9 @@ def body_ready(up: Any, mask: int) -> None:
     """More of the answer's body, or its end."""
     s = up.stream
     f = s.res_flow
+    if mask & ERR and flow.blocked(f):  # reported whether or not we read: what the kernel held is gone with the reset
+        body_moved(up, s, flow.SRC_GONE)
+        return
     if mask & WRITE:  # the rest of a request whose answer came early
         try:
             flow.drain_to(s.req_flow, up)

@@ -57,6 +57,7 @@ class Runtime:
         self.response_limits = Limits(head_bytes=settings.bufsize_bytes - settings.maxrewrite_bytes, max_fields=settings.maxhdr - 1)
         self.connections = 0
         self.leaving = False
+        self._spread = (1.0, 3.0)
         self.paused = False
         self.clients: set[Client] = set()
         self.listeners: list[Listener] = []
@@ -247,11 +248,15 @@ class Runtime:
         for be in self.backends.values():
             for srv in be.servers:
                 pool.clear(srv)
-        first, last = (1.0, 3.0) if spread_s is None else (spread_s / 4, spread_s)
-        now = self.clock.now
+        if spread_s is not None:
+            self._spread = (spread_s / 4, spread_s)
         for c in list(self.clients):
             if c.stream is None and c.fe.http:
-                idle_close(c, now + random.uniform(first, max(first, last)))
+                self.idle_soon(c)
+
+    def idle_soon(self, c: Client) -> None:
+        """Close an idle client of a leaving worker at a time of its own, if it asks nothing before."""
+        idle_close(c, self.clock.now + random.uniform(*self._spread))
 
     def kill_all(self) -> None:
         """End every stream and connection now."""
