@@ -231,21 +231,21 @@ def _counters() -> list[str]:
 
 def _not_supported() -> list[str]:
     """What ``config.known`` has and the registry has not."""
-    proxies = {n for s, n in registry.KEYWORDS if s in _PROXIES}
     have: dict[str, set[str]] = {
         "section": {"global", "userlist", "http-errors", *_PROXIES},
         "global": {n for s, n in registry.KEYWORDS if s == "global"},
-        "option": {n.removeprefix("option ") for n in proxies},
+        "proxy": {n for s, n in registry.KEYWORDS if s in _PROXIES},
         "bind": {n for s, n in registry.KEYWORDS if s == "bind"},
         "server": {n for s, n in registry.KEYWORDS if s == "server"},
         "fetch": set(registry.FETCHES),
         "converter": set(registry.CONVERTERS),
         "service": set(registry.SERVICES),
         "filter": set(),
+        "cli": set(registry.COMMANDS),
     }
     for rule_set, shown in RULE_SETS:
         have[f"action {shown}"] = {n for place, n in registry.ACTIONS if place == rule_set}
-    lines = ["Known to HAProxy 3.4 and refused by name: the file is not started, and the message says so with file, line and column.", ""]
+    lines = ["Known to HAProxy 3.4 and refused by name, with file, line and column.", ""]
     for kind, had in have.items():
         missing = sorted(known.names(kind) - had)
         if missing:

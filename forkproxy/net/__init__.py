@@ -1,1 +1,6 @@
-"""(room text to be written by its owner)"""
+"""net: file descriptors. The loop with its timers (``loop``), sockets with all their options (``sockets``), pipes for splicing (``pipes``),
+descriptors passed between processes (``fds``), what systemd hands over and wants to hear (``notify``), log targets that never block
+(``logsink``).
+
+Knows addresses and bytes; no message, no rule and no configuration.
+"""
