@@ -14,7 +14,7 @@ from forkproxy.http.body import Chunks
 from forkproxy.http.message import BodyKind
 from forkproxy.http.reader import parse_request
 from forkproxy.net.loop import ERR, HUP, INF, WRITE
-from forkproxy.proxy import finish, flow, request
+from forkproxy.proxy import finish, flow, marks, request
 from forkproxy.proxy.sides import Side, close, flush, pause, resume
 from forkproxy.proxy.stream import Stream
 
@@ -211,7 +211,7 @@ def flush_response(c: Client, s: Stream) -> bool:
 
 def touch(c: Client, s: Stream) -> None:
     """The client took bytes: its inactivity timer starts anew while something still waits for it."""
-    limit = c.fe.plan.timeouts.client_s
+    limit = marks.timeout(s, "client", c.fe.plan.timeouts.client_s)
     c.loop.set_deadline(c, c.rt.clock.now + limit if limit is not None and c.out else None)
 
 

@@ -10,7 +10,7 @@ import errno
 from typing import TYPE_CHECKING
 
 from forkproxy.errors import ERRORS, StreamError
-from forkproxy.proxy import client, finish, flow, pool, queue, upstream
+from forkproxy.proxy import client, finish, flow, marks, pool, queue, upstream
 from forkproxy.proxy.sides import close, pause, resume
 
 if TYPE_CHECKING:
@@ -85,8 +85,8 @@ def failed(s: Stream, row: StreamError) -> None:
     """A connection attempt came to nothing: try again or give up."""
     be, srv = s.be, s.srv
     srv.count_connect_failure(s)
-    retries = be.plan.retries
-    if s.retries >= retries or s.body_sent:
+    retries = marks.retries(s)
+    if s.retries >= retries or s.body_sent or "conn-failure" not in be.plan.retry_on:
         release(s)
         finish.fail(s, row, released=True)
         return
@@ -104,6 +104,14 @@ def failed(s: Stream, row: StreamError) -> None:
 
 
 _TIMED_OUT = ERRORS["connect-timeout"]
+
+
+def repeat(s: Stream) -> None:
+    """A server's answer, or the lack of one, is worth another attempt: at once, elsewhere if that is allowed."""
+    if redispatches(s, marks.retries(s)) and s.be.usable_count() > 1:
+        s.timer = s.client.loop.call_later(0.0, elsewhere, s)
+    else:
+        again(s)
 
 
 def again(s: Stream) -> None:
@@ -179,13 +187,13 @@ def touch_body(s: Stream) -> None:
     """While a body is on its way, the client's and the server's inactivity timers run from the last movement."""
     c, up = s.client, s.up
     now = c.rt.clock.now
-    limit = s.fe.plan.timeouts.client_s
+    limit = marks.timeout(s, "client", s.fe.plan.timeouts.client_s)
     if limit is not None:
         c.expire = client.client_timeout
         # A client that stalls in the middle of its body is given twice the time (observed behaviour).
         c.loop.set_deadline(c, now + 2 * limit)
     if up is not None:
-        limit = s.be.plan.timeouts.server_s
+        limit = marks.timeout(s, "server", s.be.plan.timeouts.server_s)
         if limit is not None:
             up.loop.set_deadline(up, now + limit)
 

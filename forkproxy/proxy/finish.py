@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from forkproxy.errors import ERRORS, StreamError
 from forkproxy.net.loop import READ
-from forkproxy.proxy import client, dispatch, flow, pool, queue, reply
+from forkproxy.proxy import client, dispatch, flow, marks, pool, queue, reply
 from forkproxy.proxy.sides import close, resume
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def complete(s: Stream) -> None:
         f.free()
     if c.out or (f is not None and f.pipe is not None):
         s.waiting = client.LAST
-        limit = s.fe.plan.timeouts.client_s
+        limit = marks.timeout(s, "client", s.fe.plan.timeouts.client_s)
         if limit is not None:
             c.expire = client.client_timeout
             c.loop.set_deadline(c, c.rt.clock.now + limit)
@@ -86,7 +86,7 @@ def drain(s: Stream, c: Client) -> None:
     f.dst = f.sink = None
     c.ready = client.drain_body
     c.expire = client.client_timeout
-    limit = s.fe.plan.timeouts.client_s
+    limit = marks.timeout(s, "client", s.fe.plan.timeouts.client_s)
     c.loop.set_deadline(c, None if limit is None else c.rt.clock.now + limit)
     resume(c)
     if c.inbuf:

@@ -1,6 +1,6 @@
 """Streams that wait for a server: each limited server has a queue, and each backend one for streams that any server may take.
 
-A freed slot serves its server's own queue first, then the backend's; order is arrival. Waiting is bounded by ``timeout queue``
+A freed slot serves whoever is first of its server's queue and the backend's; order is priority (set by rules), then arrival. Waiting is bounded by ``timeout queue``
 and ``maxqueue``. The limits are this worker's share of ``maxconn`` (exact over all workers comes with the shared semaphores).
 Knows streams and parties.
 """
@@ -11,7 +11,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from forkproxy.errors import ERRORS
-from forkproxy.proxy import dispatch, finish
+from forkproxy.proxy import dispatch, finish, marks
 
 if TYPE_CHECKING:
     from forkproxy.proxy.parties import ServerRt
@@ -33,10 +33,14 @@ def wait(s: Stream, srv: ServerRt | None) -> None:
     else:
         s.queue_be = len(be.waiting)
         place = be.waiting
-    place.append(s)
+    at = len(place)
+    mine = marks.rank(s)
+    while at and marks.rank(place[at - 1]) > mine:
+        at -= 1
+    place.insert(at, s)
     s.waiting = place
     be.count_queue(srv, 1)
-    limit = be.plan.timeouts.queue_s
+    limit = marks.timeout(s, "queue", be.plan.timeouts.queue_s)
     if limit is None:
         limit = be.plan.timeouts.connect_s
     if limit is not None:
@@ -66,6 +70,8 @@ def freed(srv: ServerRt) -> None:
     while srv.usable and (not srv.maxconn or srv.served < srv.limit()):
         if srv.waiting:
             s = srv.waiting[0]
+            if be.waiting and marks.rank(be.waiting[0]) < marks.rank(s):
+                s = be.waiting[0]
         elif be.waiting:
             s = be.waiting[0]
         else:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from forkproxy.errors import ERRORS
 from forkproxy.net.loop import ET, READ, WRITE
 from forkproxy.net.sockets import half_close
-from forkproxy.proxy import finish, flow
+from forkproxy.proxy import finish, flow, marks
 from forkproxy.proxy.sides import pause, resume
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ def join(s: Stream, up: Upstream) -> None:
         tunnel_s = timeouts_be.tunnel_s if timeouts_be.tunnel_s is not None else timeouts_fe.tunnel_s
     else:
         tunnel_s = timeouts_be.tunnel_s
+    if s.marks is not None:
+        tunnel_s = marks.timeout(s, "tunnel", tunnel_s)
     c.limit_s = tunnel_s if tunnel_s is not None else timeouts_fe.client_s
     up.limit_s = tunnel_s if tunnel_s is not None else timeouts_be.server_s
     c.flow, up.flow = there, back

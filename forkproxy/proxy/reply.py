@@ -12,7 +12,7 @@ from forkproxy.errors import ERRORS
 from forkproxy.http.message import BodyKind, ResponseHead
 from forkproxy.http.writer import REASONS, error_page, response
 from forkproxy.net.sockets import silent_drop
-from forkproxy.proxy import finish
+from forkproxy.proxy import finish, marks
 from forkproxy.proxy.sides import send
 from forkproxy.rules.verdict import Reply, Service, Verdict
 
@@ -121,7 +121,7 @@ def tarpit(s: Stream, v: Reply) -> None:
     """Hold the client for ``timeout tarpit``, then deny."""
     s.fe.rt.count_denied(s)
     s.flags = b"PT"
-    delay = s.fe.plan.timeouts.tarpit_s
+    delay = marks.timeout(s, "tarpit", s.fe.plan.timeouts.tarpit_s)
     s.waiting = None
     s.timer = s.client.loop.call_later(delay if delay is not None else 1.0, tarpit_over, s, v)
 

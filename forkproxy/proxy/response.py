@@ -12,7 +12,7 @@ from forkproxy.errors import ERRORS
 from forkproxy.http.body import Chunks
 from forkproxy.http.message import BodyKind
 from forkproxy.net.loop import ERR, INF, WRITE
-from forkproxy.proxy import client, finish, flow, relay, reply
+from forkproxy.proxy import client, finish, flow, marks, relay, reply
 from forkproxy.proxy.sides import pause, send
 from forkproxy.rules.verdict import ALLOW
 
@@ -200,6 +200,8 @@ def body_moved(up: Upstream, s: Stream, outcome: int) -> None:
     now = up.rt.clock.now
     if outcome == flow.MORE:
         limit = s.be.plan.timeouts.server_s
+        if s.marks is not None:
+            limit = marks.timeout(s, "server", limit)
         if limit is not None:
             up.deadline = when = now + limit
             if when < up.armed:
@@ -209,7 +211,7 @@ def body_moved(up: Upstream, s: Stream, outcome: int) -> None:
     elif outcome == flow.BLOCKED:
         up.deadline = INF
         pause(up)
-        limit = s.fe.plan.timeouts.client_s
+        limit = marks.timeout(s, "client", s.fe.plan.timeouts.client_s)
         if limit is not None:
             s.client.expire = client.client_timeout
             s.client.loop.set_deadline(s.client, now + limit)

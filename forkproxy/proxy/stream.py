@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from forkproxy.proxy.parties import FrontendRt
     from forkproxy.proxy.sides import Side
     from forkproxy.proxy.upstream import Upstream
+    from forkproxy.rules.types import Addr
 
 _numbers = itertools.count(1)
 
@@ -58,6 +59,38 @@ class ClientOrigin(Origin):
         self._local = (dst, dst_port)
 
 
+class Claimed(Origin):
+    """The origin of a stream for which rules put something in the place of an address (set-src, set-dst …); None leaves one as it is."""
+
+    __slots__ = ("_connection", "_dst", "_dst_port")
+
+    def __init__(self, connection: Origin, src: Addr | None, src_port: int | None, dst: Addr | None, dst_port: int | None) -> None:
+        self._connection = connection
+        self._dst = dst
+        self._dst_port = dst_port
+        self.bind = connection.bind
+        self.wall_accept = connection.wall_accept
+        self.src = connection.src if src is None else src.text
+        self.src_port = connection.src_port if src_port is None else src_port
+        self.family = connection.family if src is None else 4 if src.is_v4 else 6
+
+    @property
+    def vars(self) -> dict[str, Any] | None:  # type: ignore[override]
+        """Those of the connection: other streams on it see them too."""
+        return self._connection.vars
+
+    @vars.setter
+    def vars(self, value: dict[str, Any] | None) -> None:
+        self._connection.vars = value
+
+    def local(self) -> tuple[str, int]:
+        host, port = self._connection.local()
+        return (host if self._dst is None else self._dst.text, port if self._dst_port is None else self._dst_port)
+
+    def connection(self) -> Origin:
+        return self._connection
+
+
 class Stream(Txn):
     """``client`` and ``up`` are the two sides (``up`` None while no server's connection is in use).
 
@@ -85,6 +118,7 @@ class Stream(Txn):
         self.body = b""
         self.body_done = False
         self.res_body = b""
+        self.res_done = True
         self.status = 0
         self.flags = NORMAL
         self.bytes_in = 0
@@ -130,6 +164,12 @@ class Stream(Txn):
         self.logged = False
         self.mode_http = req is not None
         self.waiting: Any = None  # its place in a queue
+
+    def server_addresses(self) -> tuple[tuple[str, int], tuple[str, int]] | None:
+        up = self.up
+        if up is not None:
+            return up.ends()
+        return None if self.marks is None else self.marks.get("ends")
 
     def be_options(self) -> frozenset[str]:
         """The options in force for this stream: the backend's where it is known."""

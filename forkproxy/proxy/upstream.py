@@ -14,7 +14,7 @@ from forkproxy.errors import ERRORS, ProtocolError
 from forkproxy.http.reader import parse_response
 from forkproxy.net.loop import INF, READ, WRITE
 from forkproxy.net.sockets import dial
-from forkproxy.proxy import dispatch, finish, flow, greeting, relay, response
+from forkproxy.proxy import dispatch, finish, flow, greeting, marks, relay, response
 from forkproxy.proxy.sides import Side, close, pause, resume
 
 if TYPE_CHECKING:
@@ -54,6 +54,19 @@ class Upstream(Side):
         self.expire = connect_timeout
 
 
+    def ends(self) -> tuple[tuple[str, int], tuple[str, int]] | None:
+        """Our address and the server's, (host, port) each; None when the connection is gone."""
+        try:
+            ours, its = self.sock.getsockname(), self.sock.getpeername()
+        except OSError:
+            return None
+        return _end(ours), _end(its)
+
+
+def _end(name: Any) -> tuple[str, int]:
+    return (name[0], name[1]) if isinstance(name, tuple) else ("unix", 0)
+
+
 def dial_for(s: Stream, srv: ServerRt) -> None:
     """Open a new connection to ``srv`` for ``s``."""
     c = s.client
@@ -68,7 +81,7 @@ def dial_for(s: Stream, srv: ServerRt) -> None:
     up.stream = s
     s.up = up
     srv.opened(up)
-    limit = s.be.plan.timeouts.connect_s
+    limit = marks.timeout(s, "connect", s.be.plan.timeouts.connect_s)
     up.loop.add(up, READ | WRITE)
     if limit is not None:
         up.loop.set_deadline(up, rt.clock.now + limit)
@@ -126,6 +139,8 @@ def established(up: Upstream, s: Stream) -> None:
         if sent < len(data):
             up.out = memoryview(data)[sent:]
     s.t_connect = up.rt.clock.now
+    if s.marks is not None:
+        marks.on_server(s, up)
     up.srv.connected(s)
     if not s.mode_http:
         relay.join(s, up)
@@ -156,9 +171,14 @@ def transmit(up: Upstream, s: Stream) -> None:
     up.expire = answer_timeout
     up.uses += 1
     if s.req_flow is not None:
+        if s.marks is not None:
+            marks.on_server(s, up)
         send_body(up, s)
         return
     limit = up.srv.server_timeout
+    if s.marks is not None:
+        marks.on_server(s, up)
+        limit = marks.timeout(s, "server", limit)
     if limit is None:
         up.deadline = INF
     else:
@@ -175,7 +195,7 @@ def launch(up: Upstream, s: Stream) -> None:
     if s.req_flow is not None:
         send_body(up, s)
         return
-    limit = up.srv.server_timeout
+    limit = marks.timeout(s, "server", up.srv.server_timeout)
     up.loop.set_deadline(up, None if limit is None else up.rt.clock.now + limit)
 
 
@@ -203,7 +223,7 @@ def request_sent(s: Stream) -> None:
     if not s.res_flow:
         resume(c)
     if up is not None and s.res is None:
-        limit = s.be.plan.timeouts.server_s
+        limit = marks.timeout(s, "server", s.be.plan.timeouts.server_s)
         up.loop.set_deadline(up, None if limit is None else up.rt.clock.now + limit)
 
 
@@ -246,7 +266,8 @@ def read_answer(up: Any, s: Any, data: bytes) -> None:
             parsed = parse_response(data, start, limits, method)
         except ProtocolError as error:
             up.rt.remember_error(up, s, error)
-            finish.fail(s, ERRORS["bad-response"])
+            if not repeat(up, s, "junk-response"):
+                finish.fail(s, ERRORS["bad-response"])
             return
         if parsed is None:
             up.inbuf = data[start:] if start else data
@@ -262,16 +283,15 @@ def read_answer(up: Any, s: Any, data: bytes) -> None:
 def answer_missing(up: Upstream, s: Stream) -> None:
     """The connection ended before a whole head came."""
     if up.inbuf:
-        finish.fail(s, ERRORS["server-abort-headers"])
+        if not repeat(up, s, "empty-response"):  # the manual counts a part of a head as nothing
+            finish.fail(s, ERRORS["server-abort-headers"])
         return
     up.srv.count_abort(up.reused)
-    if may_repeat(s, up):
-        s.up = None
-        up.stream = None
-        close(up)
-        up.srv.forget(up)
-        s.retries += not up.reused
-        upstream_again(s)
+    if up.reused and not s.body_sent and not s.client.eof and s.req is not None and s.req.method in IDEMPOTENT:
+        drop(up, s)
+        dial_for(s, s.srv)  # it was idle for too long: nobody's fault, so no retry that counts
+        return
+    if repeat(up, s, "empty-response"):
         return
     if up.reused:
         # It was idle and the server closed it while the request was under way: the client may repeat it by itself, a 502
@@ -281,23 +301,28 @@ def answer_missing(up: Upstream, s: Stream) -> None:
     finish.fail(s, ERRORS["server-abort-headers"])
 
 
-def upstream_again(s: Stream) -> None:
-    """Send the same request once more over a fresh connection to the same server."""
-    dial_for(s, s.srv)
-
-
 #: Methods that RFC 9110 9.2.2 calls idempotent: sending them twice does what sending them once does.
 IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"})
 
 
-def may_repeat(s: Stream, up: Upstream) -> bool:
-    """Whether the request may be sent again after a connection died before the first byte of an answer."""
-    if s.body_sent or s.client.eof:
+def drop(up: Upstream, s: Stream) -> None:
+    """Close a connection whose stream goes on without it."""
+    s.up = None
+    up.stream = None
+    close(up)
+    up.srv.forget(up)
+
+
+def repeat(up: Upstream, s: Stream, why: str) -> bool:
+    """Send the request again, if ``retry-on`` has ``why``, no rule forbids it, and nothing of it is lost (manual 4.2 "retry-on")."""
+    if why not in s.be.plan.retry_on or s.body_sent or s.client.eof or s.retries >= marks.retries(s):
         return False
-    if up.reused:
-        return s.req is not None and s.req.method in IDEMPOTENT
-    retry_on = s.be.plan.retry_on
-    return "empty-response" in retry_on and s.retries < s.be.plan.retries
+    if s.marks is not None and "no_l7_retry" in s.marks:
+        return False
+    drop(up, s)
+    s.retries += 1
+    dispatch.repeat(s)
+    return True
 
 
 def answer_timeout(up: Any) -> None:
@@ -305,10 +330,11 @@ def answer_timeout(up: Any) -> None:
     s = up.stream
     if not s.req_done and s.req_flow is not None and s.req_flow.dst is up and not up.out:
         # It is the client who owes the rest of the body; its own timer speaks for that.
-        limit = s.be.plan.timeouts.server_s
+        limit = marks.timeout(s, "server", s.be.plan.timeouts.server_s)
         if limit is not None:
             up.loop.set_deadline(up, up.rt.clock.now + limit)
         return
-    finish.fail(s, ERRORS["server-timeout-headers"])
+    if not repeat(up, s, "response-timeout"):
+        finish.fail(s, ERRORS["server-timeout-headers"])
 
 

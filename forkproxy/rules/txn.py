@@ -32,6 +32,10 @@ class Origin:
         """The address and port that the client connected to."""
         raise NotImplementedError
 
+    def connection(self) -> Origin:
+        """The connection itself: another origin where rules put something in the place of an address of this one."""
+        return self
+
 
 class Txn:
     """One stream as rules see it.
@@ -64,6 +68,7 @@ class Txn:
         "req",  # RequestHead or None (TCP)
         "res",  # ResponseHead or None
         "res_body",
+        "res_done",  # False while the first bytes of a TCP server are looked at and more may come
         "retries",
         "server_id",  # what the log shows as server: name, b"<NOSRV>" …; set by proxy
         "srv",  # server's runtime: .name .plan; None before the pick
@@ -90,6 +95,7 @@ class Txn:
     body: bytes | bytearray
     body_done: bool
     res_body: bytes | bytearray
+    res_done: bool
     id: int
     status: int
     flags: bytes

@@ -37,7 +37,7 @@ def src() -> FetchFn:
 @fetch("fc_src", out=Type.ADDR, **_CLIENT)
 def fc_src() -> FetchFn:
     """The client's address as the connection has it."""
-    return lambda txn: addr_of(text) if (text := txn.origin.src) != "unix" else None
+    return lambda txn: addr_of(text) if (text := txn.origin.connection().src) != "unix" else None
 
 
 @fetch("src_port", out=Type.SINT, **_CLIENT)
@@ -50,11 +50,11 @@ def src_port() -> FetchFn:
 @fetch("fc_src_port", out=Type.SINT, **_CLIENT)
 def fc_src_port() -> FetchFn:
     """The client's port as the connection has it."""
-    return lambda txn: txn.origin.src_port
+    return lambda txn: txn.origin.connection().src_port
 
 
 def _local(txn: Any) -> Addr | None:
-    text = txn.origin.local()[0]
+    text = txn.origin.connection().local()[0]
     return addr_of(text) if text != "unix" else None
 
 
@@ -81,7 +81,7 @@ def dst_port() -> FetchFn:
 @fetch("fc_dst_port", out=Type.SINT, **_CLIENT)
 def fc_dst_port() -> FetchFn:
     """The port that the client connected to as the connection has it."""
-    return lambda txn: txn.origin.local()[1]
+    return lambda txn: txn.origin.connection().local()[1]
 
 
 def _is_local(addr: Addr | None) -> bool | None:
