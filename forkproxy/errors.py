@@ -139,6 +139,7 @@ ERRORS: dict[str, StreamError] = _table(
     StreamError("server-timeout-headers", _C.SERVER_TIMEOUT, _P.HEADERS, 504, "resp_errors"),
     StreamError("server-abort-data", _C.SERVER_ABORT, _P.DATA, 0, "srv_aborts"),
     StreamError("server-timeout-data", _C.SERVER_TIMEOUT, _P.DATA, 0, "srv_aborts"),
+    StreamError("response-rejected", _C.PROXY, _P.DATA, 0, "resp_denied"),
     StreamError("bad-response-data", _C.PROXY, _P.DATA, 0, "resp_errors"),
     StreamError("server-went-down", _C.DOWN, _P.DATA, 0, "srv_aborts"),
     StreamError("killed", _C.KILLED, _P.DATA, 0, ""),

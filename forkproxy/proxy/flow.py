@@ -40,8 +40,9 @@ class Flow:
     """``left`` counts the bytes still expected (-1: until the end), ``moved`` those forwarded, ``taken`` those read from the source.
 
     ``dst`` None discards (draining a body that nobody wants), or gathers in ``sink`` where that is a bytearray (a body that rules want to
-    see). Bytes behind the end stay in ``src.inbuf``. ``full`` counts consecutive full buffers; ``pipe`` is held from the first splice to the end.
-    ``refresh``: bytes that go out count as activity of the destination, too (always but under ``option independent-streams``).
+    see). Bytes behind the end stay in ``src.inbuf``. ``full`` counts consecutive full buffers; ``pipe`` is held from the first splice
+    to the end. ``refresh``: bytes that go out count as activity of the destination, too (always but under ``option
+    independent-streams``).
     """
 
     __slots__ = ("bufsize", "chunks", "done", "dst", "full", "left", "moved", "pipe", "pipes", "refresh", "rest", "sink", "spliced", "src")

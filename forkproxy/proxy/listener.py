@@ -1,7 +1,8 @@
 """Accepting: from a listening socket to a client's side of the right mode.
 
-Several connections per wake-up (``tune.maxaccept``), never beyond the frontend's or the process's limit: at a limit the listener is not watched,
-so that connections wait in the kernel's queue and nothing spins. ``tcp-request connection`` and ``session`` rules run here, before
+Several connections per wake-up (``tune.maxaccept``), never beyond the frontend's or the process's limit: at a limit the listener is not
+watched, so that connections wait in the kernel's queue and nothing spins. ``tcp-request connection`` and ``session`` rules run here,
+before
 anything else is known. Knows sockets and frontends.
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from forkproxy.net.loop import EXCLUSIVE, READ, Watched
-from forkproxy.net.sockets import accept, quickack_off, silent_drop
+from forkproxy.net.sockets import accept, quickack_off, reset_on_close, silent_drop
 from forkproxy.proxy import client, finish, greeting, tcp
 from forkproxy.proxy.client import Client
 from forkproxy.proxy.stream import ClientOrigin, Stream
@@ -119,6 +120,8 @@ def allowed(c: Client, steps: Steps, session: bool) -> bool:
         c.fe.count_denied(session)
         if verdict.kind == "silent-drop":
             silent_drop(c.sock)
+        elif not session:
+            reset_on_close(c.sock)  # as HAProxy does (observed): nothing lingers of whom nobody wants
         finish.close_client(c)
         return False
     return True

@@ -1,7 +1,8 @@
 """Streams that wait for a server: each limited server has a queue, and each backend one for streams that any server may take.
 
-A freed slot serves whoever is first of its server's queue and the backend's; order is priority (set by rules), then arrival. Waiting is bounded by ``timeout queue``
-and ``maxqueue``. The limits are this worker's share of ``maxconn`` (exact over all workers comes with the shared semaphores).
+A freed slot serves whoever is first of its server's queue and the backend's; order is priority (set by rules), then arrival. Waiting is
+bounded by ``timeout queue`` and ``maxqueue``. The limits are this worker's share of ``maxconn`` (exact over all workers comes with the
+shared semaphores).
 Knows streams and parties.
 """
 

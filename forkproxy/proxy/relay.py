@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from forkproxy.errors import ERRORS
 from forkproxy.net.loop import ET, READ, WRITE
 from forkproxy.net.sockets import half_close
-from forkproxy.proxy import finish, flow, marks
+from forkproxy.proxy import finish, flow, marks, tcp
 from forkproxy.proxy.sides import pause, resume
 
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ def join(s: Stream, up: Upstream) -> None:
     c.expire = up.expire = timeout
     up.loop.modify(up, READ | WRITE if up.out else READ)
     active(c, up)
+    if s.be.plan.tcp_response_content is not None and not s.mode_http:
+        tcp.inspect_answer(s, up)
     if c.inbuf:
         data, c.inbuf = c.inbuf, b""
         outcome(c, flow.feed(there, data))
@@ -61,6 +63,14 @@ def join(s: Stream, up: Upstream) -> None:
         outcome(c, flow.ENDED)
     elif not up.out:
         resume(c)
+
+
+def passed(up: Upstream) -> None:
+    """What was held back of the server's first bytes may go to the client; from now on they all do."""
+    up.ready = ready
+    data, up.inbuf = up.inbuf, b""
+    if data:
+        outcome(up, flow.feed(up.flow, data))
 
 
 def tune(s: Stream, there: flow.Flow, back: flow.Flow) -> None:
@@ -148,7 +158,8 @@ def ready(side: Any, mask: int) -> None:
 
 
 def drained(side: Any) -> bool:
-    """A write event: send what waits for ``side``; when all is out its source is read again. False: the session is over or still blocked."""
+    """A write event: send what waits for ``side``; when all is out its source is read again. False: the session is over or still
+    blocked."""
     f = side.peer.flow
     try:
         empty = flow.drain_to(f, side)
@@ -169,7 +180,8 @@ def drained(side: Any) -> bool:
 
 
 def hung_up(side: Any) -> None:
-    """Not readable for us (paused, or its end was seen), yet the kernel has something to say: the connection is broken, or closed both ways.
+    """Not readable for us (paused, or its end was seen), yet the kernel has something to say: the connection is broken, or closed both
+    ways.
 
     It would say so in every turn while the rest is still on its way to the other side, hence the change to edge triggering."""
     error = side.sock.getsockopt(1, 4)  # SOL_SOCKET, SO_ERROR

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from forkproxy.errors import ERRORS
-from forkproxy.net.loop import ERR, HUP, INF, READ
+from forkproxy.net.loop import ERR, HUP, READ, WRITE
 from forkproxy.net.sockets import silent_drop
-from forkproxy.proxy import dispatch, finish
+from forkproxy.proxy import dispatch, finish, relay
 from forkproxy.proxy.sides import pause
 from forkproxy.proxy.stream import Stream
 from forkproxy.rules.verdict import ALLOW, Verdict
@@ -19,6 +19,7 @@ from forkproxy.rules.verdict import ALLOW, Verdict
 if TYPE_CHECKING:
     from forkproxy.plan import Steps
     from forkproxy.proxy.client import Client
+    from forkproxy.proxy.upstream import Upstream
 
 
 def start(c: Client) -> None:
@@ -42,6 +43,7 @@ def choose(s: Stream) -> None:
     fe = s.fe
     be = fe.default
     if fe.choose is not None:
+        s.body_done = True  # what is not there by now does not match
         name = fe.choose(s)
         if name is not None:
             be = fe.rt.backends.get(name)
@@ -50,7 +52,6 @@ def choose(s: Stream) -> None:
         return
     s.be = be
     be.enter(s)
-    s.step = 0
     s.then = None
     backend_content(s)
 
@@ -74,12 +75,13 @@ def backend_content(s: Stream) -> None:
 
 
 def run(s: Stream, steps: Steps, again: Any) -> bool:
-    """Walk a content rule set; False: the session ended or waits for more bytes."""
+    """Walk a content rule set; False: the session ended or waits for more bytes. With more bytes all rules are looked at anew: an
+    earlier one may match now."""
     if steps is None:
         return True
     s.body = s.client.inbuf
-    for i in range(s.step, len(steps)):
-        verdict = steps[i](s)
+    for step in steps:
+        verdict = step(s)
         if verdict is None:
             continue
         if verdict is ALLOW:
@@ -88,7 +90,7 @@ def run(s: Stream, steps: Steps, again: Any) -> bool:
             delay = (s.fe if s.be is None else s.be).plan.inspect_delay_s
             if not s.body_done and not delay:
                 s.body_done = True  # nobody wants to wait: the rules must do with what is there
-                verdict = steps[i](s)
+                verdict = step(s)
                 if verdict is ALLOW:
                     break
             if s.body_done:
@@ -96,12 +98,10 @@ def run(s: Stream, steps: Steps, again: Any) -> bool:
                     continue  # nothing more will come: what is missing does not match
                 refuse(s, verdict)
                 return False
-            s.step = i
             await_bytes(s, again, delay or 0.0)
             return False
         refuse(s, verdict)
         return False
-    s.step = 0
     return True
 
 
@@ -183,7 +183,76 @@ def waiting(c: Any, mask: int) -> None:
     c.eof = True
     pause(c)
     if not c.inbuf or "abortonclose" in s.be_options():
-        finish.client_gone(s)  # it wants nothing of a server (any more)
+        c.loop.call_soon(unwanted, s)  # not now: the server's connection may turn out to stand in this very turn
+
+
+def unwanted(s: Stream) -> None:
+    """The client ended and wants nothing of a server (any more)."""
+    if not s.t_connect and not s.logged:
+        finish.client_gone(s)
+
+
+def inspect_answer(s: Stream, up: Upstream) -> None:
+    """The session is established, and rules want to see what the server says before the client does."""
+    s.res_done = False
+    up.ready = answering
+    delay = s.be.plan.capabilities.get("tcp-response-inspect-delay-s")
+    if delay:
+        s.timer = up.loop.call_later(delay, answer_inspected, s)
+    else:
+        s.res_done = True
+
+
+def answering(up: Any, mask: int) -> None:
+    """The first bytes of a server under ``tcp-response content`` rules; the client's bytes go on meanwhile."""
+    s = up.stream
+    if mask & WRITE and not relay.drained(up):
+        return
+    if not mask & ~WRITE:
+        return
+    try:
+        data = up.sock.recv(up.rt.bufsize - len(up.inbuf))
+    except (BlockingIOError, InterruptedError):
+        return
+    except OSError:
+        data = b""
+    up.inbuf += data
+    if not data or len(up.inbuf) >= up.rt.bufsize:
+        s.res_done = True
+    judge_answer(s, up)
+
+
+def answer_inspected(s: Stream) -> None:
+    """The time to inspect is up."""
+    s.timer = None
+    s.res_done = True
+    if s.up is not None:
+        judge_answer(s, s.up)
+
+
+def judge_answer(s: Stream, up: Upstream) -> None:
+    """Walk the rules; when they are through, the relay takes over (an end that was seen is seen again by it)."""
+    s.res_body = up.inbuf
+    for step in s.be.plan.tcp_response_content:
+        verdict = step(s)
+        if verdict is None:
+            continue
+        if verdict is ALLOW:
+            break
+        if verdict.kind == "wait":
+            if s.res_done:
+                continue
+            return
+        s.bytes_out += len(up.inbuf)
+        s.fe.rt.count_response_denied(s)
+        if verdict.kind == "silent-drop":
+            silent_drop(s.client.sock)
+        finish.fail(s, ERRORS["response-rejected"], silent=True, counted=True)
+        return
+    if s.timer is not None:
+        s.timer.cancel()
+        s.timer = None
+    relay.passed(up)
 
 
 def client_timeout(c: Any) -> None:

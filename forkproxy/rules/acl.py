@@ -11,6 +11,7 @@ from typing import Any
 
 from forkproxy.registry import ACL_ALIASES, FETCHES, Needs, Type
 from forkproxy.rules.context import RuleContext
+from forkproxy.rules.errors import NotYet
 from forkproxy.rules.expr import ExprError, Sample, cast_sample, parse_sample
 from forkproxy.rules.patterns import METHODS, Entry, Find, View, build_index
 from forkproxy.rules.words import Words, to_bytes
@@ -117,6 +118,8 @@ def compile_acl(words: Words, ctx: RuleContext, stop: str | None = None) -> AclT
     if method == "str" and not views:
         exact = Exact(cast, tuple(p.text for p in patterns), icase)
     match = _predicate(cast, _test(method, finders, views, patterns, icase))
+    if not sample.converted and words.words[start].partition("(")[0] in _GROWING:
+        match = _patient(match)
     constant = bool(match(None)) if cast.constant and not views else None
     return AclTest(match, sample.needs, sample.uses, " ".join(words.words[start : words.pos]), exact, constant)
 
@@ -175,6 +178,21 @@ def _test(method: str, finders: list[Find], views: list[View], patterns: list[En
         return False
 
     return test
+
+
+#: Samples that are there at once and change while bytes come in: a test that fails is not decided before the last byte.
+_GROWING = frozenset({"req.len", "req_len"})
+
+
+def _patient(match: Pred) -> Pred:
+    def decided(txn: Any) -> Any:
+        if match(txn):
+            return True
+        if not txn.body_done:
+            raise NotYet
+        return False
+
+    return decided
 
 
 def _predicate(sample: Sample, test: Callable[[Any], Any]) -> Pred:

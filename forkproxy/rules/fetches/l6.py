@@ -28,7 +28,7 @@ def _request_bytes(txn: Any) -> tuple[Any, bool]:
 
 
 def _response_bytes(txn: Any) -> tuple[Any, bool]:
-    return txn.res_body, txn.t_end != 0.0 or len(txn.res_body) > 0
+    return txn.res_body, txn.res_done
 
 
 @fetch("req.len", "req_len", out=Type.SINT, **_REQ)
@@ -153,11 +153,15 @@ def req_ssl_ver() -> FetchFn:
 
 @fetch("req.ssl_hello_type", "req_ssl_hello_type", out=Type.SINT, **_REQ)
 def req_ssl_hello_type() -> FetchFn:
-    """The type of the TLS handshake message that the client sent: 1 is a ClientHello."""
+    """The type of the TLS handshake message that the client sent: 1 is a ClientHello. The message must be there as a whole, so that rules
+    behind this one find its server name."""
 
     def get(txn: Any) -> int | None:
         try:
-            return tls_hello.hello_type(txn.body)
+            kind = tls_hello.hello_type(txn.body)
+            if kind == 1:
+                tls_hello.parse_client_hello(txn.body)
+            return kind
         except tls_hello.NotTls:
             return None
         except tls_hello.Incomplete:
@@ -178,7 +182,9 @@ def res_ssl_hello_type() -> FetchFn:
         except tls_hello.NotTls:
             return None
         except tls_hello.Incomplete:
-            raise NotYet from None
+            if not txn.res_done:
+                raise NotYet from None
+            return None
 
     return get
 

@@ -40,7 +40,7 @@ def make_txn(raw: bytes = b"GET /a/b?x=1 HTTP/1.1\r\nHost: www.example.com\r\n\r
         assert parsed is not None
         txn.req = parsed[0]
     txn.res = ResponseHead.create(200, b"OK", [(b"Content-Type", b"text/plain"), (b"Set-Cookie", b"a=1; path=/")]) if response else None
-    txn.body, txn.body_done, txn.res_body = b"", True, b""
+    txn.body, txn.body_done, txn.res_body, txn.res_done = b"", True, b"", True
     txn.id, txn.status, txn.flags = 7, 200, b"--"
     txn.bytes_in, txn.bytes_out = 100, 1234
     txn.retries, txn.redispatched, txn.queue_be, txn.queue_srv = 0, False, 0, 0
