@@ -7,6 +7,7 @@ The system calls are replaced by objects that answer at once (about 0.15 µs per
 
 from __future__ import annotations
 
+import gc
 import sys
 import time
 import types
@@ -111,6 +112,7 @@ def world(log: Any = None) -> tuple[Runtime, Client, Upstream, Any, Any]:
 
 
 def main() -> None:
+    gc.freeze()  # as workers do
     log = None
     if "log" in sys.argv:
         from forkproxy.rules.context import RuleContext

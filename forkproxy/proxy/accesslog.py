@@ -33,9 +33,10 @@ class AccessLog:
         self._error_render: Render | None = plan.error_log_format
         self._only_errors = "dontlog-normal" in plan.options
         self._separate = "log-separate-errors" in plan.options
-        self._skip_null = "dontlognull" in plan.options and plan.mode != "http"
-        self.on = plan.log_format is not None and bool(targets)
-        self.plain = self.on and not (self._only_errors or self._separate or self._skip_null) and len(targets) == 1
+        self._skip_null = "dontlognull" in plan.options
+        self.on = plan.log_format is not None and bool(targets) and not plan.log_on_connect
+        null = self._skip_null and plan.mode != "http"  # of requests only those that never came are null, and their level is set
+        self.plain = self.on and not (self._only_errors or self._separate or null) and len(targets) == 1
         self.plain = self.plain and targets[0][0] >= INFO >= targets[0][1]
         self.send: Send = targets[0][2] if targets else _nowhere
 
@@ -54,6 +55,10 @@ class AccessLog:
         if level is None:
             level = ERR if failed and self._separate else INFO
         self._send(level, s.clock.wall, self.render(s))
+
+    def connected(self, s: Stream) -> None:
+        """Write the line of a stream's beginning, where no format was configured."""
+        self._send(INFO, s.clock.wall, self.render(s))
 
     def emit_refused(self, s: Stream) -> None:
         """Write the line of a connection that failed before it became a session (error-log-format, manual 8.2.5)."""

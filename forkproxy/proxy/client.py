@@ -1,7 +1,8 @@
 """The client's side in HTTP mode: reads heads, one request after the other, and sees the client go.
 
-States (functions in ``ready``): :func:`await_head` (nothing is being served), :func:`busy` (a request is being served: its body, pipelined bytes and
-the client's end arrive here), :func:`drain_body` (an answer went out before the request's body was complete). Pipelined bytes wait
+States (functions in ``ready``): :func:`await_head` (nothing is being served), :func:`busy` (a request is being served: its body,
+pipelined bytes and the client's end arrive here), :func:`drain_body` (an answer went out before the request's body was complete).
+Pipelined bytes wait
 in ``inbuf`` up to one buffer, then in the kernel. Knows the reader and the stream's life, not servers.
 """
 

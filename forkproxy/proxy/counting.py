@@ -1,8 +1,8 @@
 """What a worker counts, and when.
 
 What ends is counted once, in :meth:`Tally.add`: a tally stands for one (frontend, backend, server) that streams of this worker
-took, gathers them in plain attributes, and is poured into the three rows of the shared segment at the end of the loop's turn. Under load a turn
-ends many streams, and a cell costs twice an attribute: 26 cells per request were 2.1 µs, now 0.6. A kill -9 loses
+took, gathers them in plain attributes, and is poured into the three rows of the shared segment at the end of the loop's turn. Under
+load a turn ends many streams, and a cell costs twice an attribute: 26 cells per request were 2.1 µs, now 0.6. A kill -9 loses
 the counts of one turn. Rare events (errors, retries, new connections) go to their cells at once. The names of cells are ``state.layout``'s.
 """
 
@@ -26,8 +26,10 @@ _WINDOW = 1024
 class Tally:
     """Streams of one turn that took the same way. ``fe``, ``be`` and ``srv`` are rows (be and srv may be None)."""
 
-    __slots__ = ("be", "bytes_in", "bytes_out", "connect_max", "connect_s", "fe", "http", "intercepted", "n", "process", "queue_max", "queue_s",
-                 "response_max", "response_s", "reused", "served", "srv", "statuses", "total_max", "total_s", "wall")  # fmt: skip
+    __slots__ = (
+        "be", "bytes_in", "bytes_out", "connect_max", "connect_s", "fe", "http", "intercepted", "n", "process", "queue_max", "queue_s",
+        "response_max", "response_s", "reused", "served", "srv", "statuses", "total_max", "total_s", "wall",
+    )  # fmt: skip
 
     def __init__(self, process: memoryview, fe: memoryview, be: memoryview | None, srv: memoryview | None, http: bool) -> None:
         self.process = process

@@ -1,7 +1,8 @@
 """From a request (or a TCP session) to an established connection: server choice, pool, dial, retries, redispatch.
 
-Serves both modes: what happens once a connection stands is ``s.mode_http`` → ``upstream.transmit`` or ``relay.join``. Retries follow the manual ("retries", "option redispatch", "retry-on"):
-a turn-around delay before the same server is tried again, none before another one. Knows pickers, pools and dialling.
+Serves both modes: what happens once a connection stands is ``s.mode_http`` → ``upstream.transmit`` or ``relay.join``. Retries follow
+the manual ("retries", "option redispatch", "retry-on"): a turn-around delay before the same server is tried again, none before another
+one. Knows pickers, pools and dialling.
 """
 
 from __future__ import annotations
@@ -139,7 +140,8 @@ def elsewhere(s: Stream) -> None:
 
 
 def redispatches(s: Stream, retries: int) -> bool:
-    """Whether this retry may go to another server: with N every Nth one, with -N every Nth counted from the last (manual: option redispatch).
+    """Whether this retry may go to another server: with N every Nth one, with -N every Nth counted from the last (manual: option
+    redispatch).
 
     Round robin goes on to its next server at every retry, as in HAProxy."""
     every: int = s.be.plan.redispatch

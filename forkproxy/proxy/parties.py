@@ -26,13 +26,15 @@ if TYPE_CHECKING:
 
 
 class ServerRt:
-    """One server. ``proven``/``fresh`` are its idle connections (``pool``), ``served`` the streams it has now in this worker, ``waiting`` its queue.
+    """One server. ``proven``/``fresh`` are its idle connections (``pool``), ``served`` the streams it has now in this worker,
+    ``waiting`` its queue.
 
     ``usable`` and ``weight`` (sixteenths) mirror the master's table; ``refresh`` reads them anew."""
 
     __slots__ = (
-        "backend", "count", "dial_options", "floor", "fresh", "greets", "idle_limit", "index", "key", "label", "maxconn", "marked", "maxed_reuse", "name",
-        "peak", "plan", "pooled", "proven", "rt", "served", "server_timeout", "share", "tallies", "usable", "waiting", "weight",
+        "backend", "count", "dial_options", "floor", "fresh", "greets", "idle_limit", "index", "key", "label", "limits",
+        "marked", "maxconn", "maxed_reuse", "name", "peak", "plan", "pooled", "proven", "redirect", "rt", "served",
+        "server_timeout", "share", "tallies", "usable", "waiting", "weight",
     )  # fmt: skip
 
     def __init__(self, rt: Runtime, backend: BackendRt, plan: plans.Server, index: int) -> None:
@@ -59,6 +61,8 @@ class ServerRt:
         #: any of its idle connections may serve any client's second request, and any may stay
         self.pooled = backend.reuse != "never" and plan.pool_max_conn < 0 and plan.max_reuse < 0
         self.server_timeout = backend.plan.timeouts.server_s
+        self.redirect = plan.redir
+        self.limits = backend.limits
         self.dial_options: dict[str, Any] = {}
         if plan.source is not None:
             self.dial_options["source"] = plan.source
@@ -157,9 +161,10 @@ class BackendRt:
     """One backend. It is its picker's view of the servers, too (``balance.View``)."""
 
     __slots__ = (
-        "addresses", "buffer_body", "close_client", "close_server", "count", "direct", "forwardfor", "fullconn", "marked", "name", "nolinger", "offset", "originalto", "peak",
-        "picker", "plain", "plain_response", "plan", "prefer_last", "queue", "reuse", "round_robin", "rt", "servers", "streams", "tallies",
-        "tcpka", "use_server", "waiting",
+        "addresses", "buffer_body", "close_client", "close_server", "count", "direct", "forwardfor", "fullconn", "keep_queue",
+        "limits", "marked", "name", "nolinger", "offset", "originalto", "peak", "picker", "plain", "plain_response", "plan",
+        "prefer_last", "pretends", "queue", "relaxed", "retry_statuses", "reuse", "round_robin", "rt", "servers", "streams",
+        "tallies", "tcpka", "use_server", "waiting",
     )  # fmt: skip
 
     def __init__(self, rt: Runtime, plan: plans.Backend) -> None:
@@ -177,8 +182,17 @@ class BackendRt:
         self.buffer_body = bool(plan.needs & Needs.BODY) or "http-buffer-request" in plan.options
         self.plain = plan.tcp_request_content is None and plan.http_request is None and not self.buffer_body
         self.plain_response = plan.tcp_response_content is None and plan.http_response is None and plan.http_after_response is None
+        self.retry_statuses = frozenset(int(word) for word in plan.retry_on if word.isdigit())
+        self.plain_response = self.plain_response and not self.retry_statuses
         self.close_server = plan.connection_mode in ("http-server-close", "httpclose")
         self.close_client = plan.connection_mode == "httpclose"
+        self.pretends = "http-pretend-keepalive" in plan.options
+        self.relaxed = "accept-unsafe-violations-in-http-response" in plan.options
+        settings = rt.plan.global_
+        self.limits = Limits(settings.bufsize_bytes - settings.maxrewrite_bytes, settings.maxhdr - 1, self.relaxed)
+        #: from this length of a server's queue on a kept-alive client may be served elsewhere (max-keep-alive-queue); None: never
+        queue = plan.capabilities.get("max-keep-alive-queue", -1)
+        self.keep_queue: int | None = queue if queue >= 0 else None
         self.tcpka = keepalive_options(plan, "srvtcpka")
         self.nolinger = "nolinger" in plan.options
         workers = max(1, rt.plan.global_.nbproc)
@@ -290,9 +304,10 @@ class FrontendRt:
     """One frontend. ``default`` is the backend when no rule chooses, ``twin`` the backend half of the same ``listen`` section."""
 
     __slots__ = (
-        "addresses", "buffer_body", "choose", "close_client", "close_server", "connections", "count", "default", "forwardfor", "head_timeout", "http",
-        "idle_timeout", "limits", "listeners", "log", "log_early", "name", "originalto", "plain", "plain_response", "plan", "rt", "session_limit",
-        "share", "socket_options", "tallies", "told", "twin", "unique_id_header",
+        "addresses", "buffer_body", "captures", "choose", "close_client", "close_server", "connections", "count", "default",
+        "forwardfor", "head_timeout", "http", "idle_timeout", "keeps_ends", "limits", "listeners", "log", "log_connect",
+        "log_early", "name", "originalto", "plain", "plain_response", "plan", "rt", "session_limit", "share", "socket_options",
+        "tallies", "told", "twin", "unique_id_header",
     )  # fmt: skip
 
     def __init__(self, rt: Runtime, plan: plans.Frontend, backends: dict[str, BackendRt], log: AccessLog) -> None:
@@ -308,14 +323,20 @@ class FrontendRt:
         self.originalto = plan.originalto
         self.addresses = plan.forwardfor is not None or plan.originalto is not None
         self.buffer_body = bool(plan.needs & Needs.BODY) or "http-buffer-request" in plan.options
+        self.captures = bool(plan.capture_request or plan.capture_response or plan.capture_cookie)
+        #: the log asks for the addresses of the server's connection, which is gone by then
+        self.keeps_ends = bool(plan.log_needs & Needs.SERVER)
+        self.log_connect = plan.log_on_connect and bool(log.targets)
+        self.log_early = "logasap" in plan.options
         self.plain = (
             plan.tcp_request_content is None
             and plan.http_request is None
             and not self.buffer_body
             and plan.use_backend is None
             and self.default is not None
-            and not plan.capture_request
-            and plan.capture_cookie is None
+            and not self.captures
+            and not self.keeps_ends
+            and not self.log_connect
             and not plan.monitor_uri
         )
         self.plain_response = (
@@ -324,6 +345,7 @@ class FrontendRt:
             and plan.http_after_response is None
             and not plan.capture_response
             and plan.capture_cookie is None
+            and not self.log_early
         )
         self.close_server = plan.connection_mode in ("http-server-close", "httpclose")
         self.close_client = plan.connection_mode == "httpclose"
@@ -337,7 +359,6 @@ class FrontendRt:
             max_fields=settings.maxhdr - 1,
             relaxed="accept-unsafe-violations-in-http-request" in plan.options,
         )
-        self.log_early = "logasap" in plan.options and not self.http
         self.connections = 0
         self.share = max(1, -(-plan.maxconn // max(1, settings.nbproc))) if plan.maxconn else 0
         self.session_limit = plan.rate_limit_sessions
@@ -429,8 +450,15 @@ class FrontendRt:
 
     def log_now(self, s: Stream) -> None:
         """``option logasap``: the line is written as soon as the session is established."""
-        self.log.emit(s)
-        s.log_level = -1
+        be, srv, res = s.be, s.srv, s.res
+        if s.log_level is None and self.log.on:
+            s.conn_counts = (self.rt.connections, self.connections, be.streams if be else 0, srv.served if srv else 0)
+            counted = s.bytes_out
+            if res is not None:
+                s.bytes_out += len(res.fields_raw)
+            self.log.emit(s)
+            s.bytes_out = counted
+            s.log_level = -1
 
 
 def keepalive_options(plan: plans.Proxy, name: str) -> dict[str, Any]:

@@ -114,7 +114,8 @@ def monitor(s: Stream, failed: bool) -> None:
     if failed:
         error(s, 503)
     else:
-        local(s, 200, [(b"cache-control", b"no-cache"), (b"content-type", b"text/html")], b"<html><body><h1>200 OK</h1>\nService ready.\n</body></html>\n")
+        fields = [(b"cache-control", b"no-cache"), (b"content-type", b"text/html")]
+        local(s, 200, fields, b"<html><body><h1>200 OK</h1>\nService ready.\n</body></html>\n")
 
 
 def tarpit(s: Stream, v: Reply) -> None:
@@ -173,7 +174,8 @@ def deliver(s: Stream, status: int, data: bytes) -> None:
 
 
 def error(s: Stream, status: int, keep: bool = True, extra: Fields | None = None) -> None:
-    """Answer with the page for ``status``: the backend's, the frontend's, or the built-in one; ``extra`` fields are added to a built-in one."""
+    """Answer with the page for ``status``: the backend's, the frontend's, or the built-in one; ``extra`` fields are added to a built-in
+    one."""
     if s.req is None or status in CLOSING or not keep:
         s.close_client = True
     custom: ErrorReply | None = None

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from forkproxy.errors import ERRORS
 from forkproxy.http.body import payload
+from forkproxy.http.framing import reconcile_request
 from forkproxy.net.loop import INF
 from forkproxy.plan import Steps
-from forkproxy.proxy import dispatch, finish, flow, reply
-from forkproxy.proxy.sides import pause
+from forkproxy.proxy import dispatch, finish, flow, marks, reply
+from forkproxy.proxy.sides import pause, send
+from forkproxy.rules.errors import NotYet
 from forkproxy.rules.verdict import ALLOW, Verdict
 
 if TYPE_CHECKING:
@@ -37,8 +39,12 @@ def begin(s: Stream) -> None:
         return
     head = s.req
     plan = fe.plan
-    if plan.capture_request or plan.capture_cookie:
+    if fe.captures:
         capture(s, plan)
+    if fe.keeps_ends:
+        s.marks = {"ends": None}
+    if fe.log_connect:
+        fe.log.connected(s)
     if plan.monitor_uri and head is not None and head.target == plan.monitor_uri:
         reply.monitor(s, any(failed(s) for failed in plan.monitor_fail))
         return
@@ -49,15 +55,17 @@ def begin(s: Stream) -> None:
 
 
 def capture(s: Stream, plan: Any) -> None:
-    """Keep the header values and the cookie that logs want (manual 8.7, 8.8)."""
+    """Keep the header values and the cookie that logs want (manual 8.7, 8.8). Every declared slot is there from now on, for rules, too."""
     head = s.req
     assert head is not None
     if plan.capture_request:
         values: list[bytes | None] = []
         for name, length in plan.capture_request:
-            value = head.get_all(name)
+            value = head.get_all(name.lower()) if name else None
             values.append(value[-1][:length] if value else None)
         s.captures_req = values
+    if plan.capture_response:
+        s.captures_res = [None] * len(plan.capture_response)
     if plan.capture_cookie:
         name, length, prefix = plan.capture_cookie
         s.cookie_req = find_cookie(head.get_all(b"cookie"), name, length, prefix)
@@ -86,8 +94,23 @@ def run(s: Stream, steps: Steps, again: Callable[[Stream], None]) -> bool:
             if verdict is ALLOW:
                 break
             s.step = done - 1
+            if s.marks is not None:
+                marks.apply(s)
             return settle(s, verdict, again)
     s.step = 0
+    return s.marks is None or marked(s)
+
+
+def marked(s: Stream) -> bool:
+    """A set of rules left marks: those that concern the client's side take effect now. False: the client is gone."""
+    marks.apply(s)
+    hints = marks.take_hints(s)
+    if hints:
+        try:
+            send(s.client, hints)
+        except OSError:
+            finish.client_gone(s)
+            return False
     return True
 
 
@@ -124,7 +147,14 @@ def choose_backend(s: Stream) -> None:
     fe = s.fe
     be = fe.default
     if fe.choose is not None:
-        name = fe.choose(s)
+        try:
+            name = fe.choose(s)
+        except NotYet:
+            if s.req_done or s.body_done:
+                name = None  # nothing more will come
+            else:
+                buffer_body(s, choose_backend)
+                return
         if name is not None:
             be = fe.rt.backends.get(name)
     if be is None:
@@ -139,7 +169,7 @@ def enter_backend(s: Stream) -> None:
     be = s.be
     be.enter(s)
     if be.plain or s.fe.twin is be:
-        forward(s)
+        ready(s)
     else:
         backend_entered(s)
 
@@ -162,7 +192,34 @@ def backend_rules(s: Stream) -> None:
     if not run(s, plan.http_request, backend_rules):
         return
     s.stage = 0
+    ready(s)
+
+
+def ready(s: Stream) -> None:
+    """All rules have spoken: what they changed is made consistent before the request goes out."""
+    head: Any = s.req
+    if head.changed:
+        if marks.too_long(s, head, s.client.rt.bufsize):
+            finish.fail(s, ERRORS["rewrite-failed"])
+            return
+        if head.upgrade is not None and head.get(b"upgrade") is None:
+            head.upgrade = None
+            head.remove(b"connection")
+        if not reconcile_request(head):
+            drop_body(s)
     forward(s)
+
+
+def drop_body(s: Stream) -> None:
+    """A rule took away what announced the body: the server gets none, and what the client still sends of it is never looked at."""
+    f = s.req_flow
+    if f is not None:
+        s.req_flow = None
+        f.free()
+    if not s.req_done:
+        s.close_client = True
+        s.req_done = True
+        s.client.inbuf = b""
 
 
 def buffer_body(s: Stream, then: Callable[[Stream], None]) -> None:
@@ -231,7 +288,7 @@ def forward(s: Stream) -> None:
         s.keep_server = False
     if be.close_server or fe.close_server:
         s.keep_server = False
-        if head.upgrade is None:
+        if head.upgrade is None and not be.pretends:
             extra += b"connection: close\r\n"
     if head.version >= 11:
         s.sending = b"%b %b HTTP/1.1\r\n%b%b\r\n" % (head.method, head.target, head.fields_raw, extra)
@@ -261,22 +318,24 @@ def address_lines(s: Stream) -> bytes:
     rule = s.be.forwardfor or s.fe.forwardfor
     if rule is not None and rule[1] is None and not rule[2] and s.be.originalto is None and s.fe.originalto is None:
         # The usual case: always the same line for one connection.
+        if s.marks is not None:
+            return rule[0] + b": " + s.origin.src.encode() + CRLF if s.origin.family else b""
         line: bytes = s.client.forwarded
         if not line and s.origin.family:
             line = s.client.forwarded = rule[0] + b": " + s.origin.src.encode() + CRLF
         return line
     lines = b""
-    if rule is not None and s.origin.family and wanted(s, rule):
+    if rule is not None and s.origin.family and wanted(s, rule, s.origin.src):
         lines = rule[0] + b": " + s.origin.src.encode() + CRLF
     rule = s.be.originalto or s.fe.originalto
-    if rule is not None and wanted(s, rule):
+    if rule is not None and s.origin.family and wanted(s, rule, s.origin.local()[0]):
         lines += rule[0] + b": " + s.origin.local()[0].encode() + CRLF
     return lines
 
 
-def wanted(s: Stream, rule: Any) -> bool:
-    """Whether an address header of the plan is to be added to this request (except, if-none)."""
+def wanted(s: Stream, rule: Any, address: str) -> bool:
+    """Whether ``address`` is to be told: an address header of the plan is to be added to this request (except, if-none)."""
     name, excepted, if_none = rule
     if if_none and s.req is not None and s.req.get(name.lower()) is not None:
         return False
-    return excepted is None or not excepted(s)
+    return excepted is None or not excepted(address)

@@ -1,18 +1,21 @@
 """A response from its head to the client's side: response rules, the head that goes out, its body.
 
-A body that came whole with its head leaves with it in one call; any other is moved by a flow (states :func:`body_ready` of the server's side,
-``client.busy`` of the client's). Knows heads and flows.
+A body that came whole with its head leaves with it in one call; any other is moved by a flow (states :func:`body_ready` of the server's
+side, ``client.busy`` of the client's). Knows heads and flows.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from forkproxy.errors import ERRORS
+from forkproxy.errors import ERRORS, ProtocolError
 from forkproxy.http.body import Chunks
+from forkproxy.http.framing import reconcile_response
+from forkproxy.http.grammar import elements
 from forkproxy.http.message import BodyKind
+from forkproxy.http.upgrade import check_switch
 from forkproxy.net.loop import ERR, INF, WRITE
-from forkproxy.proxy import client, finish, flow, marks, relay, reply
+from forkproxy.proxy import client, finish, flow, marks, relay, reply, upstream
 from forkproxy.proxy.sides import pause, send
 from forkproxy.rules.verdict import ALLOW
 
@@ -120,9 +123,7 @@ def begin(up: Upstream, s: Any, head: ResponseHead, body: bytes) -> None:
         f.sink = bytearray()
         outcome = flow.feed(f, body)
         if outcome == flow.BAD:
-            s.res = None
-            s.status = 0
-            s.t_response = 0.0
+            unanswered(s)
             finish.fail(s, ERRORS["bad-response"])
             return
         body = bytes(f.sink)
@@ -146,22 +147,53 @@ def begin(up: Upstream, s: Any, head: ResponseHead, body: bytes) -> None:
 def rules(s: Stream, head: ResponseHead) -> bool:
     """Captures and every rule set that looks at a response; False when the stream was answered otherwise."""
     be, fe = s.be, s.fe
+    if head.status in be.retry_statuses and s.up is not None and upstream.repeat(s.up, s, str(head.status)):
+        return False
     if fe.plan.capture_response or fe.plan.capture_cookie:
         capture(s, head)
     if not run(s, be.plan.tcp_response_content) or not run(s, be.plan.http_response):
         return False
     if fe.twin is not be and not run(s, fe.plan.http_response):
         return False
-    return run_after(s)
+    if not run_after(s):
+        return False
+    if s.marks is not None:
+        marks.apply(s)
+    if head.changed and not settled(s, head):
+        return False
+    if fe.log_early:
+        fe.log_now(s)
+    return True
+
+
+def settled(s: Stream, head: ResponseHead) -> bool:
+    """Rules changed the head: its framing says again what the body is, and their wish to close is heard. False: it became too long."""
+    if marks.too_long(s, head, s.client.rt.bufsize):
+        unanswered(s)
+        finish.fail(s, ERRORS["response-rewrite-failed"])
+        return False
+    reconcile_response(head, head.status == 304 or (s.req is not None and s.req.method == b"HEAD"))
+    if head.body is not _TUNNEL and head.get(b"connection") is not None:
+        if b"close" in elements(head.get_all(b"connection")):
+            s.close_client = True
+        head.remove(b"connection")
+    return True
+
+
+def unanswered(s: Stream) -> None:
+    """What the server said is not given to the client: an answer of our own may follow."""
+    s.res = None
+    s.status = 0
+    s.t_response = 0.0
 
 
 def capture(s: Stream, head: ResponseHead) -> None:
     """Keep the header values that logs want (manual 8.8)."""
-    values: list[bytes | None] = []
-    for name, length in s.fe.plan.capture_response:
-        found = head.get_all(name)
-        values.append(found[-1][:length] if found else None)
-    s.captures_res = values
+    values = s.captures_res or []
+    for i, (name, length) in enumerate(s.fe.plan.capture_response):
+        found = head.get_all(name.lower()) if name else None
+        if found:
+            values[i] = found[-1][:length]
     if s.fe.plan.capture_cookie:
         from forkproxy.proxy.request import find_cookie
 
@@ -235,11 +267,21 @@ def body_timeout(up: Any) -> None:
     finish.fail(up.stream, ERRORS["server-timeout-data"])
 
 
-def tunnel(up: Upstream, s: Stream, head: ResponseHead, body: bytes) -> None:
+def tunnel(up: Upstream, s: Any, head: ResponseHead, body: bytes) -> None:
     """101 or a successful CONNECT: from here on bytes pass both ways until the end (timeout tunnel)."""
     c = s.client
     s.keep_server = False
     s.close_client = True
+    if head.status == 101:
+        try:
+            check_switch(s.req, head, s.be.relaxed)
+        except ProtocolError as error:
+            rt = up.rt
+            up.inbuf = head.start_line() + head.block()
+            rt.remember_error(up, s, error)
+            unanswered(s)
+            finish.fail(s, ERRORS["bad-response"])
+            return
     data = b"".join((head.start_line(), head.block(), CRLF, body))
     s.bytes_out += len(data)
     try:

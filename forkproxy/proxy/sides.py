@@ -1,8 +1,8 @@
 """One end of a stream: a watched socket with what could not be sent yet.
 
 A side is a client's or a server's connection. It is registered for reading once; it asks for writing only after a
-short write, and reading is taken away only while its peer is slow (back-pressure). Handlers are plain functions kept in ``ready`` and ``expire``:
-the state of a side *is* the function that stands there. Knows sockets and the loop, not HTTP.
+short write, and reading is taken away only while its peer is slow (back-pressure). Handlers are plain functions kept in ``ready`` and
+``expire``: the state of a side *is* the function that stands there. Knows sockets and the loop, not HTTP.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 class Side(Watched):
     """``out`` holds bytes accepted for sending that the kernel did not take yet (never more than about one buffer:
-    who writes here stops reading its source while ``out`` is not empty); ``inbuf`` bytes received and not consumed; ``eof`` the end was seen."""
+    who writes here stops reading its source while ``out`` is not empty); ``inbuf`` bytes received and not consumed; ``eof`` the end was
+    seen."""
 
     __slots__ = ("eof", "flow", "inbuf", "limit_s", "loop", "out", "peer", "rt", "sock", "stream")
 

@@ -94,8 +94,8 @@ class Claimed(Origin):
 class Stream(Txn):
     """``client`` and ``up`` are the two sides (``up`` None while no server's connection is in use).
 
-    ``req_flow``/``res_flow`` exist only for bodies that did not come whole with their head. ``sending`` is the request as it goes out, kept until the
-    answer begins so that it can be sent again. ``then`` is what happens when the awaited event (a buffered body, a
+    ``req_flow``/``res_flow`` exist only for bodies that did not come whole with their head. ``sending`` is the request as it goes out,
+    kept until the answer begins so that it can be sent again. ``then`` is what happens when the awaited event (a buffered body, a
     turn-around delay) arrives. ``error`` is set once, by ``finish.fail``.
     """
 
@@ -104,7 +104,9 @@ class Stream(Txn):
         "req_done", "req_flow", "res_flow", "reused", "sending", "stage", "step", "then", "timer", "up", "waiting",
     )  # fmt: skip
 
-    def __init__(self, client: Side, origin: Origin, fe: FrontendRt, clock: Clock, req: RequestHead | None, t_start: float, wall: float) -> None:
+    def __init__(
+        self, client: Side, origin: Origin, fe: FrontendRt, clock: Clock, req: RequestHead | None, t_start: float, wall: float
+    ) -> None:
         self.client: Any = client
         self.origin = origin
         self.fe = fe

@@ -28,6 +28,10 @@ def start(c: Client) -> None:
     c.stream = s
     c.expire = client_timeout
     c.ready = waiting
+    if c.fe.keeps_ends:
+        s.marks = {"ends": None}
+    if c.fe.log_connect:
+        c.fe.log.connected(s)
     s.t_request = s.t_first = c.t_base
     content(s)
 

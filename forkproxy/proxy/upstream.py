@@ -1,8 +1,8 @@
 """A server's connection in HTTP mode: connecting, sending the request, waiting for the answer's head, idle.
 
 States (functions in ``ready``): :func:`connecting`, :func:`await_answer`, ``response.body_ready`` and ``pool.idle_ready``. The
-first bytes are tried at once after ``connect``: on a near network the connection stands already and a turn of the loop is saved; otherwise the
-kernel says EAGAIN and the write event tells both, connected and writable. Knows the reader of responses.
+first bytes are tried at once after ``connect``: on a near network the connection stands already and a turn of the loop is saved;
+otherwise the kernel says EAGAIN and the write event tells both, connected and writable. Knows the reader of responses.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ _CUT = frozenset({errno.ECONNRESET, errno.EPIPE})
 
 
 class Upstream(Side):
-    """``uses`` counts the requests it carried, ``reused`` tells whether the current one is not its first; ``owner`` the client it is private to."""
+    """``uses`` counts the requests it carried, ``reused`` tells whether the current one is not its first; ``owner`` the client it is
+    private to."""
 
     __slots__ = ("idle_since", "owner", "reused", "srv", "uses")
 
@@ -258,7 +259,7 @@ def await_answer(up: Any, mask: int) -> None:
 
 def read_answer(up: Any, s: Any, data: bytes) -> None:
     """Parse the answer's head when it is whole; interim answers pass at once."""
-    limits = up.rt.response_limits
+    limits = up.srv.limits
     method = s.req.method
     start = 0
     while True:
