@@ -1,8 +1,16 @@
-"""For all tests: what a process inherits from its starter must not decide what a test sees."""
+"""For all tests: what a process inherits from its starter, or how busy the machine is, must not decide what a test sees."""
 
 from __future__ import annotations
 
 import signal
 
+from hypothesis import settings
+
+from tests.fuzz.effort import LONG
+
 # A shell starts background jobs with SIGINT ignored, and a child would inherit that: with a handler here it gets the default back.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# The same examples in every run, however slow the machine; a long run looks for new ones.
+settings.register_profile("forkproxy", deadline=None, derandomize=not LONG)
+settings.load_profile("forkproxy")

@@ -16,6 +16,7 @@ from forkproxy.http.body import Chunks, payload
 from forkproxy.http.grammar import is_token
 from forkproxy.http.message import BodyKind, Head
 from forkproxy.http.reader import Limits, parse_request, parse_response
+from tests.fuzz.effort import examples
 
 LIMITS = Limits(head_bytes=400, max_fields=20)
 ARGS = (LIMITS.head_bytes, LIMITS.max_fields, LIMITS.relaxed)
@@ -102,7 +103,7 @@ def check_block(head: Head) -> None:
         assert codings and codings[0].lower() == b"chunked" and len(codings) == 1
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=examples(1500), deadline=None)
 @given(requests | st.binary(max_size=60))
 @example(b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nContent-Length: 3\r\n\r\n")
 def test_request(raw: bytes) -> None:
@@ -147,7 +148,7 @@ def check_with_h11(raw: bytes, head: Any) -> None:
         assert head.length >= len(body.data)
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=examples(1000), deadline=None)
 @given(responses | st.binary(max_size=60), st.sampled_from([b"GET", b"HEAD", b"CONNECT", b"POST"]))
 def test_response(raw: bytes, method: bytes) -> None:
     fast = outcome(parse_response, raw, 0, LIMITS, method)
@@ -189,7 +190,7 @@ def feed(raw: bytes, cuts: list[int]) -> tuple[bytes, int, bool] | None:
     return out, len(raw) - len(held), False
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=examples(1500), deadline=None)
 @given(bodies | st.binary(max_size=40), st.lists(st.integers(0, 80), max_size=6))
 def test_chunks(raw: bytes, cuts: list[int]) -> None:
     whole = feed(raw, [])
