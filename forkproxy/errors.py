@@ -122,6 +122,8 @@ ERRORS: dict[str, StreamError] = _table(
     # us
     StreamError("bad-request", _C.PROXY, _P.REQUEST, 400, "req_errors"),
     StreamError("request-denied", _C.PROXY, _P.REQUEST, 403, "req_denied"),
+    StreamError("rewrite-failed", _C.PROXY, _P.REQUEST, 500, "internal_errors"),
+    StreamError("response-rewrite-failed", _C.PROXY, _P.HEADERS, 500, "internal_errors"),
     StreamError("request-rejected", _C.PROXY, _P.REQUEST, 0, "req_denied"),
     StreamError("no-backend", _C.SERVER_ABORT, _P.CONNECT, 503, ""),
     StreamError("bad-response", _C.PROXY, _P.HEADERS, 502, "resp_errors"),
@@ -142,5 +144,6 @@ ERRORS: dict[str, StreamError] = _table(
     StreamError("response-rejected", _C.PROXY, _P.DATA, 0, "resp_denied"),
     StreamError("bad-response-data", _C.PROXY, _P.DATA, 0, "resp_errors"),
     StreamError("server-went-down", _C.DOWN, _P.DATA, 0, "srv_aborts"),
+    StreamError("better-server-up", _C.UP, _P.DATA, 0, "srv_aborts"),
     StreamError("killed", _C.KILLED, _P.DATA, 0, ""),
 )

@@ -287,6 +287,8 @@ class Frontend(Proxy):
     #: renders a log line without header and newline; None: no logging
     log_format: Render | None = None
     error_log_format: Render | None = None
+    #: ``log_format`` is the line of a stream's beginning (no format was configured): written then, and nothing at its end
+    log_on_connect: bool = False
     log_needs: int = 0
     unique_id: Render | None = None
     unique_id_header: bytes = b""

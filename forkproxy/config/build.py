@@ -280,6 +280,7 @@ class _Builder:
             tcp_request_session=rules.of("tcp-request session"),
             log_format=log_format,
             error_log_format=error_format,
+            log_on_connect=not draft.log_format_kind,
             log_needs=log_needs,
             unique_id=unique_id,
             unique_id_header=(draft.unique_id_header or b"") if http else b"",

@@ -75,7 +75,7 @@ class Claimed(Origin):
         self.family = connection.family if src is None else 4 if src.is_v4 else 6
 
     @property
-    def vars(self) -> dict[str, Any] | None:  # type: ignore[override]
+    def vars(self) -> dict[str, Any] | None:
         """Those of the connection: other streams on it see them too."""
         return self._connection.vars
 

@@ -175,9 +175,9 @@ def _simple(name: str, doc: str, code: str, kind: str = "s", *prelude: str, need
     formatter(name, synopsis=synopsis)(factory)
 
 
-def _address(name: str, doc: str, code: str, *prelude: str) -> None:
+def _address(name: str, doc: str, code: str, *prelude: str, needs: Needs = Needs.NONE) -> None:
     def factory(wish: Wish) -> Code:
-        return Code(f"hex_addr({code})" if wish.hexa else f"{code}.encode()", "s", prelude)
+        return Code(f"hex_addr({code})" if wish.hexa else f"{code}.encode()", "s", prelude, needs)
 
     factory.__doc__ = doc
     formatter(name)(factory)
@@ -217,8 +217,8 @@ _address("ci", "Client address", "o.src", _ORIGIN)
 _simple("cp", "Client port", "o.src_port", "d", _ORIGIN, hexa=True)
 _address("fi", "Address the client connected to", "txn.origin.local()[0]")
 _simple("fp", "Port the client connected to", "txn.origin.local()[1]", "d", hexa=True)
-_address("bi", "Our address on the server connection", "server_side(txn, 0)[0]")
-_simple("bp", "Our port on the server connection", "server_side(txn, 0)[1]", "d", hexa=True)
+_address("bi", "Our address on the server connection", "server_side(txn, 0)[0]", needs=Needs.SERVER)
+_simple("bp", "Our port on the server connection", "server_side(txn, 0)[1]", "d", hexa=True, needs=Needs.SERVER)
 _address("si", "Server's address", "server_side(txn, 1)[0]")
 _simple("sp", "Server's port", "server_side(txn, 1)[1]", "d", hexa=True)
 
