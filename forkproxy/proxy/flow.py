@@ -17,6 +17,7 @@ from forkproxy.net.loop import WRITE
 from forkproxy.proxy.sides import Side, flush, pause
 
 if TYPE_CHECKING:
+    from forkproxy.errors import StreamError
     from forkproxy.http.body import Chunks
     from forkproxy.net.pipes import Pipe, PipePool
 
@@ -45,7 +46,9 @@ class Flow:
     independent-streams``).
     """
 
-    __slots__ = ("bufsize", "chunks", "done", "dst", "full", "left", "moved", "pipe", "pipes", "refresh", "rest", "sink", "spliced", "src")
+    __slots__ = (
+        "bufsize", "chunks", "done", "dst", "full", "left", "moved", "pipe", "pipes", "refresh", "rest", "sink", "spliced", "src", "why",
+    )  # fmt: skip
 
     def __init__(
         self, src: Side, dst: Side | None, left: int, chunks: Chunks | None, bufsize: int, pipes: PipePool | None
@@ -64,6 +67,7 @@ class Flow:
         self.full = 0
         self.done = False
         self.refresh = True
+        self.why: StreamError | None = None  # a relay's direction that was ended by a timer: which
 
     def free(self) -> None:
         """Give the pipe back and let the sides go; the flow is over."""

@@ -16,6 +16,7 @@ from forkproxy.proxy import finish, flow, marks, tcp
 from forkproxy.proxy.sides import pause, resume
 
 if TYPE_CHECKING:
+    from forkproxy.errors import StreamError
     from forkproxy.proxy.stream import Stream
     from forkproxy.proxy.upstream import Upstream
 
@@ -227,19 +228,43 @@ def broken(s: Stream, side: Any) -> None:
     if s.req_flow is not None and s.req_flow.done and s.res_flow is not None and s.res_flow.done:
         over(s)
         return
-    finish.fail(s, ERRORS["client-abort-data" if side is s.client else "server-abort-data"])
+    abort(s, ERRORS["client-abort-data" if side is s.client else "server-abort-data"])
 
 
 def timeout(side: Any) -> None:
-    """Neither side moved a byte for too long."""
+    """``side`` was idle for too long. If it owes us bytes, its direction ends here, which the other side is told, and may answer;
+    if it does not take what we have for it, or had ended before, nothing is left to wait for."""
     s = side.stream
     if s is None:
         return
-    finish.fail(s, ERRORS["client-timeout-data" if side is s.client else "server-timeout-data"])
+    row = ERRORS["client-timeout-data" if side is s.client else "server-timeout-data"]
+    if side.eof or flow.blocked(side.peer.flow) or s.mode_http:
+        abort(s, row)
+        return
+    if reason(s) is None:
+        side.flow.why = row
+        s.fe.rt.count_error(s, row)
+    outcome(side, flow.ENDED)
+
+
+def reason(s: Stream) -> StreamError | None:
+    """Which timer ended one of the directions."""
+    there, back = s.req_flow, s.res_flow
+    return (there.why if there is not None else None) or (back.why if back is not None else None)
+
+
+def abort(s: Stream, row: StreamError) -> None:
+    """End both connections; what went wrong first is what the log says."""
+    first = reason(s)
+    finish.fail(s, first or row, silent=not s.mode_http, counted=first is not None)
 
 
 def over(s: Stream) -> None:
     """Both directions ended in order."""
+    first = reason(s)
+    if first is not None:
+        abort(s, first)
+        return
     up = s.up
     c = s.client
     s.close_client = True
