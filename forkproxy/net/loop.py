@@ -147,7 +147,7 @@ def _only_wake(_signum: int, _frame: FrameType | None) -> None:
 class Loop:
     """Runs handlers of descriptors, deadlines, timers, queued calls and signals, one after the other, until stopped.
 
-    A turn: wait, ``clock.tick()``, ready descriptors, what is due, queued calls, ``on_turn``. An ``Exception`` in any of them goes to
+    A turn: wait, ``clock.tick()``, ``on_wake``, ready descriptors, what is due, queued calls, ``on_turn``. An ``Exception`` in any of them goes to
     ``on_error(w, exc)`` (w None: not a watcher's) and does not end the loop; a watcher that raised is removed, its descriptor is left
     to ``on_error``. ``maxevents`` bounds how many events one turn handles.
 
@@ -159,12 +159,14 @@ class Loop:
 
     __slots__ = (
         "_gone", "_heap", "_left", "_maxevents", "_running", "_serial", "_signals", "_soon", "_table", "_timers", "_wake_r", "_wake_w",
-        "busy_s", "clock", "lag_s", "on_error", "on_turn", "poller", "turns",
+        "busy_s", "clock", "lag_s", "on_error", "on_turn", "on_wake", "poller", "turns",
     )  # fmt: skip
 
     def __init__(self, clock: Clock | None = None, *, maxevents: int = 200) -> None:
         self.clock = clock or Clock()
         self.poller = Poller()
+        #: Run once per turn, after the waiting and before everything else: what the handlers rely on is looked at anew.
+        self.on_wake: list[Callable[[], object]] = []
         #: Run once per turn, after everything else.
         self.on_turn: list[Callable[[], object]] = []
         self.on_error: Callable[[Watched | None, Exception], object] = _complain
@@ -218,6 +220,17 @@ class Loop:
         fd = w.fd
         if self._table.get(fd) is not w:
             return
+        self.forget(w)
+        try:
+            self.poller.epoll.unregister(fd)
+        except OSError:
+            pass  # closed first: the kernel has forgotten it (or _orphan will see to it)
+
+    def forget(self, w: Watched) -> None:
+        """:meth:`remove` for who closes the descriptor at once: the kernel then drops the registration by itself, a call less."""
+        fd = w.fd
+        if self._table.get(fd) is not w:
+            return
         del self._table[fd]
         self._gone.add(fd)
         if w.armed != INF:
@@ -225,10 +238,6 @@ class Loop:
             w.armed = INF
         w.deadline = INF
         w.mask = 0
-        try:
-            self.poller.epoll.unregister(fd)
-        except OSError:
-            pass  # closed first: the kernel has forgotten it (or _orphan will see to it)
 
     def watching(self, w: Watched) -> bool:
         """Whether ``w`` is in the table."""
@@ -319,6 +328,11 @@ class Loop:
             now = tick()
             if gone:
                 gone.clear()
+            for hook in self.on_wake:
+                try:
+                    hook()
+                except Exception as exc:
+                    self._fault(None, exc)
             for fd, mask in events:
                 if gone and fd in gone:
                     continue

@@ -16,11 +16,12 @@ from forkproxy.errors import ERRORS, ProtocolError, StreamError
 from forkproxy.http.reader import Limits
 from forkproxy.net.loop import INF, Loop
 from forkproxy.net.pipes import PipePool
-from forkproxy.proxy import client, counting, finish, pool, queue
+from forkproxy.proxy import client, counting, finish, pool, queue, view
 from forkproxy.proxy.accesslog import AccessLog
 from forkproxy.proxy.listener import Listener
 from forkproxy.proxy.logs import LogTargets
 from forkproxy.proxy.parties import BackendRt, FrontendRt, ServerRt
+from forkproxy.rules import world
 from forkproxy.state import layout, rates
 from forkproxy.state.names import backend_key, frontend_key
 
@@ -73,8 +74,14 @@ class Runtime:
         self._continuous = any(fe.told is not None for fe in self.frontends.values())
         self._bases = [0, *self._row_bases]
         self.refresh()
+        world.install(view.WorkerView(self))
         loop.on_turn.append(self._turn)
         self._second()
+
+    def cells(self, name: str) -> memoryview:
+        """The cells of a row (``state.names``) in this worker's slot. Raises KeyError."""
+        base = self.state.rows.base(name)
+        return self._cells[base : base + layout.ROW_CELLS]
 
     def row(self, key: str, kind: str) -> memoryview:
         """The cells of one party in this worker's slot."""
@@ -82,6 +89,10 @@ class Runtime:
         base = self.state.rows.base(name)
         self._row_bases.append(base)
         return self._cells[base : base + layout.ROW_CELLS]
+
+    def pour(self) -> None:
+        """What was counted since the turn began goes to the shared segment now: somebody wants to read it."""
+        self._turn()
 
     def _turn(self) -> None:
         """At the end of each turn: what it counted goes to the shared segment."""

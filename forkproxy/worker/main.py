@@ -60,6 +60,7 @@ class WorkerRole:
         self.runtime: RuntimeLike = factory(heritage, loop)
         self.runtime.attach([heritage.escrow[name] for name in heritage.share])
         self.channel = Channel(heritage.channel, loop, self._on_message, self._on_master_gone)
+        loop.on_wake.append(self._look_at_servers)
         loop.on_turn.append(self._turn)
         self._beat()
         self._title()
@@ -67,12 +68,15 @@ class WorkerRole:
 
     # -- life signs
 
-    def _turn(self) -> None:
-        self.heritage.pulse[0] = int(self.loop.clock.now * 1000)
+    def _look_at_servers(self) -> None:
+        """Before the turn's events: no request is given to a server of which the master already knew better."""
         epoch = self._servers[layout.EPOCH]
         if epoch != self._epoch:
             self._epoch = epoch
             self.runtime.refresh()
+
+    def _turn(self) -> None:
+        self.heritage.pulse[0] = int(self.loop.clock.now * 1000)
         if self.state == "draining" and not self.runtime.busy():
             self._done(0)
 
@@ -111,7 +115,7 @@ class WorkerRole:
             self._adopt(message["sockets"])
         elif op == "release":
             self._release(message["sockets"], forget=message["forget"])
-        # "refresh" only wakes us up: the turn sees the new epoch
+        # "refresh" only wakes us up: the turn began with a look at the epoch
 
     def _adopt(self, names: list[list[Any]]) -> None:
         if self.state not in ("serving", "orphan"):
@@ -183,6 +187,7 @@ class WorkerRole:
         self.state = "done"
         self._unwatch()
         self.loop.on_turn.remove(self._turn)
+        self.loop.on_wake.remove(self._look_at_servers)
         self.channel.close()
         for timer in (self._hard, self._look):
             if timer is not None:

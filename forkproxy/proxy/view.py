@@ -1,0 +1,197 @@
+"""What rules may ask about the running service beyond their own stream (``rules.world.View``), answered by a worker.
+
+Numbers are over all workers: totals of the shared segment, which are added up at most once per name in a turn of the loop, however many
+requests ask in it. What only this worker knows (is it leaving?) comes from the runtime.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from forkproxy.rules.world import View
+from forkproxy.state import layout as L
+from forkproxy.state.names import backend_key, frontend_key
+from forkproxy.state.servers import shown_weight
+
+if TYPE_CHECKING:
+    from forkproxy.proxy.parties import BackendRt, ServerRt
+    from forkproxy.proxy.runtime import Runtime
+
+_NOTHING: list[int] = []
+
+
+class WorkerView(View):
+    """See the head of this file. Unknown names give None, as the contract says."""
+
+    __slots__ = ("_at", "_lines", "_names", "_rt", "_totals")
+
+    def __init__(self, rt: Runtime) -> None:
+        self._rt = rt
+        self._at = -1.0
+        self._totals: dict[str, list[int]] = {}
+        self._lines: dict[str, int] = {}
+        self._names = frozenset(rt.plan.backends) | {fe.name for fe in rt.plan.frontends}
+
+    def _row(self, name: str) -> list[int]:
+        """All cells of one row over all workers, as of this turn. What this worker counted in it goes to the segment first."""
+        now = self._rt.clock.now
+        if now != self._at:
+            self._at = now
+            self._totals.clear()
+            self._rt.pour()
+        found = self._totals.get(name)
+        if found is None:
+            try:
+                found = self._rt.state.rows.totals(name)
+            except KeyError:
+                found = _NOTHING
+            else:  # without what this worker has now: that moves within a turn, and its owner knows it
+                found[L.SESS_CUR] -= self._rt.cells(name)[L.SESS_CUR]
+            self._totals[name] = found
+        return found
+
+    def _of_frontend(self, frontend: str, offset: int) -> int | None:
+        if frontend not in self._rt.frontends:
+            return None
+        row = self._row(frontend_key(frontend))
+        return row[offset] if row else None
+
+    def _of_backend(self, backend: str, offset: int) -> int | None:
+        if backend not in self._rt.backends:
+            return None
+        row = self._row(backend_key(backend))
+        return row[offset] if row else None
+
+    def _server(self, backend: str, server: str) -> ServerRt | None:
+        be = self._rt.backends.get(backend)
+        return None if be is None else next((srv for srv in be.servers if srv.name == server), None)
+
+    def _of_server(self, backend: str, server: str, offset: int) -> int | None:
+        srv = self._server(backend, server)
+        if srv is None:
+            return None
+        row = self._row(srv.key)
+        return row[offset] if row else None
+
+    # -- backends
+
+    def usable_servers(self, backend: str) -> int | None:
+        be = self._rt.backends.get(backend)
+        return None if be is None else len(be.picker.candidates)
+
+    def backend_connections(self, backend: str) -> int | None:
+        others = self._of_backend(backend, L.SESS_CUR)
+        return None if others is None else others + self._rt.backends[backend].streams
+
+    def backend_free(self, backend: str) -> int | None:
+        be = self._rt.backends.get(backend)
+        return None if be is None else self._room(be, queues=False)
+
+    def backend_slots(self, backend: str) -> int | None:
+        be = self._rt.backends.get(backend)
+        return None if be is None else self._room(be, queues=True)
+
+    def _room(self, be: BackendRt, queues: bool) -> int:
+        """Free slots of the servers that work, of their queues too; -1 when one has no limit."""
+        total = 0
+        for srv in be.servers:
+            if not srv.usable:
+                continue
+            row = self._row(srv.key)
+            if not srv.maxconn or (queues and not srv.plan.maxqueue) or not row:
+                return -1
+            total += max(0, srv.maxconn - row[L.SESS_CUR] - srv.served)
+            if queues:
+                total += max(0, srv.plan.maxqueue - row[L.QUEUE_CUR])
+        return total
+
+    def backend_queue(self, backend: str) -> int | None:
+        be = self._rt.backends.get(backend)
+        own = self._of_backend(backend, L.QUEUE_CUR)
+        if be is None or own is None:
+            return None
+        return own + sum(row[L.QUEUE_CUR] for srv in be.servers if (row := self._row(srv.key)))
+
+    def backend_rate(self, backend: str) -> int | None:
+        return self._of_backend(backend, L.SESS_RATE)
+
+    # -- frontends
+
+    def frontend_connections(self, frontend: str) -> int | None:
+        others = self._of_frontend(frontend, L.SESS_CUR)
+        return None if others is None else others + self._rt.frontends[frontend].connections
+
+    def frontend_rate(self, frontend: str) -> int | None:
+        return self._of_frontend(frontend, L.SESS_RATE)
+
+    def frontend_request_rate(self, frontend: str) -> int | None:
+        return self._of_frontend(frontend, L.REQ_RATE)
+
+    def listener_connections(self, bind: Any) -> int | None:
+        """Of one address among several of a frontend a worker knows only its own: the whole frontend's are divided as this worker's are."""
+        owner = next((fe for fe in self._rt.frontends.values() if bind in fe.plan.binds), None)
+        if owner is None:
+            return None
+        total = self.frontend_connections(owner.name)
+        if total is None or len(owner.plan.binds) == 1 or not owner.connections:
+            return total
+        here = sum(1 for c in self._rt.clients if c.origin.bind is bind)
+        return max(here, round(total * here / owner.connections))
+
+    # -- servers
+
+    def server_up(self, backend: str, server: str) -> bool | None:
+        srv = self._server(backend, server)
+        return None if srv is None else self._rt.state.servers.get(srv.key).up
+
+    def server_connections(self, backend: str, server: str) -> int | None:
+        srv = self._server(backend, server)
+        others = self._of_server(backend, server, L.SESS_CUR)
+        return None if others is None or srv is None else others + srv.served
+
+    def server_free(self, backend: str, server: str) -> int | None:
+        srv = self._server(backend, server)
+        if srv is None:
+            return None
+        if not srv.maxconn:
+            return -1
+        row = self._row(srv.key)
+        return max(0, srv.maxconn - row[L.SESS_CUR] - srv.served) if row else None
+
+    def server_queue(self, backend: str, server: str) -> int | None:
+        return self._of_server(backend, server, L.QUEUE_CUR)
+
+    def server_rate(self, backend: str, server: str) -> int | None:
+        return self._of_server(backend, server, L.SESS_RATE)
+
+    def server_weight(self, backend: str, server: str, kind: str) -> int | None:
+        srv = self._server(backend, server)
+        if srv is None:
+            return None
+        if kind == "initial":
+            return srv.plan.weight
+        state = self._rt.state.servers.get(srv.key)
+        return state.uweight if kind == "user" else shown_weight(state.weight)
+
+    # -- the service
+
+    def process_connections(self) -> int:
+        row = self._row("")
+        return row[L.CONN_CUR] if row else self._rt.connections
+
+    def workers(self) -> int:
+        return max(1, self._rt.plan.global_.nbproc)
+
+    def worker(self) -> int:
+        return max(1, self._rt.number)
+
+    def stopping(self) -> bool:
+        return self._rt.leaving
+
+    def log_count(self, frontend: str) -> int:
+        """Asked once per line by the formats that show it, which is how the lines are counted."""
+        count = self._lines[frontend] = self._lines.get(frontend, -1) + 1
+        return count
+
+    def certain_names(self) -> frozenset[str]:
+        return self._names
