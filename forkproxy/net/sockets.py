@@ -409,9 +409,9 @@ def dial(
     """
     family = _FAMILIES[address.family]
     dgram = address.kind == "dgram"
-    sock = socket.socket(family, socket.SOCK_DGRAM if dgram else socket.SOCK_STREAM)
+    # Born non-blocking: a call less than setblocking().
+    sock = socket.socket(family, (socket.SOCK_DGRAM if dgram else socket.SOCK_STREAM) | socket.SOCK_NONBLOCK)
     try:
-        sock.setblocking(False)
         if family != socket.AF_UNIX:
             if not dgram:
                 tcp = socket.IPPROTO_TCP

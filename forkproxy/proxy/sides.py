@@ -85,7 +85,7 @@ def resume(side: Side) -> None:
 def close(side: Side) -> None:
     """Forget and close; safe to call twice."""
     if side.fd >= 0:
-        side.loop.remove(side)
+        side.loop.forget(side)
         side.fd = -1
         side.out = b""
         side.inbuf = b""

@@ -82,12 +82,12 @@ def dial_for(s: Stream, srv: ServerRt) -> None:
     up.stream = s
     s.up = up
     srv.opened(up)
+    if (s.sending or srv.greets) and s.mode_http and established(up, s):
+        return
     limit = marks.timeout(s, "connect", s.be.plan.timeouts.connect_s)
-    up.loop.add(up, READ | WRITE)
     if limit is not None:
-        up.loop.set_deadline(up, rt.clock.now + limit)
-    if s.sending or srv.greets:
-        established(up, s)
+        up.deadline = rt.clock.now + limit
+    up.loop.add(up, READ | WRITE)
 
 
 def connecting(up: Any, mask: int) -> None:
@@ -120,8 +120,10 @@ def connect_timeout(up: Any) -> None:
     dispatch.failed(s, ERRORS["connect-timeout"])
 
 
-def established(up: Upstream, s: Stream) -> None:
-    """Send what begins the exchange; the kernel's EAGAIN means that the connection does not stand yet."""
+def established(up: Upstream, s: Stream) -> bool:
+    """Send what begins the exchange; False: the kernel says EAGAIN, the connection does not stand yet.
+
+    Right after ``connect`` the side is not in the loop yet: it goes there with the mask that it needs, which saves two calls."""
     data = s.sending
     if up.srv.greets:
         data = greeting.header(s, up.srv.greets) + data
@@ -129,14 +131,14 @@ def established(up: Upstream, s: Stream) -> None:
         try:
             sent = up.sock.send(data)
         except (BlockingIOError, InterruptedError):
-            return  # the write event comes when the connection stands
+            return False  # the write event comes when the connection stands
         except OSError as exc:
             if exc.errno in _CUT:  # it stood, and the server cut it before anything could be sent
                 s.t_connect = up.rt.clock.now
                 answer_missing(up, s)
             else:
                 broken(up, s, exc)
-            return
+            return True
         if sent < len(data):
             up.out = memoryview(data)[sent:]
     s.t_connect = up.rt.clock.now
@@ -145,10 +147,14 @@ def established(up: Upstream, s: Stream) -> None:
     up.srv.connected(s)
     if not s.mode_http:
         relay.join(s, up)
-        return
-    if not up.out:
-        up.loop.modify(up, READ)
+        return True
+    mask = READ | WRITE if up.out else READ
+    if up.mask:
+        up.loop.modify(up, mask)
+    else:
+        up.loop.add(up, mask)
     launch(up, s)
+    return True
 
 
 def transmit(up: Upstream, s: Stream) -> None:
