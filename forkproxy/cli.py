@@ -21,7 +21,7 @@ Usage : forkproxy [-f <cfgfile|cfgdir>]* [ -vdVD ] [ -n <maxconn> ] [ -N <maxpco
         -v displays version ; -vv shows features ; -vq the version alone ; -vqb its branch
         -d runs everything in one process in the foreground ; -db only disables background mode
         -c only checks the configuration ; -cc <cond> evaluates a condition and exits
-        -V verbose mode: shows notes, reverts -q ; -q shows no messages but errors
+        -V verbose mode: shows notes, reverts -q ; -q shows no messages
         -D goes to the background ; -W and -Ws set HAPROXY_MWORKER (there always is a master)
         -C changes to <dir> before loading files
         -n sets the total number of connections ; -N the default number per proxy
@@ -260,7 +260,8 @@ def _start(options: Options) -> int:
 
     result = load(options.files, options)
     plan = result.plan
-    _show(result.diagnostics, options)
+    if not result.quiet:
+        _show(result.diagnostics, options)
     if options.dump_keywords:
         _dump_keywords(options.dump_keywords)
     if options.dump_config is not None:
@@ -274,12 +275,14 @@ def _start(options: Options) -> int:
     if plan is None:
         return 1
     if result.diagnostics.warned and plan.global_.zero_warning:
-        print(f"[ALERT]    ({os.getpid()}) : Some warnings were found and 'zero-warning' is set. Aborting.", file=sys.stderr)
+        if not result.quiet:
+            print(f"[ALERT]    ({os.getpid()}) : Some warnings were found and 'zero-warning' is set. Aborting.", file=sys.stderr)
         return 1
     if options.check:
-        return _checked(plan, result.diagnostics, options)
+        return _checked(plan, result.diagnostics, options, result.quiet)
     if not has_listener(plan):
-        _alert("[forkproxy.main()] No enabled listener found (check for 'bind' directives) ! Exiting.")
+        if not result.quiet:
+            _alert("[forkproxy.main()] No enabled listener found (check for 'bind' directives) ! Exiting.")
         return 1
     return _run(plan, options)
 
@@ -288,13 +291,11 @@ def _show(diag: Diagnostics, options: Options) -> None:
     """Print the messages to stderr: alerts, warnings and notices always, notes and ``.diag`` only where they were asked for."""
     from forkproxy.config.diagnostics import Severity
 
-    shown = {Severity.ALERT, Severity.WARNING, Severity.NOTICE}
+    shown = {Severity.ALERT, Severity.COMPLAINT, Severity.WARNING, Severity.NOTICE}
     if options.verbose or options.diag:
         shown.add(Severity.NOTE)
     if options.diag:
         shown.add(Severity.DIAG)
-    if options.quiet:
-        shown.discard(Severity.NOTICE)
     pid = os.getpid()
     lines = [m.render(pid) for m in diag.messages if m.severity in shown]
     if any(m.severity >= Severity.WARNING for m in diag.messages):
@@ -310,8 +311,7 @@ def has_listener(plan: Plan) -> bool:
     return any(f.binds and not f.disabled for f in plan.frontends)
 
 
-def _checked(plan: Plan, diag: Diagnostics, options: Options) -> int:
-    quiet = options.quiet or (plan.global_.quiet and not options.verbose)
+def _checked(plan: Plan, diag: Diagnostics, options: Options, quiet: bool) -> int:
     if not has_listener(plan):
         if not quiet:
             print("Configuration file has no error but will not start (no listener) => exit(2).")

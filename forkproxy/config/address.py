@@ -86,7 +86,9 @@ def _split_port(rest: str) -> tuple[str, str | None]:
 
 
 def _bad_port(port: str, text: str) -> ValueError:
-    bad = next((c for c in port if not c.isdigit() and c != "-"), port[:1])
+    bad = next((c for c in port if not c.isdigit() and c != "-"), "")
+    if not bad:  # dashes in wrong places
+        return ValueError(f"invalid port '{port}' in '{text}'")
     return ValueError(f"invalid character '{bad}' in port number '{port}' in '{text}'")
 
 
@@ -97,6 +99,7 @@ def parse_address(
     allow_range: bool = False,
     allow_offset: bool = False,
     allow_port: bool = True,
+    allow_fd: bool = True,
     dgram: bool = False,
     either: bool = False,
     resolve: Callable[[str, str], tuple[str, str] | None] | None = resolve_host,
@@ -105,7 +108,7 @@ def parse_address(
     """The addresses that ``text`` stands for: one, or one per port of a range.
 
     ``default_port`` is taken when no port is written; None makes a port mandatory (bind). ``allow_offset`` permits ``:+n`` and ``:-n``
-    and makes a missing port "the client's" (server). ``dgram`` is the default kind and, unless ``either``, the only one accepted.
+    and makes a missing port "the client's" (server). ``allow_fd`` permits inherited descriptors. ``dgram`` is the default kind and, unless ``either``, the only one accepted.
     ``resolve(host, family)`` answers for names; None gives back the name unresolved with family "name".
     Raises ValueError with HAProxy's reason; Unresolved (a ValueError) when only the name is unknown.
     """
@@ -138,6 +141,10 @@ def parse_address(
     if family == "fd":
         if not (rest.isascii() and rest.isdigit()):
             raise ValueError(f"file descriptor '{rest}' is not a valid integer in '{expanded}'")
+        if not allow_fd:
+            raise ValueError(f"a file descriptor cannot be connected to in '{expanded}'")
+        if len(rest) > 10 or int(rest) >= 2**31:
+            raise ValueError(f"cannot use file descriptor '{rest}' : Bad file descriptor in '{expanded}'")
         return [Address("fd", rest, 0, kind)]
     if not rest and not at:
         raise ValueError(f"missing address in '{text}'")
@@ -205,9 +212,12 @@ def parse_addresses(
     text: str, *, default_port: int | None = None, allow_range: bool = True, env: Mapping[str, str] | None = None
 ) -> list[Address]:
     """Several addresses separated by commas, as ``bind`` takes them (stream, port mandatory by default). Raises ValueError."""
-    return [
-        address
-        for part in text.split(",")
-        if part
-        for address in parse_address(part, default_port=default_port, allow_range=allow_range, env=env)
-    ]
+    parts = text.split(",")
+    if len(parts) > 1 and not parts[-1]:  # one comma at the end is forgiven
+        parts.pop()
+    found: list[Address] = []
+    for part in parts:
+        if not expand(part, env):
+            raise ValueError(f"'{part}' resolves to an empty address (environment variable missing?)")
+        found += parse_address(part, default_port=default_port, allow_range=allow_range, env=env)
+    return found

@@ -315,6 +315,8 @@ class _Builder:
         target = self.backends.get(name)
         if target is None:
             line.alert(f"Proxy '{draft.name}': unable to find required {what}: '{name}'.{_hint(name, self.backends)}", index)
+        elif target is draft:
+            line.alert(f"Proxy '{draft.name}': loop detected for {what}: '{name}'.", index)
         elif draft.mode == "http" and target.mode != "http":
             how = "as its default backend" if what == "default_backend" else "in a 'use_backend' rule"
             line.alert(

@@ -19,13 +19,14 @@ SHOWN_COLUMNS = 160
 
 
 class Severity(IntEnum):
-    """How loud a message is; the name is what stands in the brackets."""
+    """How loud a message is. A complaint is as loud as an alert, and yet it starts: HAProxy's "Continuing"."""
 
     NOTE = 0
     DIAG = 1
     NOTICE = 2
     WARNING = 3
-    ALERT = 4
+    COMPLAINT = 4
+    ALERT = 5
 
 
 _LABELS = {
@@ -33,6 +34,7 @@ _LABELS = {
     Severity.DIAG: "DIAG",
     Severity.NOTICE: "NOTICE",
     Severity.WARNING: "WARNING",
+    Severity.COMPLAINT: "ALERT",
     Severity.ALERT: "ALERT",
 }
 

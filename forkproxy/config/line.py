@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from forkproxy.config.diagnostics import Diagnostics
+from forkproxy.config.diagnostics import Diagnostics, Severity
 from forkproxy.errors import ConfigError
 from forkproxy.plan import Place
 
@@ -71,6 +71,12 @@ class Line:
     def alert(self, message: str, index: int = 0) -> None:
         """Report an error of word ``index`` and go on with this line."""
         self.diag.alert(message, file=self.file, line=self.number, column=self.column(index), source=self.source)
+
+    def complain(self, message: str, index: int = 0) -> None:
+        """Say as loudly as an alert what is wrong and does not prevent the start."""
+        self.diag.add(
+            Severity.COMPLAINT, message, file=self.file, line=self.number, column=self.column(index), source=self.source
+        )
 
     def warn(self, message: str, index: int = 0) -> None:
         """Warn about word ``index`` (only of what HAProxy warns of too)."""

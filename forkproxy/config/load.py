@@ -10,7 +10,7 @@ import importlib
 import os
 import pkgutil
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -30,12 +30,13 @@ _MESSAGES = {".notice": Severity.NOTICE, ".warning": Severity.WARNING, ".alert":
 @dataclass(frozen=True, slots=True)
 class Result:
     """``plan`` is None when there was an alert. ``files`` are the files that were read; ``dump`` the lines as words, one list
-    per line, when the command line asked for them (-dC)."""
+    per line, when the command line asked for them (-dC); ``quiet`` says that ``-q`` or the files ask for silence."""
 
     plan: Plan | None
     diagnostics: Diagnostics
     files: tuple[str, ...] = ()
     dump: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    quiet: bool = False
 
 
 def register() -> None:
@@ -58,7 +59,7 @@ def load(files: Iterable[str], options: Options) -> Result:
             texts = [(path, reader.read(path)) for path in paths]
         except ConfigError as exc:
             diag.error(exc)
-            return Result(None, diag)
+            return Result(None, diag, quiet=_quiet(options, {}))
         _predefine(options, paths, any("_LOG_FMT" in text for _path, text in texts))
         before = dict(os.environ)
         reading = Reading(diag, options)
@@ -76,13 +77,22 @@ def load(files: Iterable[str], options: Options) -> Result:
             if diag.count(Severity.ALERT) > alerts:
                 diag.alert(f"Error(s) found in configuration file : {path}")
             if fatal:
-                return Result(None, diag, tuple(paths), tuple(dump))
+                return Result(None, diag, tuple(paths), tuple(dump), _quiet(options, reading.global_draft.settings))
         reading.global_draft.options["environment"] = _changes(before)
+        known = {m.file for m in diag.messages if m.severity is Severity.ALERT}
         plan = _build(reading, diag, options, paths)
         if diag.failed:
             plan = None
+            for path in dict.fromkeys(m.file for m in diag.messages if m.severity is Severity.ALERT and m.line):
+                if path not in known:
+                    diag.alert(f"Error(s) found in configuration file : {path}")
             diag.alert("Fatal errors found in configuration.")
-    return Result(plan, diag, tuple(paths), tuple(dump))
+    return Result(plan, diag, tuple(paths), tuple(dump), _quiet(options, reading.global_draft.settings))
+
+
+def _quiet(options: Options, settings: Mapping[str, object]) -> bool:
+    """Are messages to be kept back? ``-V`` has the last word (management manual 3, ``-q`` and ``-V``)."""
+    return (options.quiet or bool(settings.get("quiet"))) and not options.verbose
 
 
 def _build(reading: Reading, diag: Diagnostics, options: Options, paths: list[str]) -> Plan | None:
@@ -237,6 +247,7 @@ class _File:
             "all subsequent arguments would be ignored.",
             index,
         )
+        del line.words[index:], line.columns[index:]
 
     def _directive(self, line: Line) -> None:
         name = line.words[0]

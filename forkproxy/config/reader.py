@@ -10,7 +10,7 @@ from forkproxy.errors import ConfigError
 def expand(paths: tuple[str, ...] | list[str]) -> list[str]:
     """The files behind ``paths`` in order; of a directory those that end in ``.cfg`` and are not hidden, in C locale order.
 
-    Raises ConfigError when a path does not exist or a directory cannot be listed.
+    Raises ConfigError when a path does not exist, a directory cannot be listed, or nothing is left to be read.
     """
     files: list[str] = []
     for path in paths:
@@ -24,6 +24,8 @@ def expand(paths: tuple[str, ...] | list[str]) -> list[str]:
             raise ConfigError(f"Cannot open configuration file/directory {path} : {exc.strerror}") from None
         names.sort(key=os.fsencode)
         files += [full for n in names if os.path.isfile(full := os.path.join(path, n))]
+    if not files:
+        raise ConfigError(f"No configuration file (*.cfg) in {', '.join(paths)}")
     return files
 
 

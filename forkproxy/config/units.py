@@ -9,7 +9,7 @@ MAX_TIME_MS = 2**31 - 1
 
 
 class UnitError(ValueError):
-    """A time or size that cannot be read; ``kind`` is "character", "overflow" or "underflow", ``text`` the argument."""
+    """A time or size that cannot be read; ``kind`` is "character", "overflow" or "size", ``text`` the argument."""
 
     def __init__(self, kind: str, message: str, text: str) -> None:
         super().__init__(message)
@@ -20,8 +20,6 @@ class UnitError(ValueError):
         """The complaint as HAProxy words it for ``keyword``."""
         if self.kind == "overflow":
             return f"timer overflow in argument '{self.text}' to '{keyword}' (maximum value is {MAX_TIME_MS} ms or ~24.8 days)"
-        if self.kind == "underflow":
-            return f"timer underflow in argument '{self.text}' to '{keyword}' (minimum non-null value is 1 ms)"
         return f"{self} in '{keyword}'"
 
 
@@ -37,7 +35,8 @@ def _digits(text: str) -> tuple[int, str]:
 def parse_time(text: str, default_unit: str = "ms", *, minimum_us: int = 1000) -> float:
     """Seconds in ``text``; a bare number counts ``default_unit`` ("us", "ms", "s", "m", "h", "d").
 
-    Raises UnitError (a ValueError): an unknown unit, more than 2^31-1 ms, or less than ``minimum_us`` without being zero.
+    What is less than ``minimum_us`` without being zero counts that much: HAProxy rounds up.
+    Raises UnitError (a ValueError): an unknown unit, or more than 2^31-1 ms.
     """
     value, unit = _digits(text)
     factor = _US.get(unit or default_unit)
@@ -49,7 +48,7 @@ def parse_time(text: str, default_unit: str = "ms", *, minimum_us: int = 1000) -
     if micro > MAX_TIME_MS * 1000:
         raise UnitError("overflow", f"timer overflow (maximum value is {MAX_TIME_MS} ms or ~24.8 days)", text)
     if 0 < micro < minimum_us:
-        raise UnitError("underflow", "timer underflow (minimum non-null value is 1 ms)", text)
+        micro = minimum_us
     return micro / 1_000_000
 
 

@@ -65,7 +65,7 @@ def parse_balance(line: Line, start: int) -> tuple[str, tuple[Any, ...]]:
         if paren and not inner:
             line.fail("balance rdp-cookie : missing cookie name.", start)
         end_of_line(line, start + 1)
-        return "rdp-cookie", (inner or "msts",)
+        return "rdp-cookie", (inner or "mstshash",)
     if name in KNOWN_ELSEWHERE:
         line.fail(f"balance '{name}' is known to HAProxy, not supported by forkproxy yet", start)
     line.fail(

@@ -116,7 +116,7 @@ def _connect(draft: ProxyDraft, line: Line, start: int) -> None:
             case "addr":
                 text = read.value("'addr' expects <ipv4|ipv6> as argument.")
                 try:
-                    args["address"] = parse_address(text, allow_port=False)[0]
+                    args["address"] = parse_address(text, allow_port=False, allow_fd=False)[0]
                 except ValueError as exc:
                     read.at -= 1
                     read.fail(f"'addr' : {exc}.")

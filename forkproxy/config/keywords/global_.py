@@ -38,7 +38,7 @@ OWN_FDS = 64
 def _once(draft: GlobalDraft, line: Line, name: str, value: object) -> None:
     """Set a value that may be said once; HAProxy reports the second and keeps the first."""
     if name in draft.lines:
-        line.alert(f"'{line.keyword}' already specified. Continuing.")
+        line.complain(f"'{line.keyword}' already specified. Continuing.")
         return
     draft.lines[name] = line
     draft.settings[name] = value

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from forkproxy.config.args import Rest
 from forkproxy.config.drafts import ProxyDraft, RuleDraft
 from forkproxy.config.keywords.caps import PROXIES
@@ -85,6 +87,6 @@ def _unique_id_header(draft: ProxyDraft, line: Line, start: int) -> None:
     if start >= len(line.words) or not line.words[start]:
         line.fail("unique-id-header expects an argument.", start)
     if draft.is_frontend:
-        draft.unique_id_header = line.words[start].encode()
+        draft.unique_id_header = os.fsencode(line.words[start])
     else:
         line.note(f"'unique-id-header' has no effect in backend '{draft.name}'")

@@ -5,6 +5,7 @@ A switch ends up in ``plan.Proxy.options`` when it is on; what it does is said i
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable
 from typing import NoReturn
@@ -202,7 +203,7 @@ def _address_header(line: Line, start: int, header: bytes, words: tuple[str, ...
         elif word == "header":
             if not value:
                 line.fail(f"'option {name} header' expects <header_name> as argument.", index + 1)
-            header = value.encode()
+            header = os.fsencode(value)
             index += 2
         elif word == "if-none" and "if-none" in words:
             if_none = True

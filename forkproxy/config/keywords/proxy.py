@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, NoReturn
 
 from forkproxy.config.address import parse_address
@@ -181,7 +182,7 @@ def _capture_spec(line: Line, start: int, usage: str) -> tuple[bytes, int]:
     words = line.words[start:]
     if len(words) < 3 or not words[0] or words[1] != "len" or not (words[2].isascii() and words[2].isdigit()):
         line.fail(f"'capture{usage}", min(start + len(words), len(line.words)) - 1)
-    return words[0].encode(), int(words[2])
+    return os.fsencode(words[0]), int(words[2])
 
 
 def _capture_headers(direction: str, slots: str, doc: str) -> None:
@@ -231,7 +232,10 @@ def parse_source(line: Line, index: int) -> tuple[dict[str, Any], int]:
     """``<addr>[:<port>] [interface <name>]`` from word ``index`` on: settings of ``plan.Server`` and the next index."""
     if index >= len(line.words):
         line.fail("'source' expects <addr>[:<port>], and optionally 'usesrc' <addr>, and 'interface' <name> as argument.", index)
-    settings: dict[str, Any] = {"source": address_word(line, index, "source")}
+    address = address_word(line, index, "source")
+    if address.family not in ("ipv4", "ipv6"):
+        line.fail(f"'source' : only an IPv4 or IPv6 address can be connected from (got '{line.words[index]}').", index)
+    settings: dict[str, Any] = {"source": address}
     index += 1
     if index < len(line.words) and line.words[index] == "usesrc":
         line.fail("'usesrc' is known to HAProxy, not supported by forkproxy yet", index)
@@ -246,7 +250,7 @@ def parse_source(line: Line, index: int) -> tuple[dict[str, Any], int]:
 def address_word(line: Line, index: int, shown: str, *, allow_port: bool = True) -> Address:
     """The one address that word ``index`` spells."""
     try:
-        return parse_address(line.words[index], default_port=0, allow_port=allow_port)[0]
+        return parse_address(line.words[index], default_port=0, allow_port=allow_port, allow_fd=False)[0]
     except ValueError as exc:
         line.fail(f"'{shown}' : {exc}", index)
 
@@ -271,7 +275,7 @@ def _dispatch(draft: ProxyDraft, line: Line, start: int) -> None:
     if start >= len(line.words):
         line.fail("'dispatch' expects <ipaddress>:<port> as argument.", start)
     try:
-        address = parse_address(line.words[start], default_port=None)[0]
+        address = parse_address(line.words[start], default_port=None, allow_fd=False)[0]
     except ValueError as exc:
         line.fail(f"'dispatch' : {exc}", start)
     end_of_line(line, start + 1)

@@ -95,7 +95,7 @@ def _default_server(draft: ProxyDraft, line: Line, start: int) -> None:
 
 def _address(line: Line, index: int, shown: str) -> Address:
     try:
-        return parse_address(line.words[index], default_port=0, allow_offset=True, resolve=None)[0]
+        return parse_address(line.words[index], default_port=0, allow_offset=True, allow_fd=False, resolve=None)[0]
     except ValueError as exc:
         line.fail(f"{shown} : {exc}", index)
 
@@ -262,7 +262,7 @@ def _port(target: _Target, line: Line, value: int) -> None:
 def _addr(target: _Target, line: Line, text: str) -> None:
     """The address that checks go to."""
     try:
-        target.settings["check.address"] = parse_address(text, allow_port=False)[0]
+        target.settings["check.address"] = parse_address(text, allow_port=False, allow_fd=False)[0]
     except ValueError as exc:
         line.fail(f"'addr' : {exc}.", line.kwlen)
 

@@ -134,8 +134,14 @@ def test_complaints(tmp_path: Path, line: str, text: str) -> None:
     assert complaint(tmp_path, line) == text
 
 
-def test_a_second_maxconn_is_reported(tmp_path: Path) -> None:
-    assert complaint(tmp_path, "maxconn 5\n maxconn 6") == "'maxconn' already specified. Continuing."
+def test_a_second_maxconn_is_reported_and_the_first_one_counts(tmp_path: Path) -> None:
+    path = tmp_path / "f.cfg"
+    path.write_text("global\n maxconn 5\nglobal\n maxconn 6\n")
+    result = load([str(path)], Options())
+    assert result.plan is not None and result.plan.global_.maxconn == 5
+    (message,) = result.diagnostics.messages
+    assert message.text == "'maxconn' already specified. Continuing."
+    assert message.render(1).startswith("[ALERT]    (1) : ") and not result.diagnostics.warned
 
 
 def test_the_command_line_has_precedence(tmp_path: Path) -> None:

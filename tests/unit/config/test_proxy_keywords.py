@@ -134,7 +134,7 @@ def test_wrong_networks(network: str) -> None:
         ("balance hdr(Host) use_domain_only", "hdr", ("Host", True)),
         ("balance random", "random", (2,)),
         ("balance random(3)", "random", (3,)),
-        ("balance rdp-cookie", "rdp-cookie", ("msts",)),
+        ("balance rdp-cookie", "rdp-cookie", ("mstshash",)),
         ("balance rdp-cookie(x)", "rdp-cookie", ("x",)),
         ("", "random", (2,)),
     ],
