@@ -179,7 +179,8 @@ def _splice(flow: Flow, pipe: Pipe, src: Side, dst: Side) -> int:
         if left >= 0:
             flow.left = left = left - moved
     done = flow.done = left == 0
-    if net_pipes.drain(pipe, dst.fd, not done) == net_pipes.GONE:
+    # Never "more follows" (SPLICE_F_MORE): when it does not follow at once, the kernel keeps the last segment for 200 ms.
+    if net_pipes.drain(pipe, dst.fd) == net_pipes.GONE:
         return DST_GONE
     if pipe.held:
         dst.loop.modify(dst, dst.mask | WRITE)
