@@ -16,7 +16,7 @@ _LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 #: `proxy/flow.py`, or `proxy/request.py: begin`
 _PLACE = re.compile(r"`((?:[a-z_0-9]+/)+[a-z_0-9]+\.py)(?:: ([a-z_]+))?`")
 #: `dispatch.failed`: a function of the room proxy/
-_FUNCTION = re.compile(r"`([a-z_]+)\.([a-z_]+)`")
+_FUNCTION = re.compile(r"`([a-z_]+)\.(?!py`)([a-z_]+)`")
 BLOCKS = [
     pytest.param(text, id=f"{page.stem}-{number}")
     for page in PAGES
