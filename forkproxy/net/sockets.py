@@ -466,6 +466,14 @@ def keepalive(sock: socket.socket, *, count: int = 0, idle_s: float = 0.0, inter
         sock.setsockopt(tcp, socket.TCP_KEEPINTVL, max(1, round(interval_s)))
 
 
+def buffers(sock: socket.socket, rcvbuf: int, sndbuf: int) -> None:
+    """Ask the kernel for buffers of these sizes in bytes (``tune.rcvbuf.client``, ``tune.sndbuf.client``); 0 leaves one as it is."""
+    if rcvbuf:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
+    if sndbuf:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, sndbuf)
+
+
 def quickack_off(sock: socket.socket) -> None:
     """Let the next acknowledgement travel with data, if some comes within 40 ms (``option tcp-smart-accept``, ``-connect``)."""
     if _family_of(sock) != socket.AF_UNIX:

@@ -267,6 +267,8 @@ def headless(c: Client) -> Stream:
     s.mode_http = True
     s.close_client = True
     s.bytes_in = len(c.inbuf)
+    if not c.inbuf and "dontlognull" in c.fe.plan.options:
+        s.log_level = -1
     s.t_first = c.t_first
     c.stream = s
     c.ready = busy

@@ -11,11 +11,11 @@ import errno
 from typing import TYPE_CHECKING
 
 from forkproxy.errors import ERRORS, StreamError
-from forkproxy.proxy import client, finish, flow, marks, pool, queue, upstream
+from forkproxy.proxy import client, finish, flow, marks, pool, queue, reply, upstream
 from forkproxy.proxy.sides import close, pause, resume
 
 if TYPE_CHECKING:
-    from forkproxy.proxy.parties import ServerRt
+    from forkproxy.proxy.parties import BackendRt, ServerRt
     from forkproxy.proxy.stream import Stream
 
 #: Longest turn-around delay before the same server is tried again, seconds (manual: retries).
@@ -36,7 +36,7 @@ def assign(s: Stream) -> None:
             hold(s, be.servers[i])
         return
     srv = None
-    if be.prefer_last and s.client.last_srv is not None and s.client.last_srv.backend is be and s.client.last_srv.usable and not s.retries:
+    if be.prefer_last and s.client.last_srv is not None and not s.retries and stays(be, s.client.last_srv):
         srv = s.client.last_srv
     if srv is None and be.use_server is not None:
         srv = be.use_server(s)
@@ -51,8 +51,18 @@ def assign(s: Stream) -> None:
     take(s, srv)
 
 
+def stays(be: BackendRt, last: ServerRt) -> bool:
+    """Whether a client's next request goes to the server of its previous one (options prefer-last-server, max-keep-alive-queue)."""
+    if last.backend is not be or not last.usable:
+        return False
+    return be.keep_queue is None or not last.maxconn or last.served < last.limit() or len(last.waiting) < be.keep_queue
+
+
 def take(s: Stream, srv: ServerRt) -> None:
     """Use ``srv`` now, or wait for one of its slots."""
+    if srv.redirect and s.req is not None and s.req.method in (b"GET", b"HEAD"):
+        reply.to_server(s, srv)
+        return
     if srv.maxconn and srv.served >= srv.limit():
         queue.wait(s, srv)
         return

@@ -28,19 +28,26 @@ if TYPE_CHECKING:
 class Listener(Watched):
     """One listening socket of one frontend. ``on`` tells whether it is watched now."""
 
-    __slots__ = ("batch", "bind", "exclusive", "fe", "on", "rt", "sock")
+    __slots__ = ("batch", "bind", "exclusive", "fe", "on", "rt", "share", "sock")
 
     def __init__(self, rt: Runtime, fe: FrontendRt, bind: Bind, sock: socket.socket, exclusive: bool) -> None:
-        super().__init__(sock.fileno(), ready)
+        super().__init__(sock.fileno(), ready_limited if fe.per_bind is not None or fe.session_limit else ready)
         self.rt = rt
         self.fe = fe
         self.bind = bind
         self.sock = sock
         self.exclusive = exclusive
         self.batch = rt.maxaccept
+        #: this worker's part of the bind's own ``maxconn``; 0 without one
+        self.share = -(-bind.maxconn // max(1, rt.plan.global_.nbproc))
         self.on = False
         if "tcp-smart-accept" in fe.plan.options:
             quickack_off(sock)  # what it accepts inherits that
+
+    def full(self) -> bool:
+        """Whether a limit keeps it from accepting: its own or its frontend's."""
+        counts = self.fe.per_bind
+        return self.fe.full() or (self.share > 0 and counts is not None and counts[self.bind.id] >= self.share)
 
     def watch(self) -> None:
         """Accept from now on."""
@@ -69,6 +76,28 @@ def ready(w: Any, _mask: int) -> None:
             return
         if found is None:
             return
+        admit(rt, fe, w, found[0], found[1])
+
+
+def ready_limited(w: Any, _mask: int) -> None:
+    """Connections wait at a listener with a limit of its own (``bind … maxconn``) or of its frontend's rate (``rate-limit sessions``)."""
+    rt, fe = w.rt, w.fe
+    for _ in range(w.batch):
+        if w.full() or rt.full():
+            rt.hold_one(w)
+            return
+        if fe.session_limit and not fe.pace.take(rt.clock.now):
+            rt.hold_one(w, min(1.0, max(0.01, 1.0 / fe.session_limit)))
+            return
+        try:
+            found = accept(w.sock)
+        except OSError as exc:
+            rt.accept_failed(w, exc)
+            return
+        if found is None:
+            return
+        if fe.per_bind is not None:
+            fe.per_bind[w.bind.id] += 1
         admit(rt, fe, w, found[0], found[1])
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from forkproxy import balance
 from forkproxy.http.reader import Limits
-from forkproxy.net.sockets import keepalive, reset_on_close
+from forkproxy.net.sockets import buffers, keepalive, reset_on_close
 from forkproxy.proxy import counting
 from forkproxy.registry import Needs
 
@@ -203,7 +203,7 @@ class BackendRt:
         self.tallies: dict[FrontendRt, counting.Tally] = {}
         self.count = counting.BackendCounters(rt.row(plan.name, "backend"))
         #: nothing but the algorithm chooses the server
-        self.direct = not self.prefer_last and not plan.use_server and not any(server.maxconn for server in plan.servers)
+        self.direct = not self.prefer_last and not plan.use_server and not any(server.maxconn or server.redir for server in plan.servers)
         self.offset = rt.number - 1 if rt.number else 0
         self.servers = [ServerRt(rt, self, server, i) for i, server in enumerate(plan.servers)]
         self.use_server: Callable[[Stream], ServerRt | None] | None = self._chooser() if plan.use_server else None
@@ -300,14 +300,35 @@ class BackendRt:
         srv.count.retried()
 
 
+class Pace:
+    """At most ``limit`` events in any second, as far as counts of whole seconds tell: the last one fades while the present one runs."""
+
+    __slots__ = ("_before", "_count", "_start", "limit")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._start = self._before = self._count = 0
+
+    def take(self, now: float) -> bool:
+        """Count an event at ``now`` (monotonic seconds), unless it is one too many."""
+        second = int(now)
+        if second != self._start:
+            self._before = self._count if second == self._start + 1 else 0
+            self._start, self._count = second, 0
+        if self._count + self._before * (1.0 - now + second) >= self.limit:
+            return False
+        self._count += 1
+        return True
+
+
 class FrontendRt:
     """One frontend. ``default`` is the backend when no rule chooses, ``twin`` the backend half of the same ``listen`` section."""
 
     __slots__ = (
         "addresses", "buffer_body", "captures", "choose", "close_client", "close_server", "connections", "count", "default",
         "forwardfor", "head_timeout", "http", "idle_timeout", "keeps_ends", "limits", "listeners", "log", "log_connect",
-        "log_early", "name", "originalto", "plain", "plain_response", "plan", "rt", "session_limit", "share", "socket_options",
-        "tallies", "told", "twin", "unique_id_header",
+        "log_early", "name", "originalto", "pace", "per_bind", "plain", "plain_response", "plan", "rt", "session_limit",
+        "share", "socket_options", "tallies", "told", "twin", "unique_id_header",
     )  # fmt: skip
 
     def __init__(self, rt: Runtime, plan: plans.Frontend, backends: dict[str, BackendRt], log: AccessLog) -> None:
@@ -361,7 +382,10 @@ class FrontendRt:
         )
         self.connections = 0
         self.share = max(1, -(-plan.maxconn // max(1, settings.nbproc))) if plan.maxconn else 0
-        self.session_limit = plan.rate_limit_sessions
+        self.session_limit = -(-plan.rate_limit_sessions // max(1, settings.nbproc))
+        self.pace = Pace(self.session_limit)
+        #: open connections by the number of their bind, where one has a limit
+        self.per_bind: dict[int, int] | None = {bind.id: 0 for bind in plan.binds} if any(b.maxconn for b in plan.binds) else None
         self.listeners: list[Any] = []
         self.socket_options = socket_options(plan, settings)
         #: option contstats: what was counted already of streams that still run, (bytes in, bytes out)
@@ -477,10 +501,13 @@ def socket_options(plan: plans.Frontend, settings: plans.Global) -> Callable[[An
     """What every accepted socket of a frontend gets, or None when there is nothing to do."""
     tcpka = keepalive_options(plan, "clitcpka")
     nolinger = "nolinger" in plan.options
-    if not tcpka and not nolinger:
+    rcvbuf, sndbuf = settings.rcvbuf_client_bytes, settings.sndbuf_client_bytes
+    if not tcpka and not nolinger and not rcvbuf and not sndbuf:
         return None
 
     def apply(sock: Any) -> None:
+        if rcvbuf or sndbuf:
+            buffers(sock, rcvbuf, sndbuf)
         if tcpka:
             keepalive(sock, **tcpka)
         if nolinger:

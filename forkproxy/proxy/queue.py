@@ -78,7 +78,7 @@ def freed(srv: ServerRt) -> None:
         else:
             return
         leave(s)
-        dispatch.hold(s, srv)
+        dispatch.take(s, srv)
 
 
 def timeout(s: Stream) -> None:

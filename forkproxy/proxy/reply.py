@@ -18,6 +18,7 @@ from forkproxy.rules.verdict import Reply, Service, Verdict
 
 if TYPE_CHECKING:
     from forkproxy.plan import ErrorReply
+    from forkproxy.proxy.parties import ServerRt
     from forkproxy.proxy.stream import Stream
 
 #: After these the request's framing, or the client's patience, cannot be trusted: the connection ends with the answer.
@@ -105,6 +106,16 @@ def serve(s: Stream, v: Service) -> None:
     assert v.handler is not None
     status, headers, body = v.handler(s)
     local(s, status, headers, body)
+
+
+def to_server(s: Stream, srv: ServerRt) -> None:
+    """Send the client to a server that it can reach by itself (manual 5.2 "redir")."""
+    assert s.req is not None
+    s.server_id = srv.label
+    s.flags = b"LC"
+    target = s.req.target
+    path = target if target[:1] == b"/" else b"/" + target.partition(b"://")[2].partition(b"/")[2]
+    local(s, 302, [(b"cache-control", b"no-cache"), (b"location", srv.redirect + path)], b"")
 
 
 def monitor(s: Stream, failed: bool) -> None:

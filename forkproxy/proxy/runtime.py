@@ -18,17 +18,17 @@ from forkproxy.net.loop import INF, Loop
 from forkproxy.net.pipes import PipePool
 from forkproxy.proxy import client, counting, finish, pool, queue, view
 from forkproxy.proxy.accesslog import AccessLog
+from forkproxy.proxy.client import Client
 from forkproxy.proxy.listener import Listener
 from forkproxy.proxy.logs import LogTargets
 from forkproxy.proxy.parties import BackendRt, FrontendRt, ServerRt
+from forkproxy.proxy.sides import Side
 from forkproxy.rules import world
 from forkproxy.state import layout, rates
 from forkproxy.state.names import backend_key, frontend_key
 
 if TYPE_CHECKING:
     from forkproxy.plan import Bind, Frontend, Plan
-    from forkproxy.proxy.client import Client
-    from forkproxy.proxy.sides import Side
     from forkproxy.proxy.stream import Stream
 
 #: Malformed messages that are kept for ``show errors``.
@@ -76,6 +76,8 @@ class Runtime:
         self.refresh()
         world.install(view.WorkerView(self))
         loop.on_turn.append(self._turn)
+        self._others_fault = loop.on_error
+        loop.on_error = self._fault
         self._second()
 
     def cells(self, name: str) -> memoryview:
@@ -93,6 +95,23 @@ class Runtime:
     def pour(self) -> None:
         """What was counted since the turn began goes to the shared segment now: somebody wants to read it."""
         self._turn()
+
+    def _fault(self, w: Any, exc: Exception) -> None:
+        """A handler of ours let an exception out: a fault of this program. It costs the stream concerned, nothing else."""
+        self._others_fault(w, exc)
+        self.process[layout.HANDLER_ERRORS] += 1
+        if isinstance(w, Listener):
+            w.on = False
+            w.watch()
+        elif isinstance(w, Side):
+            s = w.stream
+            if s is not None:
+                s.error = s.error or ERRORS["internal-data"]
+                finish.abort(s)
+            elif isinstance(w, Client):
+                finish.close_client(w)
+            elif w.fd >= 0:
+                pool.remove(w)
 
     def _turn(self) -> None:
         """At the end of each turn: what it counted goes to the shared segment."""
@@ -169,17 +188,22 @@ class Runtime:
             listener.unwatch()
             self._held.add(listener)
 
-    def accept_failed(self, listener: Listener, _exc: OSError) -> None:
-        """Out of descriptors or memory: try again in a moment instead of spinning."""
+    def hold_one(self, listener: Listener, pause_s: float = 0.0) -> None:
+        """A limit of one listener is reached: its connections wait in the kernel until one of ours ends, or for ``pause_s``."""
         listener.unwatch()
         self._held.add(listener)
-        self.loop.call_later(0.1, self._release)
+        if pause_s:
+            self.loop.call_later(pause_s, self._release)
+
+    def accept_failed(self, listener: Listener, _exc: OSError) -> None:
+        """Out of descriptors or memory: try again in a moment instead of spinning."""
+        self.hold_one(listener, 0.1)
 
     def _release(self) -> None:
         if self.paused or self.leaving or self.full():
             return
         for listener in list(self._held):
-            if not listener.fe.full():
+            if not listener.full():
                 self._held.discard(listener)
                 listener.watch()
 
@@ -190,6 +214,8 @@ class Runtime:
         self.clients.discard(c)
         self.connections -= 1
         self.process[layout.CONN_CUR] -= 1
+        if c.fe.per_bind is not None:
+            c.fe.per_bind[c.origin.bind.id] -= 1
         c.fe.closed()
         if self._held:
             self._release()
@@ -236,15 +262,19 @@ class Runtime:
                 pool.clear(srv)
                 queue.redistribute(srv)
                 if srv.plan.on_marked_down == "shutdown-sessions":
-                    self._shutdown_sessions(srv)
+                    self._shutdown_sessions(srv, ERRORS["server-went-down"])
             for srv in came:
                 queue.serve_backend(srv)
+                if srv.plan.on_marked_up == "shutdown-backup-sessions":
+                    for other in be.servers:
+                        if other.plan.backup:
+                            self._shutdown_sessions(other, ERRORS["better-server-up"])
 
-    def _shutdown_sessions(self, srv: Any) -> None:
+    def _shutdown_sessions(self, srv: Any, why: StreamError) -> None:
         for c in list(self.clients):
             s = c.stream
             if s is not None and s.srv is srv:
-                finish.fail(s, ERRORS["server-went-down"])
+                finish.fail(s, why)
 
     # -- leaving
 
