@@ -75,7 +75,7 @@ def after(s: Stream) -> None:
             close_client(c)
     else:
         client.next_request(c)
-        if c.rt.leaving:  # the answer began before the worker was told to leave: the client does not know, so it may ask once more
+        if c.rt.leaving:  # the client was not told that its connection ends here: another worker goes on with it, or it is closed late
             c.rt.idle_soon(c)
 
 
@@ -138,11 +138,12 @@ def fail(s: Stream, row: StreamError, *, status: int = 0, silent: bool = False, 
     """``s`` cannot go on: answer the client if it has not been answered yet, otherwise close.
 
     ``status`` overrides the row's; ``silent`` closes without an answer."""
-    if s.error is not None or s.logged:
+    c = s.client
+    if s.error is not None or s.logged:  # it failed before, or is over, and now even the answer does not get through
+        abort(s)
         return
     s.error = row
     s.flags = row.flags
-    c = s.client
     if released:
         s.attempted = False
     if not counted:
@@ -150,18 +151,23 @@ def fail(s: Stream, row: StreamError, *, status: int = 0, silent: bool = False, 
     dispatch.abandon(s)
     code = status or row.status
     if s.res is not None or s.status or silent or not s.mode_http or not code or c.fd < 0:
-        if not s.status and silent:
-            s.status = 0
-        s.close_client = True
-        c.out = b""
-        account(s)
-        for f in (s.req_flow, s.res_flow):
-            if f is not None:
-                f.free()
-        s.req_flow = s.res_flow = None
-        close_client(c)
-        return
-    reply.error(s, code)
+        abort(s)
+    else:
+        reply.error(s, code)
+
+
+def abort(s: Stream) -> None:
+    """End ``s`` and its client's connection at once, without another word."""
+    c = s.client
+    s.close_client = True
+    dispatch.abandon(s)
+    c.out = b""
+    account(s)
+    for f in (s.req_flow, s.res_flow):
+        if f is not None:
+            f.free()
+    s.req_flow = s.res_flow = None
+    close_client(c)
 
 
 def client_gone(s: Stream) -> None:

@@ -111,7 +111,7 @@ class Runtime:
             elif isinstance(w, Client):
                 finish.close_client(w)
             elif w.fd >= 0:
-                pool.remove(w)
+                pool.remove(w)  # type: ignore[arg-type]  # the only other kind: a server's connection
 
     def _turn(self) -> None:
         """At the end of each turn: what it counted goes to the shared segment."""
