@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 from tests.fuzz.effort import LONG
@@ -14,3 +16,12 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # The same examples in every run, however slow the machine; a long run looks for new ones.
 settings.register_profile("forkproxy", deadline=None, derandomize=not LONG)
 settings.load_profile("forkproxy")
+
+_SYSTEM = Path(__file__).parent / "system"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever stands in ``tests/system`` is a system test, marked or not."""
+    for item in items:
+        if item.path.is_relative_to(_SYSTEM):
+            item.add_marker("system")
