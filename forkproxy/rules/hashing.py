@@ -1,7 +1,7 @@
-"""The hash functions of converters (manual 7.3.1), the same numbers as HAProxy's: bytes to a 32-bit integer.
+"""Hash functions of converters (manual 7.3.1) and of balancing (``hash-type``, 4.2): bytes to a 32-bit number, the same numbers as HAProxy's.
 
-sdbm and djb2 are polynomials (65599 and 33) modulo 2**32, evaluated in C by a sum of products; crc32 is that of zip, crc32c that of
-iSCSI; wt6 mixes two words with rotations that the key itself chooses.
+sdbm and djb2 are polynomials in 65599 and 33 over the key's bytes modulo 2**32 (djb2 begins with 5381), so a key costs one multiplication
+per byte inside C; crc32 is that of Ethernet and zlib, crc32c that of iSCSI; wt6 mixes two words with rotations that the key itself chooses.
 """
 
 from __future__ import annotations
@@ -13,32 +13,43 @@ from zlib import crc32 as crc32
 _M = 0xFFFFFFFF
 
 
-@lru_cache(512)
-def _powers(base: int, count: int) -> tuple[int, ...]:
-    """base**(count-1) … base**0 modulo 2**32."""
-    row = [1]
-    for _ in range(count - 1):
-        row.append(row[-1] * base & _M)
-    return tuple(reversed(row))
+class _Powers(dict[int, tuple[int, ...]]):
+    """Powers of one base modulo 2**32 for the bytes of a key, highest first, by the key's length; made on first use."""
+
+    def __init__(self, base: int) -> None:
+        self._base = base
+
+    def __missing__(self, length: int) -> tuple[int, ...]:
+        powers = [1]
+        for _ in range(length - 1):
+            powers.append(powers[-1] * self._base & _M)
+        row = tuple(reversed(powers[:length]))
+        if length <= 256:
+            self[length] = row
+        return row
 
 
-def sdbm(data: bytes) -> int:
-    """hash = hash * 65599 + byte, from 0 on."""
-    total: int = sum(map(mul, data, _powers(65599, len(data)))) if data else 0
+_SDBM = _Powers(65599)
+_DJB2 = _Powers(33)
+
+
+def sdbm(key: bytes) -> int:
+    """h = h * 65599 + byte, from 0."""
+    total: int = sum(map(mul, key, _SDBM[len(key)]))
     return total & _M
 
 
-def djb2(data: bytes) -> int:
-    """hash = hash * 33 + byte, from 5381 on."""
-    row = _powers(33, len(data) + 1)
-    total: int = sum(map(mul, data, row[1:]), 5381 * row[0])
+def djb2(key: bytes) -> int:
+    """h = h * 33 + byte, from 5381."""
+    total: int = sum(map(mul, key, _DJB2[len(key)]), 5381 * pow(33, len(key), _M + 1))
     return total & _M
 
 
-def wt6(data: bytes) -> int:
-    """HAProxy's own function."""
-    a, b, left, right = 0xA53C965A, 0x5CA6953A, 6, 18
-    for byte in data:
+def wt6(key: bytes) -> int:
+    """HAProxy's own function: two words, complemented and rotated by amounts taken from themselves."""
+    a, b = 0xA53C965A, 0x5CA6953A
+    left, right = 6, 18
+    for byte in key:
         a = ~(a ^ byte) & _M
         b = ~(b + byte) & _M
         a, b = (b << left | b >> (32 - left)) & _M, (a << right | a >> (32 - right)) & _M
@@ -67,7 +78,7 @@ def crc32c(data: bytes) -> int:
 
 
 def avalanche(h: int) -> int:
-    """Bob Jenkins' full avalanche, then one multiplication: each bit of the input changes half of the output's."""
+    """Bob Jenkins' 4-byte full avalanche hash, spread over the whole range by a multiplication."""
     h = (h + 0x7ED55D16 + (h << 12)) & _M
     h = h ^ 0xC761C23C ^ h >> 19
     h = (h + 0x165667B1 + (h << 5)) & _M
