@@ -1,4 +1,4 @@
-"""Hash functions of converters (manual 7.3.1) and of balancing (``hash-type``, 4.2): bytes to a 32-bit number, the same numbers as HAProxy's.
+"""Hash functions of converters (manual 7.3.1) and balancing (``hash-type``, 4.2): bytes to a 32-bit number, the same as HAProxy's.
 
 sdbm and djb2 are polynomials in 65599 and 33 over the key's bytes modulo 2**32 (djb2 begins with 5381), so a key costs one multiplication
 per byte inside C; crc32 is that of Ethernet and zlib, crc32c that of iSCSI; wt6 mixes two words with rotations that the key itself chooses.
