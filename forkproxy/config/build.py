@@ -263,7 +263,7 @@ class _Builder:
 
     def _frontend(self, draft: ProxyDraft, common: dict[str, Any], rules: RuleSets, context: RuleContext) -> Frontend:
         log_format, error_format, log_needs, structured = self._log_format(draft, common["log_targets"], context)
-        unique_id, id_needs = compile_format(draft.unique_id_format, context)
+        unique_id, id_needs = compile_format(draft.unique_id_format, context, kind="http-req" if draft.mode == "http" else "log")
         http = draft.mode == "http"
         switches = {name for name, on in draft.options.items() if on and name not in BACK_ONLY}
         capabilities = dict(common["capabilities"])
@@ -349,9 +349,6 @@ class _Builder:
                 render, needs = made.render, made.needs
             except ConfigError as exc:  # a format of HAProxy's that speaks of what forkproxy does not have
                 draft.settings["log-format-line"].alert(f"'option {kind}' : {exc.message}", 1)
-        if errors is None:
-            made = logformat.compile_format(logformat.ERRORLOG, context.at("log"), style="log")
-            errors, error_needs = made.render, made.needs
         return render, errors, needs | error_needs | more, structured
 
     # -- what HAProxy warns of ------------------------------------------------------------------------------------------------

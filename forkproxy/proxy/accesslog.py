@@ -37,7 +37,7 @@ class AccessLog:
         self.on = plan.log_format is not None and bool(targets) and not plan.log_on_connect
         null = self._skip_null and plan.mode != "http"  # of requests only those that never came are null, and their level is set
         self.plain = self.on and not (self._only_errors or self._separate or null) and len(targets) == 1
-        self.plain = self.plain and targets[0][0] >= INFO >= targets[0][1]
+        self.plain = self.plain and plan.error_log_format is None and targets[0][0] >= INFO >= targets[0][1]
         self.send: Send = targets[0][2] if targets else _nowhere
 
     def emit(self, s: Stream) -> None:
@@ -51,6 +51,9 @@ class AccessLog:
             return
         failed = s.redispatched or s.status >= 500 or (s.retries > 0 and s.error is None) or (s.error is not None and s.flags[:1] != b"L")
         if self._only_errors and not failed:
+            return
+        if self._error_render is not None and s.mode_http and s.req is None:
+            self.emit_refused(s)
             return
         if level is None:
             level = ERR if failed and self._separate else INFO

@@ -187,6 +187,7 @@ def client_half_closed(s: Stream) -> None:
 def client_timeout(s: Stream) -> None:
     """``timeout client`` in the middle of an exchange."""
     if s.then is not None:
+        s.t_request = 0.0  # the body that somebody waits for is a part of the request
         fail(s, ERRORS["client-timeout-request"])
     elif s.status:
         fail(s, ERRORS["client-timeout-last" if s.waiting is client.LAST else "client-timeout-data"])

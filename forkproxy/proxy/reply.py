@@ -112,6 +112,7 @@ def to_server(s: Stream, srv: ServerRt) -> None:
     """Send the client to a server that it can reach by itself (manual 5.2 "redir")."""
     assert s.req is not None
     s.server_id = srv.label
+    s.t_queue = s.clock.now
     s.flags = b"LC"
     target = s.req.target
     path = target if target[:1] == b"/" else b"/" + target.partition(b"://")[2].partition(b"/")[2]
@@ -146,13 +147,13 @@ def tarpit_over(s: Stream, v: Reply) -> None:
         answer(s, v, b"PT", default_status=500)
 
 
-def local(s: Stream, status: int, headers: Fields, body: bytes, reason: bytes = b"") -> None:
-    """Send a message made here, through the rules of http-after-response."""
+def local(s: Stream, status: int, headers: Fields, body: bytes, reason: bytes = b"", shown: int = 0) -> None:
+    """Send a message made here, through the rules of http-after-response; ``shown`` is the status for logs and counters, if another one."""
     c = s.client
     request = s.req
     if request is not None and (not request.keep_alive or request.close_after):
         s.close_client = True
-    if c.rt.leaving or s.fe.close_client:
+    if s.fe.close_client or (c.rt.leaving and c.rt.parting(c)):
         s.close_client = True
     is_head = request is not None and request.method == b"HEAD"
     if s.fe.plan.http_after_response is not None or (s.be is not None and s.be.plan.http_after_response is not None):
@@ -168,7 +169,7 @@ def local(s: Stream, status: int, headers: Fields, body: bytes, reason: bytes = 
             headers.append((b"connection", b"close"))
     elif request is not None and request.version < 11:
         headers.append((b"connection", b"keep-alive"))
-    deliver(s, status, response(status, headers, body, head=is_head, reason=reason))
+    deliver(s, shown or status, response(status, headers, body, head=is_head, reason=reason))
 
 
 def deliver(s: Stream, status: int, data: bytes) -> None:
@@ -199,7 +200,7 @@ def error(s: Stream, status: int, keep: bool = True, extra: Fields | None = None
             whole(s, status, custom.raw)
             return
         if custom.location:
-            local(s, custom.location_code, [(b"location", custom.location.encode()), (b"cache-control", b"no-cache")], b"")
+            local(s, custom.location_code, [(b"location", custom.location.encode()), (b"cache-control", b"no-cache")], b"", shown=status)
             return
         if custom.reply is not None:
             answer(s, custom.reply, s.flags)

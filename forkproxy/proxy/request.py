@@ -14,7 +14,7 @@ from forkproxy.http.body import payload
 from forkproxy.http.framing import reconcile_request
 from forkproxy.net.loop import INF
 from forkproxy.plan import Steps
-from forkproxy.proxy import dispatch, finish, flow, marks, reply
+from forkproxy.proxy import client, dispatch, finish, flow, marks, reply
 from forkproxy.proxy.sides import pause, send
 from forkproxy.rules.errors import NotYet
 from forkproxy.rules.verdict import ALLOW, Verdict
@@ -48,7 +48,7 @@ def begin(s: Stream) -> None:
     if plan.monitor_uri and head is not None and head.target == plan.monitor_uri:
         reply.monitor(s, any(failed(s) for failed in plan.monitor_fail))
         return
-    if fe.buffer_body and not s.req_done:
+    if fe.buffer_body:
         buffer_body(s, frontend_rules)
         return
     frontend_rules(s)
@@ -176,7 +176,7 @@ def enter_backend(s: Stream) -> None:
 
 def backend_entered(s: Stream) -> None:
     """A backend that has something to say: buffer the body first where it wants to see it."""
-    if s.be.buffer_body and not s.req_done and not s.body_done:
+    if s.be.buffer_body and not s.body_done:
         buffer_body(s, backend_rules)
     else:
         backend_rules(s)
@@ -238,6 +238,7 @@ def buffer_body(s: Stream, then: Callable[[Stream], None]) -> None:
     s.then = then
     limit = s.fe.head_timeout
     if c.deadline == INF and limit is not None:
+        c.expire = client.client_timeout
         c.loop.set_deadline(c, s.t_request + limit)
     if s.req is not None and s.req.expect_continue:
         reply.go_on(s)

@@ -78,7 +78,7 @@ def begin(up: Upstream, s: Any, head: ResponseHead, body: bytes) -> None:
     if kind is _TUNNEL:
         tunnel(up, s, head, body)
         return
-    if kind is _CLOSE or head.close_peer or rt.leaving:
+    if kind is _CLOSE or head.close_peer or (rt.leaving and rt.parting(s.client)):
         s.close_client = True
     if not head.keep_alive or head.close_after or not s.req_done:
         s.keep_server = False
@@ -271,7 +271,6 @@ def tunnel(up: Upstream, s: Any, head: ResponseHead, body: bytes) -> None:
     """101 or a successful CONNECT: from here on bytes pass both ways until the end (timeout tunnel)."""
     c = s.client
     s.keep_server = False
-    s.close_client = True
     if head.status == 101:
         try:
             check_switch(s.req, head, s.be.relaxed)
@@ -282,6 +281,7 @@ def tunnel(up: Upstream, s: Any, head: ResponseHead, body: bytes) -> None:
             unanswered(s)
             finish.fail(s, ERRORS["bad-response"])
             return
+    s.close_client = True
     data = b"".join((head.start_line(), head.block(), CRLF, body))
     s.bytes_out += len(data)
     try:

@@ -203,16 +203,16 @@ _capture_headers("request", "capture_request", "Keep the first ``len`` bytes of 
 _capture_headers("response", "capture_response", "Keep the first ``len`` bytes of a response header for the log.")
 
 
-@keyword(PROXIES, "capture cookie", args=(Rest(),), synopsis="<name>[*] len <length>")
+@keyword(PROXIES, "capture cookie", args=(Rest(),), synopsis="<name>[=] len <length>")
 def _capture_cookie(draft: ProxyDraft, line: Line, start: int) -> None:
-    """Keep one cookie of request and response for the log; a trailing ``*`` matches every name with that beginning."""
+    """Keep one cookie of request and response for the log: the first whose name begins with ``name``, or is it where an equal sign follows."""
     not_in_defaults(draft, line)
     if not frontend_side(draft, line):
         return
     name, length = _capture_spec(line, start, "' expects 'cookie' <cookie_name> 'len' <len>.")
     end_of_line(line, start + 3)
-    prefix = name.endswith(b"*")
-    draft.capture_cookie = (name[:-1] if prefix else name, length, prefix)
+    exact = name.endswith(b"=")
+    draft.capture_cookie = (name[:-1] if exact else name, length, not exact)
 
 
 @keyword(REAL_PROXIES, "declare capture", args=(OneOf("request", "response"), OneOf("len"), Int(1, MAXINT)))

@@ -71,7 +71,7 @@ def test_log_targets_are_those_of_global_where_asked_for_and_carry_the_tag() -> 
     ]
     assert [t.tag for t in g.log_targets] == ["special"] and h.log_targets == () and h.log_format is None
     assert isinstance(made.global_.log_targets[0], LogTarget) and made.global_.log_targets[0].tag == "edge"
-    assert f.log_format is not None and f.error_log_format is not None and f.log_needs & Needs.END
+    assert f.log_format is not None and f.error_log_format is None and f.log_needs & Needs.END
 
 
 def test_needs_are_the_or_over_all_rules_of_a_proxy() -> None:
