@@ -108,7 +108,8 @@ def parse_address(
     """The addresses that ``text`` stands for: one, or one per port of a range.
 
     ``default_port`` is taken when no port is written; None makes a port mandatory (bind). ``allow_offset`` permits ``:+n`` and ``:-n``
-    and makes a missing port "the client's" (server). ``allow_fd`` permits inherited descriptors. ``dgram`` is the default kind and, unless ``either``, the only one accepted.
+    and makes a missing port "the client's" (server). ``allow_fd`` permits inherited descriptors. ``dgram`` is the default kind and,
+    unless ``either``, the only one accepted.
     ``resolve(host, family)`` answers for names; None gives back the name unresolved with family "name".
     Raises ValueError with HAProxy's reason; Unresolved (a ValueError) when only the name is unknown.
     """

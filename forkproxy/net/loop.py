@@ -147,8 +147,9 @@ def _only_wake(_signum: int, _frame: FrameType | None) -> None:
 class Loop:
     """Runs handlers of descriptors, deadlines, timers, queued calls and signals, one after the other, until stopped.
 
-    A turn: wait, ``clock.tick()``, ``on_wake``, ready descriptors, what is due, queued calls, ``on_turn``. An ``Exception`` in any of them goes to
-    ``on_error(w, exc)`` (w None: not a watcher's) and does not end the loop; a watcher that raised is removed, its descriptor is left
+    A turn: wait, ``clock.tick()``, ``on_wake``, ready descriptors, what is due, queued calls, ``on_turn``. An ``Exception`` in any of
+    them goes to ``on_error(w, exc)`` (w None: not a watcher's) and does not end the loop; a watcher that raised is
+    removed, its descriptor is left
     to ``on_error``. ``maxevents`` bounds how many events one turn handles.
 
     Handlers must not call :meth:`run` or :meth:`run_once`: a turn within a turn would forget which events are stale.

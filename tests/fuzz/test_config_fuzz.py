@@ -20,22 +20,27 @@ from forkproxy.config import conditions, known
 from forkproxy.config.diagnostics import Severity
 from forkproxy.config.load import load, register
 from forkproxy.config.options import Options
+from tests.fuzz.effort import examples
 
 register()
 ROOT = Path(__file__).resolve().parents[2]
 SEEDS = [path.read_bytes() for place in ("etc", "tests/config/cases") for path in sorted((ROOT / place).glob("*.cfg"))]
 LINES = [line for seed in SEEDS for line in seed.split(b"\n")]
 #: What a word may become: everything that is registered here or there, and what parsers trip over.
-WORDS = sorted(
-    {name.encode() for _section, name in registry.KEYWORDS}
-    | {name.encode() for table in (registry.FETCHES, registry.CONVERTERS, registry.ACL_ALIASES) for name in table}
-    | {name.encode() for _place, name in registry.ACTIONS}
-    | {name.encode() for kind in ("bind", "server", "proxy", "global", "section", "option") for name in known.names(kind)}
-) + [
-    b"", b"''", b'""', b'"', b"'", b"\\", b"\\x", b"\\x00", b"#", b"$", b'"${', b'"${A[*]}"', b'"$.LINE"', b"%[", b"%[src", b"%{", b"{", b"}",
-    b"(", b")", b",", b"!", b"no", b"default", b"from", b"if", b"unless", b"or", b"||", b".if", b".endif", b".else", b".alert", b"-1", b"0",
+WORDS = [
+    *sorted(
+        {name.encode() for _section, name in registry.KEYWORDS}
+        | {name.encode() for table in (registry.FETCHES, registry.CONVERTERS, registry.ACL_ALIASES) for name in table}
+        | {name.encode() for _place, name in registry.ACTIONS}
+        | {name.encode() for kind in ("bind", "server", "proxy", "global", "section", "option") for name in known.names(kind)}
+    ),
+    b"", b"''", b'""', b'"', b"'", b"\\", b"\\x", b"\\x00", b"#", b"$", b'"${', b'"${A[*]}"', b'"$.LINE"', b"%[", b"%[src", b"%{", b"{",
+    b"}", b"(", b")", b",", b"!", b"no", b"default", b"from", b"if", b"unless", b"or", b"||", b".if", b".endif", b".else",
+    b".alert", b"-1", b"0",
     b"9" * 400, b"\xff\xfe", b"\xc3", b"\x00", b"\r", b"\x0b", b"*:", b":", b"::", b"[", b"[::1]:80", b"fd@", b"fd@99999999999", b"unix@",
-    b"abns@", b"127.0.0.1:1-5", b"1s", b"99999d", b"1k", b"1e3", b"\xd9\xa1", b"\xc2\xb2", b"1.5", b"/nonexistent", b"/", b"-m", b"-f", b"--", b"x" * 5000,
+    b"abns@", b"127.0.0.1:1-5", b"1s", b"99999d", b"1k", b"1e3", b"\xd9\xa1", b"\xc2\xb2", b"1.5", b"/nonexistent", b"/", b"-m",
+    b"-f", b"--",
+    b"x" * 5000,
 ]  # fmt: skip
 
 
@@ -102,7 +107,7 @@ def judge(path: Path, data: bytes) -> None:
 
 
 @given(st.integers(0, 2**32))
-@settings(max_examples=int(os.environ.get("FUZZ_EXAMPLES", "300")), deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(300), deadline=None, suppress_health_check=list(HealthCheck))
 def test_damaged_files_give_a_plan_or_diagnostics(path: Path, seed: int) -> None:
     judge(path, damage(random.Random(seed)))
 
@@ -113,13 +118,13 @@ def test_damaged_files_give_a_plan_or_diagnostics(path: Path, seed: int) -> None
 @example("\ufeffglobal\n".encode())
 @example("global\n".encode("utf-16"))
 @example(b"global\r\n maxconn 10\r\n")
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(100), deadline=None, suppress_health_check=list(HealthCheck))
 def test_garbage_gives_diagnostics(path: Path, data: bytes) -> None:
     judge(path, data)
 
 
 @given(st.text(alphabet="01!&|() \t\\\"',abcdefinortsuv_.-$", max_size=40))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_conditions_are_true_false_or_refused(text: str) -> None:
     try:
         assert conditions.evaluate(text, conditions.Context({})) in (True, False)

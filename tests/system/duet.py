@@ -125,8 +125,8 @@ def listened(port: int) -> bool:
 
 
 class Side:
-    """One of the two balancers with an origin and a log of its own. ``{port}``, ``{origin}``, ``{log}``, ``{dead}`` (a port that refuses), ``{dir}`` and
-    ``{name}`` in the text are filled in."""
+    """One of the two balancers with an origin and a log of its own. ``{port}``, ``{origin}``, ``{log}``, ``{dead}`` (a port
+    that refuses), ``{dir}`` and ``{name}`` in the text are filled in."""
 
     def __init__(self, directory: Path, name: str, command: list[str], text: str) -> None:
         self.name = name
@@ -140,10 +140,12 @@ class Side:
             self.port = probe.getsockname()[1]
         file = directory / f"{name}.cfg"
         log = f"127.0.0.1:{self.log.getsockname()[1]}"
-        file.write_text(text.format(port=self.port, origin=self.origin.port, log=log, dir=directory, dead=self.dead.getsockname()[1], name=name))
-        self.stderr = open(directory / f"{name}.err", "wb")
+        dead = self.dead.getsockname()[1]
+        file.write_text(text.format(port=self.port, origin=self.origin.port, log=log, dir=directory, dead=dead, name=name))
+        self.stderr = open(directory / f"{name}.err", "wb")  # noqa: SIM115  (open as long as the process runs)
+        environ = {**os.environ, "PYTHONPATH": str(ROOT)}
         self.process = subprocess.Popen(
-            [*command, "-f", str(file)], stdin=subprocess.DEVNULL, stdout=self.stderr, stderr=self.stderr, env={**os.environ, "PYTHONPATH": str(ROOT)}
+            [*command, "-f", str(file)], stdin=subprocess.DEVNULL, stdout=self.stderr, stderr=self.stderr, env=environ
         )
         end = time.monotonic() + 10
         while not listened(self.port):
