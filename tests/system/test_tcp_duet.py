@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import shutil
 import socket
 import ssl
 import struct
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -238,6 +236,7 @@ frontend fe
   bind 127.0.0.1:{port}
   default_backend be
 backend be
+  balance roundrobin
   option redispatch
   server bad 127.0.0.1:{dead}
   server s 127.0.0.1:{origin}
@@ -257,7 +256,8 @@ CASES = [
     Case("client timeout", says(b"ping\n"), pong, short("timeout client 200ms")),
     Case("server timeout", says(b"ping\n"), reads, short("timeout server 200ms")),
     Case("tunnel timeout", says(b"ping\n"), pong, short("timeout tunnel 200ms")),
-    Case("client-fin", lambda sock: (sock.sendall(b"ping\n"), read_all(sock), time.sleep(0.5))[1], ends_first, short("timeout client-fin 200ms")),
+    Case("client-fin", lambda sock: (sock.sendall(b"ping\n"), read_all(sock), time.sleep(0.5))[1], ends_first,
+         short("timeout client-fin 200ms")),
     Case("server-fin", says(b"ping\n", end=True), lambda sock: (read_all(sock), time.sleep(0.6)), short("timeout server-fin 200ms")),
     Case("refused", says(b"ping\n"), pong, short("timeout connect 100ms", of=PLAIN.replace("{origin}", "{dead}"))),
     Case("connect timeout", says(b"ping\n"), pong, short("timeout connect 100ms", of=PLAIN.replace("{origin}", "HOLE"))),
@@ -267,8 +267,11 @@ CASES = [
     Case("no server", silent, pong, PLAIN.replace("{origin}", "{origin} disabled")),
     Case("no backend", silent, pong, PLAIN.replace("  default_backend be\n", "  use_backend be if {{ src 10.0.0.1 }}\n")),
     Case("redispatch", asks_and_closes, pong, TWO),
-    Case("redispatch 1", asks_and_closes, pong, short("retries 3", of=TWO.replace("redispatch", "redispatch 1").replace("backend be\n  opt", "backend be\n  balance first\n  opt")), 1),
-    Case("redispatch is last", asks_and_closes, pong, short("retries 2", "timeout connect 100ms", of=TWO.replace("  option red", "  balance source\n  option red"))),
+    Case("redispatch 1", asks_and_closes, pong,
+         short("retries 3",
+               of=TWO.replace("redispatch", "redispatch 1").replace("balance roundrobin", "balance first")), 1),
+    Case("redispatch is last", asks_and_closes, pong,
+         short("retries 2", "timeout connect 100ms", of=TWO.replace("balance roundrobin", "balance source"))),
     Case("backup", asks_and_closes, pong, TWO.replace("{dead}", "{dead} disabled").replace("{origin}", "{origin} backup")),
     Case("content rejected", says(b"x" * 200), pong, LENGTH),
     Case("content accepted", trickle, pong, LENGTH),
@@ -282,9 +285,18 @@ CASES = [
     Case("not tls", says(b"GET / HTTP/1.0\r\n\r\n"), pong, SNI),
     Case("session rejected", silent, pong, more("tcp-request session reject"), 0),
     Case("content rejected at once", silent, pong, more("tcp-request content reject")),
-    Case("backend's content rule", says(b"ping\n"), pong, more("tcp-request inspect-delay 1s", "tcp-request content reject if {{ req.payload(0,4) -m str ping }}", under="server s 127.0.0.1:{origin}")),
-    Case("answer rejected", says(b"ping\n"), pong, more("tcp-response inspect-delay 1s", "tcp-response content reject if {{ res.payload(0,4) -m str pong }}", under="server s 127.0.0.1:{origin}")),
-    Case("answer accepted", asks_and_closes, pong, more("tcp-response inspect-delay 1s", "tcp-response content reject if {{ res.payload(0,4) -m str none }}", under="server s 127.0.0.1:{origin}")),
+    Case("backend's content rule", says(b"ping\n"), pong,
+         more("tcp-request inspect-delay 1s",
+              "tcp-request content reject if {{ req.payload(0,4) -m str ping }}",
+              under="server s 127.0.0.1:{origin}")),
+    Case("answer rejected", says(b"ping\n"), pong,
+         more("tcp-response inspect-delay 1s",
+              "tcp-response content reject if {{ res.payload(0,4) -m str pong }}",
+              under="server s 127.0.0.1:{origin}")),
+    Case("answer accepted", asks_and_closes, pong,
+         more("tcp-response inspect-delay 1s",
+              "tcp-response content reject if {{ res.payload(0,4) -m str none }}",
+              under="server s 127.0.0.1:{origin}")),
     Case("logasap", asks_and_closes, pong, more("option logasap")),
     Case("dontlognull", leaves, reads, more("option dontlognull"), 0),
     Case("listen section", asks_and_closes, pong, "listen both\n  bind 127.0.0.1:{port}\n  server s 127.0.0.1:{origin}\n"),
