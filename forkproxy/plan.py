@@ -83,6 +83,20 @@ class Bind:
     namespace: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)  # what later issues add (ssl …)
 
+    @property
+    def key(self) -> str:
+        """What makes two bind lines the same socket: the address and the options that can only be given before binding."""
+        parts = [self.address.kind, str(self.address)]
+        if self.interface:
+            parts.append(f"interface={self.interface}")
+        if self.namespace:
+            parts.append(f"namespace={self.namespace}")
+        if self.transparent:
+            parts.append("transparent")
+        if self.address.family == "ipv6" and (self.v6only or self.v4v6):
+            parts.append("v6only" if self.v6only else "v4v6")
+        return " ".join(parts)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from forkproxy.master.cli_server import CliServer
 from forkproxy.master.endpoint import Endpoint
-from forkproxy.master.listeners import ListenError, key_of
+from forkproxy.master.listeners import ListenError
 from forkproxy.net import sockets as net_sockets
 from forkproxy.net.loop import Loop
 from forkproxy.plan import Bind, Plan
@@ -45,7 +45,7 @@ class Desk:
             ("stats-endpoint", settings.stats_endpoint),
         ):
             for bind in binds:
-                key = key_of(bind)
+                key = bind.key
                 if key in self._sockets or key in self._new:
                     continue
                 try:
@@ -71,17 +71,17 @@ class Desk:
             old_cli.stop(clients=False)
         if old_endpoint is not None:
             old_endpoint.stop()
-        listeners: list[tuple[Bind, socket.socket, bool]] = [(b, self._sockets[key_of(b)], False) for b in settings.stats_sockets]
-        listeners += [(b, self._sockets[key_of(b)], True) for b in settings.master_sockets]
+        listeners: list[tuple[Bind, socket.socket, bool]] = [(b, self._sockets[b.key], False) for b in settings.stats_sockets]
+        listeners += [(b, self._sockets[b.key], True) for b in settings.master_sockets]
         self._cli = CliServer(
             self._loop, self._master, listeners, timeout_s=settings.stats_timeout_s, maxconn=settings.stats_maxconn
         )
         if old_cli is not None:
             self._cli.adopt(old_cli)
         self._endpoint = Endpoint(
-            self._loop, [self._sockets[key_of(b)] for b in settings.stats_endpoint], context.render, self._healthy
+            self._loop, [self._sockets[b.key] for b in settings.stats_endpoint], context.render, self._healthy
         )
-        used = {key_of(b) for b in (*settings.stats_sockets, *settings.master_sockets, *settings.stats_endpoint)}
+        used = {b.key for b in (*settings.stats_sockets, *settings.master_sockets, *settings.stats_endpoint)}
         for key in self._sockets.keys() - used:
             self._sockets.pop(key).close()
 

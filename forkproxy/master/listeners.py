@@ -36,20 +36,6 @@ _SO_DETACH_REUSEPORT_BPF = 68
 Listen = Callable[..., socket.socket]
 
 
-def key_of(bind: Bind) -> str:
-    """What makes two bind lines the same socket: the address and the options that can only be given before binding."""
-    parts = [bind.address.kind, str(bind.address)]
-    if bind.interface:
-        parts.append(f"interface={bind.interface}")
-    if bind.namespace:
-        parts.append(f"namespace={bind.namespace}")
-    if bind.transparent:
-        parts.append("transparent")
-    if bind.address.family == "ipv6" and (bind.v6only or bind.v4v6):
-        parts.append("v6only" if bind.v6only else "v4v6")
-    return " ".join(parts)
-
-
 @dataclass(slots=True)
 class Shelf:
     """The sockets of one bind line: one per worker (``spread``), or one for all."""
@@ -108,7 +94,7 @@ class Rack:
                 if frontend.disabled:
                     continue
                 for bind in frontend.binds:
-                    key = key_of(bind)
+                    key = bind.key
                     while key in shelves:  # the same address twice in one file is legal with SO_REUSEPORT
                         key += " again"
                     spread = bind.address.family in ("ipv4", "ipv6")

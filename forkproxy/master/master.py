@@ -32,7 +32,7 @@ from forkproxy.plan import Backend, Plan
 from forkproxy.stats.context import Context
 from forkproxy.stats.info import Facts
 from forkproxy.stats.model import Extras
-from forkproxy.worker import facts, handover
+from forkproxy.worker import facts, handover, inbox
 
 #: How long a new master may take to get its first workers ready.
 START_S = 30.0
@@ -63,7 +63,11 @@ class Master:
         #: Which column of the signal table holds: reloads by signal, status 0 for TERM.
         self.master_mode = options.master_worker or not (options.foreground or options.debug)
         self.size = 1 if options.debug else plan.global_.nbproc
-        self.shared = Shared(plan, self.size, loop.clock)
+        pids = (*options.sf_pids, *options.st_pids)
+        self._name = handover.name_of(plan.files or options.files)
+        self._estate = handover.ask(self._name, pids)
+        self._bequeathed = False  # another master has our sockets and reads our inbox
+        self.shared = Shared(plan, self.size, loop.clock, self._estate.memory if self._estate is not None else None)
         self.logs = Logs(plan, loop.clock)
         messages.log = self.logs.general
         self.health = Runner(plan, loop, self.shared.state.servers, self._server_log)
@@ -85,18 +89,14 @@ class Master:
         self._epoch = 0
         self.status = 0
         self._checked = plan  # the plan whose servers are being checked
-        self._estate: handover.Estate | None = None
         self._rendezvous: Watched | None = None
         self._up = False
+        self._strangers: dict[Watched, int] = {}
 
     # -- starting
 
     def run(self) -> int:
         """Bind, fork, serve, end."""
-        options = self.options
-        pids = (*options.sf_pids, *options.st_pids)
-        name = handover.name_of(self.plan.files or options.files)
-        self._estate = handover.ask(name, pids)
         try:
             rack = Rack.build(self.plan, self.size, inherited=self._inherit())
             self.desk.prepare(self.plan)
@@ -104,7 +104,7 @@ class Master:
             self.messages.alert(str(exc))
             self.messages.alert("[forkproxy.main()] Some protocols failed to start their listeners! Exiting.")
             return 1
-        self._open_rendezvous(name)
+        self._open_rendezvous()
         self.supervisor.listen(
             on_ready=self._ready,
             on_stillborn=self._stillborn,
@@ -118,6 +118,7 @@ class Master:
         self._every_second()
         self.loop.on_turn.append(self._spread_states)
         self.loop.call_later(START_S, self._too_late)
+        self._watch_strangers()
         self.supervisor.start(self.plan, rack, self.size)
         self.loop.run()
         self._clean_up()
@@ -135,20 +136,24 @@ class Master:
                 sockets.setdefault(key, []).append(sock)
         return sockets
 
-    def _open_rendezvous(self, name: str) -> None:
+    def _open_rendezvous(self) -> None:
         """Where a later master of these files finds us, and our workers when we are gone."""
         self.spawner.successor = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self.spawner.rendezvous = self._estate.rendezvous if self._estate is not None else handover.open_rendezvous(name)
+        if self._estate is not None:
+            self.spawner.rendezvous, self.spawner.inbox = self._estate.rendezvous, self._estate.inbox
+        else:
+            self.spawner.rendezvous, self.spawner.inbox = handover.open_rendezvous(self._name), inbox.pair()
         if self.spawner.rendezvous is not None:
             self._rendezvous = Watched(self.spawner.rendezvous.fileno(), lambda _w, _mask: self._asked())
             self.loop.add(self._rendezvous)
 
     def _asked(self) -> None:
         """Another master was started with the same files: it gets the sockets if it came to replace us."""
-        rendezvous, current = self.spawner.rendezvous, self.supervisor.current
-        assert rendezvous is not None
-        estate = handover.Estate(current.rack.sockets() if current is not None else {}, rendezvous, self.spawner.successor)
+        rendezvous, current, ends = self.spawner.rendezvous, self.supervisor.current, self.spawner.inbox
+        assert rendezvous is not None and ends is not None
+        estate = handover.Estate(current.rack.sockets() if current is not None else {}, rendezvous, self.spawner.successor, ends)
         if handover.serve(rendezvous, lambda pids: current is not None and os.getpid() in pids, estate):
+            self._bequeathed = True
             self._stop_answering()
 
     def _stop_answering(self) -> None:
@@ -185,6 +190,22 @@ class Master:
             if sock.fileno() not in used:
                 sock.close()
         self._estate = None
+
+    def _watch_strangers(self) -> None:
+        """The orphans of a dead master go on counting in memory that is ours now: what they counted is kept when they are gone."""
+        for slot, pid in self.shared.strangers.items():
+            try:
+                process = Watched(os.pidfd_open(pid), lambda w, _mask: self._stranger_ended(w))
+            except OSError:
+                self.shared.give_back(slot)
+                continue
+            self._strangers[process] = slot
+            self.loop.add(process)
+
+    def _stranger_ended(self, process: Watched) -> None:
+        self.loop.remove(process)
+        os.close(process.fd)
+        self.shared.give_back(self._strangers.pop(process))
 
     def _stillborn(self, generation: Generation, reason: str) -> None:
         if self._up:
@@ -269,6 +290,8 @@ class Master:
             return
         notify.sd_notify("STOPPING=1")
         self._leave_stage("draining")
+        for generation in self.supervisor.generations:
+            self.supervisor.bequeath(generation, generation.plan if self._bequeathed else None)
         grace_s = self.plan.global_.grace_s
         self.supervisor.drain_all(grace_s=grace_s)
         self.loop.call_later(grace_s, self._close_listeners)

@@ -13,7 +13,7 @@ import os
 import socket
 import struct
 
-from forkproxy.master.listeners import Rack, key_of
+from forkproxy.master.listeners import Rack
 from forkproxy.plan import Address, Bind
 
 _BATCH = 252
@@ -92,7 +92,7 @@ def _keep(sockets: dict[str, list[socket.socket]], fd: int, namespace: str, inte
     if address is None:
         sock.close()
         return
-    key = key_of(Bind(address=address, namespace=namespace, interface=interface))
+    key = Bind(address=address, namespace=namespace, interface=interface).key
     sockets.setdefault(key, []).append(sock)
 
 

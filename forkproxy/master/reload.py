@@ -258,6 +258,9 @@ class Reloader:
                 if other is not generation:
                     for worker in other.workers.values():
                         worker.reloads += 1
+            for other in self.supervisor.generations:
+                if other is not generation:
+                    self.supervisor.bequeath(other, generation.plan)
             if self._hard:
                 self.supervisor.stop_generation(old)
             else:

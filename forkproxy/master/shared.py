@@ -6,10 +6,12 @@ with room to spare (it is sparse: what is not used costs nothing). Knows state a
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from forkproxy.clock import Clock
+from forkproxy.errors import ConfigError
 from forkproxy.plan import Plan
 from forkproxy.state import layout
 from forkproxy.state.counters import Rows
@@ -47,18 +49,43 @@ def keys(plan: Plan) -> Iterator[str]:
 
 
 class Shared:
-    """Slots are taken by workers and given back when they are gone."""
+    """Slots are taken by workers and given back when they are gone.
 
-    __slots__ = ("state",)
+    ``memory`` is the segment and the dumped names of a master that died (owned from now on): counting goes on where it stopped, if its
+    layout is ours and there is room for what ``plan`` names. ``strangers`` are then its workers, which still count: slot → pid."""
 
-    def __init__(self, plan: Plan, workers: int, clock: Clock) -> None:
+    __slots__ = ("state", "strangers")
+
+    def __init__(self, plan: Plan, workers: int, clock: Clock, memory: tuple[int, bytes] | None = None) -> None:
         """Raises ConfigError when the names do not fit, OSError when the kernel gives no memory."""
+        self.strangers: dict[int, int] = {}
+        if memory is not None and self._inherit(plan, clock, *memory):
+            return
         wanted = sum(1 for _ in keys(plan)) + 1
         segment = Segment.create(min(_MAX_SLOTS, max(_MIN_SLOTS, GENERATIONS * workers)), max(1024, 4 * wanted))
         names = NameTable(segment.rows)
         rows = Rows(segment, names, clock)
         self.state = State(segment, names, rows, ServerTable(rows), clock.wall)
         self.extend(plan)
+
+    def _inherit(self, plan: Plan, clock: Clock, fd: int, dump: bytes) -> bool:
+        try:
+            segment = Segment.attach(fd)
+        except (OSError, ValueError):
+            os.close(fd)
+            return False
+        try:
+            names = NameTable.load(dump)
+            for key in keys(plan):
+                names.allocate(key)
+        except (ConfigError, ValueError, KeyError):
+            segment.close()
+            return False
+        segment.changing(False)  # the dead one may have been in the middle of a move
+        rows = Rows(segment, names, clock)
+        self.state = State(segment, names, rows, ServerTable(rows), clock.wall)
+        self.strangers = {slot: segment.owner(slot) for slot in segment.live()}
+        return True
 
     @property
     def started(self) -> float:

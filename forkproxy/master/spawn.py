@@ -15,6 +15,7 @@ from typing import Protocol
 from forkproxy.net.loop import Loop, Watched
 from forkproxy.worker import main as worker_main
 from forkproxy.worker.heritage import Heritage, RuntimeFactory
+from forkproxy.worker.inbox import Ends
 from forkproxy.worker.privileges import Privileges
 
 
@@ -23,6 +24,7 @@ class Spawner(Protocol):
 
     rendezvous: socket.socket | None
     successor: int
+    inbox: Ends | None
 
     def spawn(self, heritage: Heritage, loop: Loop, on_exit: Callable[[int], None]) -> tuple[int, Watched | None]:
         """Start a worker; ``on_exit(status)`` is called when it is gone. Returns its pid and the watcher of its process (None: there is
@@ -37,8 +39,7 @@ class Forker:
         self.inherited = inherited
         self.rendezvous: socket.socket | None = None
         self.successor = -1
-        #: Descriptors beyond the heritage that workers need (the shared segment, log sockets).
-        self.keep: Callable[[], set[int]] = set
+        self.inbox: Ends | None = None
 
     def spawn(self, heritage: Heritage, loop: Loop, on_exit: Callable[[int], None]) -> tuple[int, Watched | None]:
         """Fork; the child runs the worker and never returns from here. Raises OSError when there can be no process."""
@@ -58,11 +59,13 @@ class Forker:
         try:
             gc.freeze()
             loop.close()
-            keep = set(self.inherited) | self.keep() | {0, 1, 2, heritage.channel.fileno()}
+            keep = set(self.inherited) | {0, 1, 2, heritage.channel.fileno(), heritage.state.segment.fd}
             keep.update(entry[2].fileno() for entry in heritage.escrow.values())
             if heritage.handover is not None:
                 keep.add(heritage.handover.fileno())
             keep.add(heritage.successor)
+            if heritage.inbox is not None:
+                keep.update(end.fileno() for end in heritage.inbox)
             close_others(keep)
             worker_main.run(heritage, self.factory, drop_to=Privileges.of(heritage.plan.global_))
         finally:
@@ -76,11 +79,14 @@ class Inline:
         self.factory = factory
         self.rendezvous: socket.socket | None = None
         self.successor = -1
+        self.inbox: Ends | None = None
 
     def spawn(self, heritage: Heritage, loop: Loop, on_exit: Callable[[int], None]) -> tuple[int, Watched | None]:
         """Attach the role. It gets copies of the descriptors, as a process of its own would."""
         heritage.inline = True
         heritage.escrow = {name: (fe, bind, sock.dup()) for name, (fe, bind, sock) in heritage.escrow.items()}
+        if heritage.inbox is not None:
+            heritage.inbox = (heritage.inbox[0].dup(), heritage.inbox[1].dup())
         worker_main.WorkerRole(heritage, loop, self.factory, lambda status: loop.call_soon(on_exit, status << 8))
         return os.getpid(), None
 

@@ -129,6 +129,7 @@ class Supervisor:
                 for shelf in rack.shelves.values()
                 for i, sock in enumerate(shelf.sockets)
             },
+            inbox=self.spawner.inbox,
             handover=self.spawner.rendezvous,
             successor=self.spawner.successor,
         )
@@ -284,6 +285,12 @@ class Supervisor:
             except ProcessLookupError:
                 pass
 
+    def bequeath(self, generation: Generation, heir: Plan | None) -> None:
+        """Tell the workers of a generation who goes on with their idle clients: those that serve ``heir``; None: nobody."""
+        without = None if heir is None else sorted(_http_binds(generation.plan) - _http_binds(heir))
+        for worker in generation.workers.values():
+            worker.channel.send("heirs", without=without)
+
     def drain(self, generation: Generation, *, grace_s: float = 0.0) -> None:
         """Tell a generation to finish what it has and leave; its configuration says how long that may last."""
         generation.leaving = True
@@ -334,6 +341,10 @@ class Supervisor:
         for worker in self.workers():
             if worker.state in ("serving", "leaving"):
                 worker.channel.send(op, **fields)
+
+
+def _http_binds(plan: Plan) -> set[str]:
+    return {bind.key for f in plan.frontends if f.mode == "http" and not f.disabled for bind in f.binds}
 
 
 def describe(status: int | None) -> str:

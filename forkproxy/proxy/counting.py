@@ -175,6 +175,14 @@ class FrontendCounters:
         process[L.CONN_TOT] += 1
         process[L.CONN_CUR] += 1
 
+    def resumed(self, now_open: int, rt: Any) -> None:
+        """A connection came from another worker, which counted it; ``now_open`` with it."""
+        row = self.row
+        row[L.SESS_CUR] = now_open
+        if now_open > row[L.SESS_MAX]:
+            row[L.SESS_MAX] = now_open
+        rt.process[L.CONN_CUR] += 1
+
     def session(self, http: bool) -> None:
         """It became a session."""
         row = self.row

@@ -407,6 +407,12 @@ class FrontendRt:
         self.rt.connections += 1
         self.count.accepted(self.connections, self.rt)
 
+    def resumed(self) -> None:
+        """A connection came from another worker."""
+        self.connections += 1
+        self.rt.connections += 1
+        self.count.resumed(self.connections, self.rt)
+
     def session_started(self) -> None:
         """It passed the rules of its connection."""
         self.count.session(self.http)

@@ -16,7 +16,7 @@ from forkproxy.errors import ERRORS, ProtocolError, StreamError
 from forkproxy.http.reader import Limits
 from forkproxy.net.loop import INF, Loop
 from forkproxy.net.pipes import PipePool
-from forkproxy.proxy import client, counting, finish, pool, queue, view
+from forkproxy.proxy import client, counting, finish, moving, pool, queue, view
 from forkproxy.proxy.accesslog import AccessLog
 from forkproxy.proxy.client import Client
 from forkproxy.proxy.listener import Listener
@@ -58,6 +58,7 @@ class Runtime:
         self.response_limits = Limits(head_bytes=settings.bufsize_bytes - settings.maxrewrite_bytes, max_fields=settings.maxhdr - 1)
         self.connections = 0
         self.leaving = False
+        self._moving: moving.Moving | None = None
         self._spread = (1.0, 3.0)
         self.paused = False
         self.clients: set[Client] = set()
@@ -70,6 +71,11 @@ class Runtime:
         self.frontends: dict[str, FrontendRt] = {
             fe.name: FrontendRt(self, fe, self.backends, AccessLog(fe, self.logs.open(fe))) for fe in plan.frontends
         }
+        #: by key of the address: whose connections arrive there (the first frontend's that names it)
+        self.binds: dict[str, tuple[FrontendRt, Bind]] = {}
+        for fe in plan.frontends:
+            for bind in () if fe.disabled else fe.binds:
+                self.binds.setdefault(bind.key, (self.frontends[fe.name], bind))
         self._held: set[Listener] = set()
         self._continuous = any(fe.told is not None for fe in self.frontends.values())
         self._bases = [0, *self._row_bases]
@@ -282,21 +288,47 @@ class Runtime:
         """How many client connections are left."""
         return self.connections
 
+    def heirs(self, give: moving.Give, without: Iterable[str] | None) -> None:
+        """Who serves after us takes idle clients over, on all our addresses but those with these keys; None: nobody does."""
+        if without is None:
+            self._moving = None
+        else:
+            gone = set(without)
+            binds = frozenset(key for key, (fe, _bind) in self.binds.items() if fe.http and key not in gone)
+            self._moving = moving.Moving(self, give, binds)
+        if self.leaving:
+            self._let_go()
+
+    def adopt(self, sock: socket.socket, note: dict[str, Any]) -> None:
+        """Go on with an idle client of another worker."""
+        moving.adopt(self, sock, note)
+
+    def parting(self, c: Client) -> bool:
+        """Whether the connection of ``c`` ends with the answer that begins now: this worker leaves, and no other takes it."""
+        return self._moving is None or not self._moving.takes(c)
+
     def drain(self, spread_s: float | None) -> None:
-        """Finish what there is. Answers say ``Connection: close`` from now on; what stays idle is closed late and spread, so that no
-        request crosses a close: an idle client that still sends is served once more."""
+        """Finish what there is. Idle clients go to the heirs. Where there are none, answers say ``Connection: close`` from now
+        on, and what stays idle is closed late and spread, so that no request crosses a close: an idle client that still sends is
+        served once more."""
         self.leaving = True
         for be in self.backends.values():
             for srv in be.servers:
                 pool.clear(srv)
         if spread_s is not None:
             self._spread = (spread_s / 4, spread_s)
+        self._let_go()
+
+    def _let_go(self) -> None:
         for c in list(self.clients):
             if c.stream is None and c.fe.http:
                 self.idle_soon(c)
 
     def idle_soon(self, c: Client) -> None:
-        """Close an idle client of a leaving worker at a time of its own, if it asks nothing before."""
+        """Give an idle client of a leaving worker to an heir, or close it at a time of its own, if it asks nothing before."""
+        if self._moving is not None and self._moving.takes(c):
+            self._moving.offer(c)
+            return
         idle_close(c, self.clock.now + random.uniform(*self._spread))
 
     def kill_all(self) -> None:

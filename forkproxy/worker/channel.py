@@ -9,6 +9,8 @@ master → worker
 ``drain``             accept no more, finish what there is; ``spread_s`` (None: idle connections now), ``hard_s`` (None: no
                       bound), ``grace_s`` (go on accepting that long first)
 ``stop``              end at once
+``heirs``             idle clients go through the inbox to the workers that serve, but for those of some addresses (``without``: keys of
+                      binds; None: nobody takes any); followed by ``drain``, or a change while draining
 ``pause`` ``resume``  accept nothing for a while; answered by ``paused`` / ``resumed``
 ``adopt``             also accept from these sockets of the escrow (``sockets``: list of [key, index])
 ``release``           stop accepting from these sockets again; with ``forget`` true close them for good

@@ -3,11 +3,13 @@
 A unix SOCK_SEQPACKET socket in the abstract name space, named after the user and the real paths of the configuration files. The
 master listens on it and its workers inherit it, so it answers as long as one of them lives: after a ``kill -9`` of the master,
 a new one that is started with the same files connects, gets every listening socket (SCM_RIGHTS), the rendezvous itself and the
-eventfd that tells the orphans that their successor serves. A living master hands over only to a process that names it in
+eventfd that tells the orphans that their successor serves, the inbox through which they then pass their idle clients on, and the memory
+in which everything is counted. A living master hands over (all but that memory, which it goes on using) only to a process that names it in
 ``-sf``/``-st``; for others it answers that it is alive.
 
 Packets: the request is ``{"op": "takeover", "pids": [...]}``; the answer is any number of ``{"op": "sockets", "names": [[key, index], …]}``
-with one descriptor per name, then ``{"op": "end"}`` with rendezvous and eventfd, or ``{"op": "alive"}``.
+with one descriptor per name, then ``{"op": "end"}`` with rendezvous, eventfd, both ends of the inbox and, where the memory goes along, two
+memory files: the segment and the table of names. Or ``{"op": "alive"}``.
 Peers are believed when they run as root or as the same user.
 """
 
@@ -22,6 +24,8 @@ import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from forkproxy.worker.inbox import Ends
+
 SocketId = tuple[str, int]
 
 #: The kernel takes at most 253 descriptors per message (SCM_MAX_FD).
@@ -33,11 +37,14 @@ _PATIENCE_S = 1.0
 
 @dataclass(slots=True)
 class Estate:
-    """What is handed over: the listening sockets by name, the rendezvous, the eventfd."""
+    """What is handed over: the listening sockets by name, the rendezvous, the eventfd, the inbox; ``memory``: descriptor of the segment and
+    the dumped table of names, or None."""
 
     sockets: dict[SocketId, socket.socket]
     rendezvous: socket.socket
     successor: int
+    inbox: Ends
+    memory: tuple[int, bytes] | None = None
 
 
 def name_of(files: Iterable[str]) -> str:
@@ -87,7 +94,15 @@ def serve(rendezvous: socket.socket, granted: Callable[[list[int]], bool], estat
             batch = names[start : start + _BATCH]
             packet = json.dumps({"op": "sockets", "names": batch}).encode()
             socket.send_fds(client, [packet], [estate.sockets[name].fileno() for name in batch])
-        socket.send_fds(client, [b'{"op": "end"}'], [estate.rendezvous.fileno(), estate.successor])
+        last = [estate.rendezvous.fileno(), estate.successor, *(end.fileno() for end in estate.inbox)]
+        if estate.memory is None:
+            socket.send_fds(client, [b'{"op": "end"}'], last)
+            return True
+        fd, table = estate.memory
+        with os.fdopen(os.memfd_create("forkproxy-names", os.MFD_CLOEXEC), "w+b") as file:
+            file.write(table)
+            file.flush()
+            socket.send_fds(client, [b'{"op": "end"}'], [*last, fd, file.fileno()])
         return True
     return False
 
@@ -114,9 +129,12 @@ def ask(name: str, pids: Iterable[int]) -> Estate | None:
                     for (key, index), fd in zip(message["names"], fds, strict=True):
                         received[(key, index)] = _adopt(fd)
                 elif message["op"] == "end":
+                    for fd in fds:
+                        os.set_inheritable(fd, False)
                     rendezvous = socket.socket(fileno=fds[0])
                     rendezvous.setblocking(False)
-                    return Estate(received, rendezvous, fds[1])
+                    inbox = (socket.socket(fileno=fds[2]), socket.socket(fileno=fds[3]))
+                    return Estate(received, rendezvous, fds[1], inbox, _memory(fds[4:]))
                 else:
                     break
         except (OSError, ValueError):
@@ -124,6 +142,14 @@ def ask(name: str, pids: Iterable[int]) -> Estate | None:
         for orphan in received.values():
             orphan.close()
         return None
+
+
+def _memory(fds: list[int]) -> tuple[int, bytes] | None:
+    if len(fds) != 2:
+        return None
+    with os.fdopen(fds[1], "rb") as file:
+        file.seek(0)
+        return fds[0], file.read()
 
 
 def _adopt(fd: int) -> socket.socket:

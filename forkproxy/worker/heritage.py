@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from forkproxy.net.loop import Loop
 from forkproxy.plan import Bind, Frontend, Plan
+from forkproxy.worker.inbox import Ends
 
 #: Names one listening socket across processes and reloads: (key of the bind, index in its group).
 SocketId = tuple[str, int]
@@ -35,8 +36,14 @@ class RuntimeLike(Protocol):
     def resume(self) -> None:
         """Accept again."""
 
+    def heirs(self, give: Callable[[socket.socket, dict[str, Any]], bool], without: Iterable[str] | None) -> None:
+        """``give`` passes idle clients to workers that go on, on all addresses but those with these keys; None: nobody goes on."""
+
+    def adopt(self, sock: socket.socket, note: dict[str, Any]) -> None:
+        """Go on with a client that another worker gave; owns ``sock``."""
+
     def drain(self, spread_s: float | None) -> None:
-        """Finish what there is: answer with ``Connection: close``, close idle connections spread over ``spread_s``."""
+        """Finish what there is; idle connections go to the heirs, or are closed late and spread over ``spread_s``."""
 
     def busy(self) -> int:
         """How many streams and client connections are left."""
@@ -63,6 +70,7 @@ class Heritage:
     #: Every listening socket of the service, the worker's to close: what it may be told to adopt, and what it hands to a new master
     #: when it is orphaned.
     escrow: dict[SocketId, tuple[Frontend, Bind, socket.socket]] = field(default_factory=dict)
+    inbox: Ends | None = None  # where workers pass idle clients to each other
     handover: socket.socket | None = None  # where a new master asks for the sockets
     successor: int = -1  # eventfd: readable once a new master has taken over
     inline: bool = False  # -d: loop and process are shared with the master

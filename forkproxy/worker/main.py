@@ -22,6 +22,7 @@ from forkproxy.stats.context import Context
 from forkproxy.worker import facts, handover, privileges
 from forkproxy.worker.channel import Channel, Message
 from forkproxy.worker.heritage import Heritage, RuntimeFactory, RuntimeLike
+from forkproxy.worker.inbox import Inbox
 
 #: How often an idle worker shows that it is alive.
 BEAT_S = 0.5
@@ -35,7 +36,7 @@ class WorkerRole:
     """Serve with ``heritage`` on ``loop``; ``on_done(status)`` is called once, when nothing is left to do."""
 
     __slots__ = (
-        "_adopted", "_cells", "_epoch", "_hard", "_look", "_on_done", "_servers", "_watched",
+        "_adopted", "_cells", "_epoch", "_hard", "_heirs", "_inbox", "_look", "_on_done", "_servers", "_watched",
         "channel", "heritage", "loop", "runtime", "state",
     )  # fmt: skip
 
@@ -50,6 +51,7 @@ class WorkerRole:
         self._hard: Timer | None = None
         self._look: Timer | None = None
         self._adopted: set[tuple[str, int]] = set()
+        self._heirs = False
         self._cells = heritage.state.segment.slot(heritage.slot)
         self._servers: memoryview = heritage.state.servers.cells
         self._epoch = self._servers[layout.EPOCH]
@@ -59,6 +61,7 @@ class WorkerRole:
         service.bind(Context(heritage.plan, state.rows, state.servers, lambda: facts.of(heritage.plan, state.started)))
         self.runtime: RuntimeLike = factory(heritage, loop)
         self.runtime.attach([heritage.escrow[name] for name in heritage.share])
+        self._inbox = Inbox(heritage.inbox, loop, self.runtime.adopt) if heritage.inbox is not None else None
         self.channel = Channel(heritage.channel, loop, self._on_message, self._on_master_gone)
         loop.on_wake.append(self._look_at_servers)
         loop.on_turn.append(self._turn)
@@ -103,6 +106,8 @@ class WorkerRole:
         op = message["op"]
         if op == "drain":
             self.drain(message.get("spread_s"), message.get("hard_s"), message.get("grace_s") or 0.0)
+        elif op == "heirs":
+            self._take_leave(message["without"])
         elif op == "stop":
             self.stop()
         elif op == "pause":
@@ -144,6 +149,12 @@ class WorkerRole:
 
     # -- leaving
 
+    def _take_leave(self, without: list[str] | None) -> None:
+        """Whether somebody goes on with our idle clients, and with which not."""
+        if self._inbox is not None:
+            self._heirs = without is not None
+            self.runtime.heirs(self._inbox.give, without)
+
     def drain(self, spread_s: float | None, hard_s: float | None, grace_s: float = 0.0) -> None:
         """Accept no more (after ``grace_s``), finish what there is, end; after ``hard_s`` (None: no bound) end all the same."""
         if self.state in ("draining", "done"):
@@ -158,6 +169,10 @@ class WorkerRole:
         self._close_escrow()
         self.channel.send("stopped")
         self._title()
+        if self._inbox is not None:
+            self._inbox.stop()
+            while not self._heirs and self._inbox.take(100):
+                pass  # nobody else will read what was passed on to us
         self.runtime.drain(spread_s)
         if hard_s is not None:
             self._hard = self.loop.call_later(hard_s, self.stop)
@@ -174,6 +189,8 @@ class WorkerRole:
             return
         self.runtime.detach()
         self._close_escrow()
+        if self._inbox is not None:
+            self._inbox.stop()
         self.runtime.kill_all()
         self._done(0)
 
@@ -204,20 +221,28 @@ class WorkerRole:
         hard_s = self.heritage.plan.global_.hard_stop_after_s
         self.loop.call_later(ORPHAN_S if hard_s is None else hard_s, self._leave)
         if self.heritage.successor >= 0:
-            self._watch(Watched(self.heritage.successor, lambda _w, _mask: self._leave()))
+            self._watch(Watched(self.heritage.successor, lambda _w, _mask: self._succeeded()))
         if self.heritage.handover is not None:
             self._watch(Watched(self.heritage.handover.fileno(), lambda _w, _mask: self._hand_over()))
 
     def _hand_over(self) -> None:
         heritage = self.heritage
-        assert heritage.handover is not None
-        handover.serve(
+        assert heritage.handover is not None and heritage.inbox is not None
+        state = heritage.state
+        estate = handover.Estate(
+            {name: entry[2] for name, entry in heritage.escrow.items()},
             heritage.handover,
-            lambda _pids: True,
-            handover.Estate(
-                {name: entry[2] for name, entry in heritage.escrow.items()}, heritage.handover, heritage.successor
-            ),
+            heritage.successor,
+            heritage.inbox,
+            (state.segment.fd, state.names.dump()),
         )
+        handover.serve(heritage.handover, lambda _pids: True, estate)
+
+    def _succeeded(self) -> None:
+        """A new master's workers serve: they read the same inbox."""
+        if self.state == "orphan":
+            self._take_leave([])
+            self._leave()
 
     def _leave(self) -> None:
         settings = self.heritage.plan.global_

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from forkproxy.master.listeners import ListenError, Rack, key_of, pending
+from forkproxy.master.listeners import ListenError, Rack, pending
 from forkproxy.net import sockets
 from forkproxy.plan import Address, Bind, Frontend, Global, Plan
 
@@ -38,7 +38,7 @@ def test_a_reload_keeps_sockets_binds_new_ones_and_names_leftovers() -> None:
     kept, removed, added = ports(3)
     old = Rack.build(plan(kept, removed), 2)
     new = Rack.build(plan(kept, added), 2, old=old)
-    key = key_of(plan(kept).frontends[0].binds[0])
+    key = plan(kept).frontends[0].binds[0].key
     assert new.shelves[key].sockets == old.shelves[key].sockets
     assert [shelf.bind.address.port for shelf in old.leftovers(new)] == [removed]
     old.close()
@@ -89,15 +89,15 @@ def test_a_failure_closes_what_it_made_and_changes_nothing() -> None:
 
 def test_the_key_is_what_cannot_be_changed_after_binding() -> None:
     bind = Bind(address=Address("ipv6", "::", 80))
-    assert key_of(bind) == key_of(replace(bind, backlog=7, name="x"))
-    assert key_of(bind) != key_of(replace(bind, v4v6=True))
-    assert key_of(bind) != key_of(replace(bind, interface="lo"))
+    assert bind.key == replace(bind, backlog=7, name="x").key
+    assert bind.key != replace(bind, v4v6=True).key
+    assert bind.key != replace(bind, interface="lo").key
 
 
 def test_unix_sockets_are_shared_by_all(tmp_path: object) -> None:
     bind = Bind(address=Address("unix", f"{tmp_path}/s"))
     rack = Rack.build(Plan(global_=Global(), frontends=(Frontend(name="f", id=1, binds=(bind,)),)), 3)
-    assert rack.share(0, 3) == rack.share(2, 3) == [(key_of(bind), 0)]
+    assert rack.share(0, 3) == rack.share(2, 3) == [(bind.key, 0)]
     rack.close()
 
 

@@ -20,6 +20,7 @@ from forkproxy.net.loop import Loop, Watched
 from forkproxy.plan import Address, Bind, Frontend, Global, Plan
 from forkproxy.worker.channel import Channel, Message
 from forkproxy.worker.heritage import Heritage
+from forkproxy.worker.inbox import Ends
 
 KILLED = 9
 
@@ -40,6 +41,7 @@ class FakeSpawner:
     def __init__(self) -> None:
         self.rendezvous: socket.socket | None = None
         self.successor = -1
+        self.inbox: Ends | None = None
         self.fakes: list[Fake] = []
         self.signals: list[int] = []
 

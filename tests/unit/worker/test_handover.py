@@ -8,17 +8,24 @@ import threading
 import uuid
 from pathlib import Path
 
-from forkproxy.worker import handover
+from forkproxy.worker import handover, inbox
 
 
-def serve_once(name: str, sockets: dict[tuple[str, int], socket.socket], grant: bool) -> tuple[threading.Thread, socket.socket, int]:
+def serve_once(
+    name: str, sockets: dict[tuple[str, int], socket.socket], grant: bool, memory: tuple[int, bytes] | None = None
+) -> tuple[threading.Thread, socket.socket, int]:
     rendezvous = handover.open_rendezvous(name)
     assert rendezvous is not None
     successor = os.eventfd(0, os.EFD_NONBLOCK)
     rendezvous.setblocking(True)
-    thread = threading.Thread(
-        target=handover.serve, args=(rendezvous, lambda _pids: grant, handover.Estate(sockets, rendezvous, successor))
-    )
+    ends = inbox.pair()
+
+    def answer() -> None:
+        handover.serve(rendezvous, lambda _pids: grant, handover.Estate(sockets, rendezvous, successor, ends, memory))
+        for end in ends:
+            end.close()
+
+    thread = threading.Thread(target=answer)
     thread.start()
     return thread, rendezvous, successor
 
@@ -33,10 +40,29 @@ def test_every_socket_arrives_under_its_name() -> None:
     assert {key: sock.getsockname() for key, sock in estate.sockets.items()} == {k: s.getsockname() for k, s in sockets.items()}
     os.eventfd_write(estate.successor, 1)
     assert os.eventfd_read(successor) == 1
-    for sock in [*sockets.values(), *estate.sockets.values(), rendezvous, estate.rendezvous]:
+    assert estate.memory is None
+    estate.inbox[1].send(b"x")
+    assert estate.inbox[0].recv(9) == b"x"
+    for sock in [*sockets.values(), *estate.sockets.values(), rendezvous, estate.rendezvous, *estate.inbox]:
         sock.close()
     os.close(successor)
     os.close(estate.successor)
+
+
+def test_the_memory_goes_along() -> None:
+    name = f"\0forkproxy-test/{uuid.uuid4()}"
+    fd = os.memfd_create("test")
+    os.write(fd, b"cells")
+    thread, rendezvous, successor = serve_once(name, {}, True, (fd, b"names" * 100_000))
+    estate = handover.ask(name, [])
+    thread.join()
+    assert estate is not None and estate.memory is not None
+    assert os.pread(estate.memory[0], 10, 0) == b"cells"
+    assert estate.memory[1] == b"names" * 100_000
+    for sock in [rendezvous, estate.rendezvous, *estate.inbox]:
+        sock.close()
+    for number in (fd, estate.memory[0], successor, estate.successor):
+        os.close(number)
 
 
 def test_a_living_master_keeps_them() -> None:
