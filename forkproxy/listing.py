@@ -127,10 +127,10 @@ def arguments(args: Iterable[Any]) -> str:
 
 
 def cnv() -> list[str]:
-    """Sample converters with their types."""
+    """Sample converters with their types: what comes out, then what goes in, which is how HAProxy prints it."""
     lines = ["# List of registered sample converter functions:"]
     for name, entry in sorted(registry.CONVERTERS.items()):
-        lines.append(f"{name}{arguments(entry.args)}: {entry.into.label} => {entry.out.label}")
+        lines.append(f"{name}{arguments(entry.args)}: {entry.out.label} => {entry.into.label}")
     return lines
 
 

@@ -16,6 +16,8 @@ from forkproxy.errors import ConfigError
 
 #: A source line longer than this is shown as a window around its mark.
 SHOWN_COLUMNS = 160
+#: A text longer than this, which a word of such a length makes, is shown without its middle.
+SHOWN_TEXT = 2000
 
 
 class Severity(IntEnum):
@@ -60,6 +62,8 @@ class Message:
         """The message as printed: bracketed level padded to ten columns, pid, place, text, then source line and mark."""
         label = f"[{_LABELS[self.severity]}]"
         text = self.text.replace("\n", "\n   | ")
+        if len(text) > SHOWN_TEXT:
+            text = f"{text[: SHOWN_TEXT // 2]} [...] {text[-SHOWN_TEXT // 2 :]}"
         out = f"{label:<10} ({pid}) : {self.place()}{text}"
         if self.column and self.source.strip():
             out += "\n" + mark(self.source, self.column)

@@ -46,6 +46,9 @@ def lines(path: str, text: str) -> list[str]:
     """
     parts = text.split("\n")
     last = parts.pop()
+    if "\0" in text:
+        number = text.count("\n", 0, text.index("\0")) + 1
+        raise ConfigError("Stray NUL character in the file.", file=path, line=number)
     if last:
         raise ConfigError(
             f"Missing LF on last line, file might have been truncated at position {len(last) + 1}.",
@@ -54,7 +57,4 @@ def lines(path: str, text: str) -> list[str]:
             column=len(last) + 1,
             source=last,
         )
-    if "\0" in text:
-        number = text.count("\n", 0, text.index("\0")) + 1
-        raise ConfigError("Stray NUL character in the file.", file=path, line=number)
     return parts

@@ -255,7 +255,7 @@ def param(name: bytes, delimiter: bytes) -> Pure:
 # -- replacing and joining -----------------------------------------------------------------------------------------------
 
 
-@converter("regsub", args=(Str("regex"), Str(optional=True, default=b""), Str(optional=True, default=b"")), **_STR)
+@converter("regsub", args=(Str("regex"), Str(), Str(optional=True, default=b"")), **_STR)
 def regsub(regex: bytes, replacement: bytes, flags: bytes) -> Pure:
     """The text with what matches replaced, once or (flag g) everywhere; flag i ignores case."""
     if flags.strip(b"gi"):
@@ -300,7 +300,7 @@ def add_item(delimiter: bytes, name: str | None, suffix: bytes) -> Any:
     return convert
 
 
-@converter("iif", args=(Str(optional=True, default=b""), Str(optional=True, default=b"")), into=Type.BOOL, out=Type.STR)
+@converter("iif", args=(Str(), Str()), into=Type.BOOL, out=Type.STR)
 def iif(yes: bytes, no: bytes) -> Pure:
     """One of two strings."""
     return Pure(lambda value: yes if value else no)

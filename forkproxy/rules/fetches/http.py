@@ -253,7 +253,7 @@ def _several(values: Values, occurrence: int | None) -> Multi | FetchFn:
 _HDR_ARGS: tuple[Arg, ...] = (Str(optional=True, default=b""), Int(optional=True))
 
 
-def _register_headers(side: str, place: dict[str, Any], prefix: str, old: str, more: tuple[str, ...]) -> None:
+def _register_headers(side: str, place: dict[str, Any], prefix: str, old: str, *more: str) -> None:
     def hdr(name: bytes, occurrence: int | None) -> Multi | FetchFn:
         """One comma-separated value of a header field; in ACLs all of them."""
         return _several(_elements(side, name), occurrence)
@@ -309,7 +309,7 @@ def _register_headers(side: str, place: dict[str, Any], prefix: str, old: str, m
         return get
 
     one = (Str(optional=True, default=b""),)
-    fetch(f"{prefix}.hdr", old, *more, out=Type.STR, args=_HDR_ARGS, **place)(hdr)
+    fetch(f"{prefix}.hdr", *more, out=Type.STR, args=_HDR_ARGS, **place)(hdr)
     fetch(f"{prefix}.fhdr", out=Type.STR, args=_HDR_ARGS, **place)(fhdr)
     fetch(f"{prefix}.hdr_cnt", f"{old}_cnt", out=Type.SINT, args=one, **place)(hdr_cnt)
     fetch(f"{prefix}.fhdr_cnt", out=Type.SINT, args=one, **place)(fhdr_cnt)
@@ -336,8 +336,15 @@ def _header_addr(value: bytes) -> Addr | None:
     return found
 
 
-_register_headers("req", _REQ, "req", "hdr", ())
-_register_headers("res", _RES, "res", "shdr", ())
+_register_headers("req", _REQ, "req", "hdr")
+_register_headers("res", _RES, "res", "shdr", "shdr")
+
+
+@fetch("hdr", out=Type.STR, args=_HDR_ARGS, needs=Needs.HEADERS, uses=phases.EITHER)
+def hdr_of_either(name: bytes, occurrence: int | None) -> Multi | FetchFn:
+    """One comma-separated value of a header field: the response's once there is one, the request's before."""
+    request, response = _elements("req", name), _elements("res", name)
+    return _several(lambda txn: request(txn) if txn.res is None else response(txn), occurrence)
 
 
 # -- cookies ------------------------------------------------------------------------------------------------------------

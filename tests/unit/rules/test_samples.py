@@ -48,6 +48,8 @@ def test_row(expression: str, expected: bytes, maps: Path) -> None:
         ("src,", "missing converter"),
         ("nbsrv(a,b)", "too many arguments"),
         ("str(a),regsub(\"(\",x)", "regex '(' is invalid"),
+        ("str(a),regsub(a)", "argument 2 must be a string"),
+        ("always_true,iif(a)", "argument 2 must be a string"),
         ("http_auth(nobody)", "unable to find userlist 'nobody'"),
     ],
 )
@@ -87,6 +89,8 @@ def test_response_fetches() -> None:
     ctx = context("http-res")
     assert compile_sample("status", ctx).fetch(txn) == 200
     assert compile_sample("res.hdr(content-type)", ctx).fetch(txn) == b"text/plain"
+    assert compile_sample("hdr(content-type)", ctx).fetch(txn) == b"text/plain"  # of the side that the rule stands on
+    assert compile_sample("hdr(host)", context("http-req")).fetch(make_txn()) == b"www.example.com"
     assert compile_sample("res.cook(a)", ctx).fetch(txn) == b"1"
     assert compile_sample("capture.req.uri", ctx).fetch(txn) == b"/a/b?x=1"
     with pytest.raises(ConfigError, match="gone by then"):
