@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from forkproxy.proxy.upstream import Upstream
 
 
+_SPLICE_AFTER = flow.SPLICE_AFTER
+
+
 def join(s: Stream, up: Upstream) -> None:
     """From now on bytes pass between ``s.client`` and ``up`` until both sides ended.
 
@@ -109,7 +112,7 @@ def ready(side: Any, mask: int) -> None:
         return
     f = side.flow
     peer = side.peer
-    if f.full >= flow.SPLICE_AFTER or peer.out:
+    if f.full >= _SPLICE_AFTER or peer.out:
         before = f.moved
         what = flow.move(f)
         if f.moved != before:
