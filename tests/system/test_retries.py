@@ -55,7 +55,8 @@ def run(tmp_path: Path, dead: socket.socket) -> Iterator[Callable[..., tuple[int
     def begin(mode: str, connect: str, balance: str = "first", option: str = "", second: str = "") -> tuple[int, int]:
         port, metrics = free_ports(2)
         text = TEXT.format(
-            mode=mode, connect=connect, balance=balance, option=option, second=second, port=port, metrics=metrics, dead=dead.getsockname()[1]
+            mode=mode, connect=connect, balance=balance, option=option, second=second, port=port, metrics=metrics,
+            dead=dead.getsockname()[1]
         )
         running.append(Proxy(tmp_path, text).ready())
         return port, metrics
@@ -85,7 +86,9 @@ def test_turn_around(run: Callable[..., tuple[int, int]], mode: str, connect: st
 
 
 @pytest.mark.parametrize("mode", ["tcp", "http"])
-def test_a_server_that_comes_back_between_two_attempts(run: Callable[..., tuple[int, int]], dead: socket.socket, mode: str) -> None:
+def test_a_server_that_comes_back_between_two_attempts(
+    run: Callable[..., tuple[int, int]], dead: socket.socket, mode: str
+) -> None:
     """The client notices nothing but the delay."""
     port, metrics = run(mode, "300ms")
     with socket.create_connection(("127.0.0.1", port), 10) as sock:
