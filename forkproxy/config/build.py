@@ -35,7 +35,7 @@ _FORMATS = {
 _CONSUMED = frozenset(
     {
         "check_kind", "check_disable_on_404", "check_send_state", "hash-balance-factor", "hash-preserve-affinity", "errorfile-lines",
-        "log-format-line", "log-format-sd",
+        "log-format-line",
     }
 )  # fmt: skip
 
@@ -262,15 +262,12 @@ class _Builder:
     # -- frontends ------------------------------------------------------------------------------------------------------------
 
     def _frontend(self, draft: ProxyDraft, common: dict[str, Any], rules: RuleSets, context: RuleContext) -> Frontend:
-        log_format, error_format, log_needs, structured = self._log_format(draft, common["log_targets"], context)
+        log_format, error_format, log_needs = self._log_format(draft, common["log_targets"], context)
         unique_id, id_needs = compile_format(draft.unique_id_format, context, kind="http-req" if draft.mode == "http" else "log")
         http = draft.mode == "http"
         switches = {name for name, on in draft.options.items() if on and name not in BACK_ONLY}
-        capabilities = dict(common["capabilities"])
-        if structured is not None:
-            capabilities["log-format-sd"] = structured
         return Frontend(
-            **{**common, "options": _usable(draft, switches), "capabilities": capabilities, "needs": common["needs"] | id_needs},
+            **{**common, "options": _usable(draft, switches), "needs": common["needs"] | id_needs},
             maxconn=draft.maxconn or self.options.proxy_maxconn or self.global_draft.settings.get("maxconn", 0),
             backlog=draft.backlog or 0,
             binds=build_binds(draft.binds),
@@ -326,16 +323,15 @@ class _Builder:
 
     def _log_format(
         self, draft: ProxyDraft, targets: tuple[LogTarget, ...], context: RuleContext
-    ) -> tuple[Render | None, Render | None, Needs, Render | None]:
-        """(format of log lines, of error lines, what both need, structured data)."""
+    ) -> tuple[Render | None, Render | None, Needs]:
+        """(format of log lines, of error lines, what both need)."""
         kind = draft.log_format_kind
         if kind and not targets and not draft.disabled:
             self.diag.warning(f"log format ignored for {draft.label} '{draft.name}' since it has no log address.")
         render, needs = compile_format(draft.log_format, context)
-        structured, more = compile_format(draft.settings.get("log-format-sd"), context)
         errors, error_needs = compile_format(draft.error_log_format, context)
         if not targets:
-            return None, None, Needs.NONE, None
+            return None, None, Needs.NONE
         if kind != "custom":
             text = _FORMATS.get(kind) or logformat.CONNECTLOG.format(mode=draft.mode.upper())
             if draft.mode != "http" and kind in ("httplog", "clf", "httpslog"):
@@ -349,7 +345,7 @@ class _Builder:
                 render, needs = made.render, made.needs
             except ConfigError as exc:  # a format of HAProxy's that speaks of what forkproxy does not have
                 draft.settings["log-format-line"].alert(f"'option {kind}' : {exc.message}", 1)
-        return render, errors, needs | error_needs | more, structured
+        return render, errors, needs | error_needs
 
     # -- what HAProxy warns of ------------------------------------------------------------------------------------------------
 

@@ -68,6 +68,7 @@ class RuleSets:
                 continue  # warned of by build
             # warnings of a rule belong to its line
             self.context.warn = rule.line.warn
+            self.context.note = rule.line.note
             try:
                 self._one(rule)
             except ConfigError as exc:

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from forkproxy.errors import ProtocolError
-from forkproxy.proxy import finish
+from forkproxy.proxy import client, finish
 from forkproxy.proxy.accesslog import INFO
 from forkproxy.wire.proxy_protocol import build_v1, build_v2, parse
 
@@ -59,7 +59,7 @@ def arriving(c: Any, _mask: int) -> None:
     header, length = parsed
     c.inbuf = c.inbuf[length:]
     if not header.local:
-        origin = c.origin
+        c.origin = origin = c.origin.connection()  # what earlier rules said of its addresses is over
         if header.family == "unix":
             origin.src, origin.src_port, origin.family = "unix", 0, 0
             origin.claim("unix", 0)
@@ -76,7 +76,10 @@ def arriving(c: Any, _mask: int) -> None:
 def refuse(c: Client, why: str) -> None:
     """Close, with a line in the log unless only exchanges are to be logged."""
     fe = c.fe
-    if "dontlognull" not in fe.plan.options or c.inbuf:
+    if fe.plan.error_log_format is not None:
+        fe.log.emit_refused(client.headless(c))
+        c.stream = None
+    elif "dontlognull" not in fe.plan.options or c.inbuf:
         origin = c.origin
         when = datetime.fromtimestamp(origin.wall_accept).strftime("%d/%b/%Y:%H:%M:%S.%f")[:-3]
         text = f"{origin.src}:{origin.src_port} [{when}] {fe.name}/{origin.bind.name or origin.bind.id}: {why}".encode()

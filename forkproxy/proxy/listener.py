@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from forkproxy.net.loop import EXCLUSIVE, READ, Watched
 from forkproxy.net.sockets import accept, quickack_off, reset_on_close, silent_drop
-from forkproxy.proxy import client, finish, greeting, tcp
+from forkproxy.proxy import client, finish, greeting, marks, tcp
 from forkproxy.proxy.client import Client
 from forkproxy.proxy.stream import ClientOrigin, Stream
 from forkproxy.rules.verdict import ALLOW
@@ -153,4 +153,7 @@ def allowed(c: Client, steps: Steps, session: bool) -> bool:
             reset_on_close(c.sock)  # as HAProxy does (observed): nothing lingers of whom nobody wants
         finish.close_client(c)
         return False
+    if s.marks is not None:
+        marks.apply(s)
+        c.origin = s.origin  # for every stream of this connection
     return True

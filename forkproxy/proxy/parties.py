@@ -87,7 +87,9 @@ class ServerRt:
     def limit(self) -> int:
         """How many streams this worker may give to the server now: with ``minconn`` its limit grows with the load of the backend,
         up to ``maxconn`` at ``fullconn`` (manual 5.2 minconn)."""
-        return self.share if self.floor is None else max(self.floor, min(self.share, self.backend.streams * self.share // self.backend.fullconn))
+        if self.floor is None:
+            return self.share
+        return max(self.floor, min(self.share, self.backend.streams * self.share // self.backend.fullconn))
 
     def target(self, s: Stream) -> plans.Address:
         """Where to connect: the server's address; without a port of its own, the one that the client asked for (plus an offset)."""

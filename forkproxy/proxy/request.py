@@ -118,7 +118,7 @@ def settle(s: Stream, verdict: Verdict, again: Callable[[Stream], None]) -> bool
     """Carry out what a rule decided."""
     kind = verdict.kind
     if kind == "wait":
-        if s.req_done or s.body_done:  # nothing more will come: the rule had its chance
+        if s.body_done:  # nothing more will come: the rule had its chance
             s.step += 1
             again(s)
         else:
@@ -235,8 +235,11 @@ def buffer_body(s: Stream, then: Callable[[Stream], None]) -> None:
     if s.req_done:
         gather(s, f, flow.DONE, then)
         return
+    if f.sink is not None and enough(s, f.sink):
+        gather(s, f, flow.MORE, then)
+        return
     s.then = then
-    limit = s.fe.head_timeout
+    limit = marks.timeout(s, "body", s.fe.head_timeout)
     if c.deadline == INF and limit is not None:
         c.expire = client.client_timeout
         c.loop.set_deadline(c, s.t_request + limit)
@@ -251,7 +254,7 @@ def gather(s: Stream, f: Flow, outcome: int, then: Callable[[Stream], None] | No
         held = f.sink if f.sink is not None else b""
         if outcome == flow.DONE:
             s.req_done = True
-        elif len(held) < c.rt.bufsize:
+        elif len(held) < c.rt.bufsize and not enough(s, held):
             return
         s.body = payload(bytes(held)) if f.chunks is not None else bytes(held)
     elif outcome == flow.ENDED or outcome == flow.SRC_GONE:
@@ -267,6 +270,12 @@ def gather(s: Stream, f: Flow, outcome: int, then: Callable[[Stream], None] | No
     then, s.then = then or s.then, None
     if then is not None:
         then(s)
+
+
+def enough(s: Stream, held: bytes | bytearray) -> bool:
+    """Whether a rule asked for no more of the body than this (wait-for-body … at-least)."""
+    least = s.marks.get("body_least", 0) if s.marks is not None else 0
+    return 0 < least <= len(held)
 
 
 def body_arrived(s: Stream, f: Flow) -> None:

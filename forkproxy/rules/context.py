@@ -65,7 +65,8 @@ class RuleContext:
     ``acls`` maps a name to its compiled lines (``acl.compile_acl``); the reader of an ``acl`` line appends there.
     ``caps`` is "frontend", "backend", "listen" or "defaults". ``errors`` maps the name of an ``http-errors`` section to
     its replies by status. ``files`` is shared by the whole configuration, so that a map used twice is loaded once.
-    ``captures`` are the declared (request, response) capture slots of the proxy so far. ``warn`` takes the text of a warning.
+    ``captures`` are the declared (request, response) capture slots of the proxy so far. ``warn`` takes the text of a warning,
+    ``note`` that of a note.
     """
 
     mode: str = "http"
@@ -78,6 +79,7 @@ class RuleContext:
     files: PatternFiles = field(default_factory=_no_files)
     captures: tuple[list[tuple[bytes, int]], list[tuple[bytes, int]]] = field(default_factory=lambda: ([], []))
     warn: Callable[[str], None] = _ignore
+    note: Callable[[str], None] = _ignore
     logasap: bool = False
     #: names that HAProxy has, by "fetch", "converter", "acl", "action", so that a missing one is refused as known
     known: Mapping[str, Collection[str]] = field(default_factory=dict)

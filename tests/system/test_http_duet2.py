@@ -1,4 +1,4 @@
-"""HTTP exchanges through Debian's haproxy and forkproxy, with what ``test_http_duet`` does not configure: options, captures, retries, reuse."""
+"""HTTP exchanges through Debian's haproxy and forkproxy, with what ``test_http_duet`` does not configure: options, captures, retries."""
 
 from __future__ import annotations
 
@@ -30,6 +30,9 @@ defaults
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 LAST = b"GET %b HTTP/1.1\r\nHost: a\r\n%bConnection: close\r\n\r\n"
+SECOND = LAST % (b"/2", b"")
+WEBSOCKET = b"Upgrade: websocket\r\nConnection: Upgrade\r\n"
+SWITCH = b"HTTP/1.1 101 Switching Protocols\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 
 
@@ -121,8 +124,16 @@ backend be
 """,
         {
             "all": (
-                last(b"/a/long/path", b"X-One: 1234567\r\nX-Two: a|b\r\nX-Two: second\r\nX-Rule: ruled-by\r\nCookie: a=b; SESSION=abcdefghi\r\n"),
-                answer(b"HTTP/1.1 200 OK\r\nX-Back: backwards\r\nX-Later: later-than-that\r\nSet-Cookie: SESX=1; path=/\r\nContent-Length: 0\r\n\r\n"), 1),
+                last(
+                    b"/a/long/path",
+                    b"X-One: 1234567\r\nX-Two: a|b\r\nX-Two: second\r\nX-Rule: ruled-by\r\nCookie: a=b; SESSION=abcdefghi\r\n",
+                ),
+                answer(
+                    b"HTTP/1.1 200 OK\r\nX-Back: backwards\r\nX-Later: later-than-that\r\nSet-Cookie: SESX=1; path=/\r\n"
+                    b"Content-Length: 0\r\n\r\n"
+                ),
+                1,
+            ),
             "none": (last(), answer(OK), 1),
             "answered here": (last(b"/here"), answer(OK), 1),
             "bad request": (ask(b"BAD\r\n\r\n"), answer(OK), 1),
@@ -149,7 +160,7 @@ listen fe
         {
             "absent": (last(), answer(OK), 1),
             "there": (last(b"/", b"X-Client: 1.2.3.4\r\n"), answer(OK), 1),
-            "twice on one connection": (asks(b"GET /1 HTTP/1.1\r\nHost: a\r\nX-Client: 1.1.1.1\r\n\r\n", LAST % (b"/2", b"")), answer(OK, 2), 2),
+            "twice on one connection": (asks(b"GET /1 HTTP/1.1\r\nHost: a\r\nX-Client: 1.1.1.1\r\n\r\n", SECOND), answer(OK, 2), 2),
         },
     ),
     "set-src": (
@@ -187,7 +198,7 @@ listen fe
   option http-server-close
   server s 127.0.0.1:{origin}
 """,
-        {"two requests": (asks(GET, LAST % (b"/2", b"")), answer(OK), 2)},
+        {"two requests": (asks(GET, SECOND), answer(OK), 2)},
     ),
     "httpclose": (
         """
@@ -206,7 +217,7 @@ listen fe
   option http-pretend-keepalive
   server s 127.0.0.1:{origin}
 """,
-        {"two requests": (asks(GET, LAST % (b"/2", b"")), answer(OK), 2)},
+        {"two requests": (asks(GET, SECOND), answer(OK), 2)},
     ),
     "redir": (
         """
@@ -265,10 +276,10 @@ listen fe
   server s 127.0.0.1:{origin}
 """,
         {
-            "101 that nobody asked for": (ask(GET), answer(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"), 1),
+            "101 that nobody asked for": (ask(GET), answer(SWITCH + b"Upgrade: x\r\nConnection: upgrade\r\n\r\n"), 1),
             "wrong accept value": (
-                ask(b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"),
-                answer(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: nonsense\r\n\r\n"), 1),
+                ask(b"GET / HTTP/1.1\r\nHost: a\r\n" + WEBSOCKET + b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"),
+                answer(SWITCH + WEBSOCKET + b"Sec-WebSocket-Accept: nonsense\r\n\r\n"), 1),
         },
     ),
     "rules on framing": (
@@ -381,7 +392,7 @@ backend be
 """,
         {
             "one": (last(), answer(OK), 1),
-            "kept": (asks(GET, LAST % (b"/2", b"")), answer(OK, 2), 2),
+            "kept": (asks(GET, SECOND), answer(OK, 2), 2),
             "bad": (ask(b"BAD\r\n\r\n"), answer(OK), 1),
         },
     ),
@@ -401,6 +412,21 @@ listen fe
             "evil": (ask(b"POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nConnection: close\r\n\r\nevil"), answer(OK), 1),
             "chosen": (ask(b"POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nConnection: close\r\n\r\nthis"), answer(OK), 1),
             "never whole": (ask(b"POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\nConnection: close\r\n\r\nbody"), answer(OK), 1),
+        },
+    ),
+    "wait for body": (
+        """
+listen fe
+  bind 127.0.0.1:{port}
+  balance roundrobin
+  http-request wait-for-body time 200ms at-least 4 if {{ path /some }}
+  http-request wait-for-body time 200ms if {{ path /all }}
+  http-request deny if {{ req.body -m beg evil }}
+  server s 127.0.0.1:{origin}
+""",
+        {
+            "all": (ask(b"POST /all HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nConnection: close\r\n\r\nevil"), answer(OK), 1),
+            "never whole": (ask(b"POST /all HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\nConnection: close\r\n\r\nbody"), answer(OK), 1),
         },
     ),
     "unique id": (

@@ -56,16 +56,6 @@ def _error_log_format(draft: ProxyDraft, line: Line, start: int) -> None:
     draft.error_log_format = RuleDraft("error-log-format", line, start)
 
 
-@keyword(PROXIES, "log-format-sd", args=(Rest(),), synopsis="<format>")
-def _log_format_sd(draft: ProxyDraft, line: Line, start: int) -> None:
-    """The structured data of log lines in RFC 5424 format."""
-    _one_format(line, start)
-    if not draft.is_frontend:
-        line.warn(f"backend '{draft.name}' : 'log-format-sd' directive is ignored in backends.")
-        return
-    draft.settings["log-format-sd"] = RuleDraft("log-format-sd", line, start)
-
-
 @keyword(PROXIES, "log-tag", args=(Rest(),), synopsis="<tag>")
 def _log_tag(draft: ProxyDraft, line: Line, start: int) -> None:
     """The program's name in log lines."""

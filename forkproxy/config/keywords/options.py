@@ -34,7 +34,6 @@ SWITCHES: tuple[tuple[str, int, bool, str], ...] = (
     ("http-ignore-probes", FRONT, True, "Close silently, without log or 400/408, clients that send nothing."),
     ("http-no-delay", BOTH, True, "Ask for the lowest latency on both sides; forkproxy never delays segments (TCP_NODELAY)."),
     ("http-pretend-keepalive", BACK, True, "Announce keep-alive to servers even when the connection will be closed."),
-    ("http-use-proxy-header", FRONT, True, "Use Proxy-Connection in place of Connection for proxy-style requests."),
     ("idle-close-on-response", FRONT, True, "At a soft stop, close idle clients only after their next response."),
     ("independent-streams", BOTH, False, "Sending does not refresh the timeout of receiving on the same side."),
     ("log-health-checks", BACK, False, "Log every change in a check's result, not only state changes."),

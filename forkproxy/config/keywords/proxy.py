@@ -205,7 +205,7 @@ _capture_headers("response", "capture_response", "Keep the first ``len`` bytes o
 
 @keyword(PROXIES, "capture cookie", args=(Rest(),), synopsis="<name>[=] len <length>")
 def _capture_cookie(draft: ProxyDraft, line: Line, start: int) -> None:
-    """Keep one cookie of request and response for the log: the first whose name begins with ``name``, or is it where an equal sign follows."""
+    """Keep one cookie of request and response for the log: the first whose name begins with ``name`` (is ``name``, with an equal sign)."""
     not_in_defaults(draft, line)
     if not frontend_side(draft, line):
         return

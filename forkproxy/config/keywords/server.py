@@ -137,7 +137,7 @@ _VALUES: tuple[tuple[str, str, Arg, str], ...] = (
     ("redir", "redir", Word("<prefix>"), "Answer GET and HEAD with a redirect to this prefix in place of the server."),
     ("hash-key", "hash_key", OneOf("id", "addr", "addr-port"), "What places the server on a consistent hash ring."),
     ("init-state", "init_state", OneOf("fully-up", "up", "down", "fully-down"), "What is believed before the first check."),
-    ("on-error", "on_error", OneOf("fastinter", "fail-check", "sudden-death", "mark-down"), "What observed errors lead to."),
+    ("on-error", "on_error", OneOf("fastinter", "fail-check", "sudden-death", "mark-down"), "What observed errors lead to (see observe)."),
     ("on-marked-down", "on_marked_down", OneOf("shutdown-sessions"), "What happens to streams when the server goes down."),
     ("on-marked-up", "on_marked_up", OneOf("shutdown-backup-sessions"), "What happens to streams on backups when the server comes up."),
     ("inter", "check.inter_s", Time("ms"), "Time between two checks."),
@@ -196,7 +196,7 @@ _SWITCHES: tuple[tuple[str, str, Any, str], ...] = (
     ("no-send-proxy-v2", "send_proxy", 0, "Undo a send-proxy-v2 of default-server."),
     ("tfo", "tfo", True, "Send data with the first packet (TCP fast open)."),
     ("no-tfo", "tfo", False, "Undo a tfo of default-server."),
-    ("non-stick", "non_stick", True, "Never learn this server in stick tables."),
+    ("non-stick", "non_stick", True, "Never learn this server in stick tables (there are none yet)."),
     ("stick", "non_stick", False, "Undo a non-stick of default-server."),
 )
 
@@ -249,7 +249,7 @@ def _at_least_one(name: str, field: str, message: str, doc: str) -> None:
 
 _at_least_one("rise", "check.rise", "'rise' has to be > 0.", "How many good checks in a row bring a server up.")
 _at_least_one("fall", "check.fall", "'fall' has to be > 0.", "How many failed checks in a row take a server down.")
-_at_least_one("error-limit", "error_limit", "error-limit has to be > 0.", "How many observed errors in a row trigger on-error.")
+_at_least_one("error-limit", "error_limit", "error-limit has to be > 0.", "How many errors in a row trigger on-error (see observe).")
 
 
 @keyword("server", "port", args=(Int(0, 65535),))
@@ -269,10 +269,12 @@ def _addr(target: _Target, line: Line, text: str) -> None:
 
 @keyword("server", "observe", args=(OneOf("none", "layer4", "layer7"),))
 def _observe(target: _Target, line: Line, value: str) -> None:
-    """Judge the server's health by its live traffic too."""
+    """Judge the server's health by its live traffic too: not yet, so that only "none" is taken."""
     if value == "layer7" and target.proxy.mode != "http" and target.proxy.kind != "defaults":
         line.fail("'layer7' can only be used in http proxies.", line.kwlen)
-    target.settings["observe"] = "" if value == "none" else value
+    if value != "none":
+        line.fail(f"'observe' : '{value}' is known to HAProxy, not supported by forkproxy yet", line.kwlen)
+    target.settings["observe"] = ""
 
 
 class _Source:

@@ -21,7 +21,7 @@ from forkproxy.rules.action import (
     Parser,
     mark,
 )
-from forkproxy.rules.errors import NotYet
+from forkproxy.rules.verdict import WAIT, Verdict
 
 #: what the proxy finds in ``txn.marks``: name → meaning
 MARKS = {
@@ -33,10 +33,11 @@ MARKS = {
     "timeout.connect": "seconds",
     "timeout.queue": "seconds",
     "timeout.server": "seconds",
+    "timeout.body": "seconds for the body that rules wait for",
     "timeout.tarpit": "seconds",
     "timeout.tunnel": "seconds",
     "retries": "int, in the place of the backend's retries",
-    "nice": "int, -1024 … 1024",
+    "nice": "int, -1024 … 1024; nobody looks at it",
     "fc_tos": "int, the TOS byte of packets to the client",
     "fc_mark": "int, the netfilter mark of packets to the client",
     "bc_tos": "int, the TOS byte of packets to the server",
@@ -44,6 +45,7 @@ MARKS = {
     "priority_class": "int, -2047 … 2047, of the queue",
     "priority_offset_ms": "int, -524287 … 524287, of the queue",
     "strict": "bool: a rewrite that fails ends the stream (default True)",
+    "body_least": "int, bytes of the body after which rules go on (absent: all of it, or a full buffer)",
     "early_hints": "list of (name, value) to send in a 103 response before the real one",
     "request_line": "(method, target, version) as received, once a rule changed them",
     "no_l7_retry": "True: do not send the request again after a failure",
@@ -149,6 +151,7 @@ def set_retries(p: Parser) -> Step:
 def set_nice(p: Parser) -> Step:
     """Set the niceness of the stream, from -1024 to 1024 (values beyond are cut)."""
     value = max(-1024, min(1024, p.integer("a niceness", -(1 << 31), 1 << 31)))
+    p.ctx.note("'set-nice' has no effect: forkproxy serves all streams of a worker in turn")
 
     def step(txn: Any) -> None:
         mark(txn, "nice", value)
@@ -249,7 +252,7 @@ def wait_for_body(p: Parser) -> Step:
     """Wait for the body, or as many bytes of it as asked for, before the next rule."""
     if p.word("'time'") != "time":
         p.words.fail("expects 'time <time>' first")
-    p.time_s()
+    limit_s = p.time_s()
     least = 0
     if p.words.accept("at-least"):
         text = p.word("a size")
@@ -257,11 +260,14 @@ def wait_for_body(p: Parser) -> Step:
         if found is None:
             p.words.fail(f"'{text}' is not a size")
         least = int(found[1]) << {"": 0, "k": 10, "m": 20, "g": 30}[found[2].lower()]
-    p.needs |= Needs.HEADERS | Needs.BODY
+    p.needs |= Needs.HEADERS
 
-    def step(txn: Any) -> None:
+    def step(txn: Any) -> Verdict | None:
         if txn.body_done or not txn.req.body or (least and len(txn.body) >= least):
-            return
-        raise NotYet
+            return None
+        mark(txn, "timeout.body", limit_s)
+        if least:
+            mark(txn, "body_least", least)
+        return WAIT
 
     return step

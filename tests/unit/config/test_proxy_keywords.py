@@ -262,7 +262,6 @@ def test_log_formats() -> None:
         assert frontend(logged + line).log_format is not None
     connect = frontend(logged, mode="tcp").log_format
     assert connect is not None  # without a format, connections are logged in one plain sentence
-    assert frontend('log-format-sd "[x@1 a=%ci]"\n log 127.0.0.1 format rfc5424 local0').capabilities.keys() == {"log-format-sd"}
     assert frontend('unique-id-format %{+X}o\\ %ci:%pid').unique_id is not None
 
 

@@ -30,7 +30,6 @@ from tests.unit.config.reading import alerts, backend, good, notes, server
         ("on-marked-down shutdown-sessions", "on_marked_down", "shutdown-sessions"),
         ("on-marked-up shutdown-backup-sessions", "on_marked_up", "shutdown-backup-sessions"),
         ("on-error sudden-death", "on_error", "sudden-death"),
-        ("observe layer7", "observe", "layer7"),
         ("observe none", "observe", ""),
         ("error-limit 3", "error_limit", 3),
         ("send-proxy", "send_proxy", 1),

@@ -205,7 +205,8 @@ def test_wait_for_body() -> None:
     txn.body, txn.body_done = b"12", False
     assert run("wait-for-body time 1s", txn=txn)[0] is WAIT
     assert run("wait-for-body time 1s at-least 2", txn=txn)[0] is None
-    assert parse_rule("http-req", words("wait-for-body time 1s"), context()).needs & Needs.BODY
+    assert txn.marks == {"timeout.body": 1.0}
+    assert not parse_rule("http-req", words("wait-for-body time 1s"), context()).needs & Needs.BODY  # only where it is met
 
 
 @pytest.mark.parametrize(
