@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from forkproxy.errors import ERRORS
-from forkproxy.net.loop import ET, READ, WRITE
+from forkproxy.net.loop import ET, INF, READ, WRITE
 from forkproxy.net.sockets import half_close
 from forkproxy.proxy import finish, flow, marks, tcp
 from forkproxy.proxy.sides import pause, resume
@@ -240,7 +240,13 @@ def timeout(side: Any) -> None:
     s = side.stream
     if s is None:
         return
-    row = ERRORS["client-timeout-data" if side is s.client else "server-timeout-data"]
+    c = s.client
+    if side is not c and c.deadline <= c.rt.clock.now:
+        c.deadline = INF
+        timeout(c)  # both are late: the client comes first, whatever the order of descriptors
+        if s.logged:
+            return
+    row = ERRORS["client-timeout-data" if side is c else "server-timeout-data"]
     if side.eof or flow.blocked(side.peer.flow) or s.mode_http:
         abort(s, row)
         return

@@ -88,6 +88,7 @@ def asks_and_closes(sock: socket.socket) -> bytes:
 
 
 def leaves(sock: socket.socket) -> bytes:
+    time.sleep(0.05)  # the server's connection stands by then, with both
     sock.close()
     return b""
 
