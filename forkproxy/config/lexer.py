@@ -18,6 +18,10 @@ _BLANKS = " \t\r\n\v\f"
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", " ": " ", "\t": "\t", "\\": "\\", "'": "'", '"': '"', "#": "#", "$": "$"}
 
 
+#: The most characters that the variables of one line may add: far more than anybody needs, and less than memory.
+MAX_EXPANDED = 1 << 20
+
+
 class LexError(ValueError):
     """A line that cannot be cut into words; ``column`` (1-based) is where."""
 
@@ -50,7 +54,7 @@ def split(source: str, env: Mapping[str, str], pseudo: Callable[[str], str | Non
 class _Splitter:
     """The pass over one line: ``out`` is the word being built (None between words)."""
 
-    __slots__ = ("columns", "env", "expanded_empty", "out", "pseudo", "source", "start", "words")
+    __slots__ = ("columns", "env", "expanded", "expanded_empty", "out", "pseudo", "source", "start", "words")
 
     def __init__(self, source: str, env: Mapping[str, str], pseudo: Callable[[str], str | None] | None) -> None:
         self.source = source
@@ -60,6 +64,7 @@ class _Splitter:
         self.columns: list[int] = []
         self.out: list[str] | None = None
         self.start = 0
+        self.expanded = 0  # characters that came from variables
         self.expanded_empty = False  # the word so far is only a list variable that held nothing
 
     def run(self) -> Lexed:
@@ -155,6 +160,9 @@ class _Splitter:
             if source[i : i + 1] != "}":
                 raise LexError("unmatched brace in environment variable name", dollar + 2)
             i += 1
+        self.expanded += len(value or "")
+        if self.expanded > MAX_EXPANDED:
+            raise LexError(f"variables expand to more than {MAX_EXPANDED} characters", dollar + 1)
         self._append(value or "", as_list)
         return i
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import socket
+import time
 from pathlib import Path
 
 import pytest
 
 from forkproxy import registry
+from forkproxy.config.diagnostics import did_you_mean
 from forkproxy.config.load import load, register
 from forkproxy.config.options import Options
 
@@ -55,3 +57,27 @@ def test_each_keyword_alone_too(section: str, tmp_path: Path) -> None:
             path.write_text(f"{section} n\n mode http\n {name} {tail}\n")
             result = load([str(path)], Options())
             assert (result.plan is None) == result.diagnostics.failed
+
+
+def test_variables_cannot_grow_without_bound(tmp_path: Path) -> None:
+    path = tmp_path / "f.cfg"
+    path.write_text("global\n setenv A0 xx\n" + "".join(f' setenv A{i} "${{A{i - 1}}}${{A{i - 1}}}"\n' for i in range(1, 64)))
+    result = load([str(path)], Options())
+    first = result.diagnostics.messages[0]
+    assert result.plan is None and first.text.startswith("variables expand to more than 1048576 characters") and first.line == 22
+
+
+def test_a_file_of_another_program_is_judged_soon(tmp_path: Path) -> None:
+    """20,000 mistakes, each with its nearest spelling looked for among all names of the section."""
+    path = tmp_path / "f.cfg"
+    path.write_text("listen l\n" + "".join(f" worker_conections_{i} {i};\n" for i in range(20_000)))
+    start = time.process_time()
+    result = load([str(path)], Options())
+    assert len(result.diagnostics.messages) == 20_002 and time.process_time() - start < 15  # 4 on the machine this was written on
+
+
+def test_the_nearest_spelling_is_found_among_many() -> None:
+    names = [f"backend-{i}" for i in range(5000)] + ["mode", "maxconn", "default_backend"]
+    for word, near in (("mdoe", "mode"), ("maxcon", "maxconn"), ("defualt_backend", "default_backend"), ("bakend-77", "backend-77")):
+        assert did_you_mean(word, names) == f"did you mean '{near}' maybe ?"
+    assert did_you_mean("zzz", names) == did_you_mean("mode", names) == did_you_mean("", names) == did_you_mean("x", []) == ""
