@@ -258,6 +258,10 @@ def _start(options: Options) -> int:
     import forkproxy.stats.service  # noqa: F401  # registers the exporter, which stands behind config in the order of rooms
     from forkproxy.config.load import load
 
+    if "LISTEN_FDS" in os.environ:
+        from forkproxy.net.notify import name_listen_fds
+
+        name_listen_fds()
     result = load(options.files, options)
     plan = result.plan
     if not result.quiet:

@@ -359,7 +359,7 @@ class Global:
     quiet: bool = False
     zero_warning: bool = False
     master_sockets: tuple[Bind, ...] = ()  # -S
-    max_reloads: int = 0
+    max_reloads: int = 50
     options: Mapping[str, Any] = field(default_factory=dict)
 
 

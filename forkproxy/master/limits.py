@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import resource
 
-from forkproxy.plan import Global
+from forkproxy.plan import Global, Plan
 
 #: Descriptors beyond connections and listeners: logs, control channels, epoll, shared memory, pipes of splice.
 RESERVE = 128
@@ -21,6 +21,15 @@ def wanted_descriptors(settings: Global, listeners: int, checks: int) -> int:
     if not settings.maxconn:
         return 0
     return 2 * settings.maxconn + 2 * settings.maxpipes + listeners + checks + RESERVE
+
+
+def provide(plan: Plan) -> tuple[bool, str]:
+    """Raise the limit to what ``plan`` needs: (is a failure fatal?, what to tell the operator, "" when all is well)."""
+    settings = plan.global_
+    checks = sum(1 for b in plan.backends.values() for s in b.servers if s.check is not None)
+    listeners = sum(len(f.binds) for f in plan.frontends) * settings.nbproc
+    complaint = raise_descriptors(wanted_descriptors(settings, listeners, checks))
+    return bool(settings.options.get("strict_limits", True)), complaint
 
 
 def raise_descriptors(wanted: int) -> str:

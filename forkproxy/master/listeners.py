@@ -97,9 +97,11 @@ class Rack:
                     key = bind.key
                     while key in shelves:  # the same address twice in one file is legal with SO_REUSEPORT
                         key += " again"
-                    spread = bind.address.family in ("ipv4", "ipv6")
-                    shelf = Shelf(key, bind, frontend, spread, wanted=workers if spread else 1)
                     kept = old.shelves.get(key) if old is not None else None
+                    spread = bind.address.family in ("ipv4", "ipv6") and not plan.global_.options.get("noreuseport")
+                    if kept is not None and not kept.spread:
+                        spread = False  # bound without SO_REUSEPORT: nothing can be bound beside it
+                    shelf = Shelf(key, bind, frontend, spread, wanted=workers if spread else 1)
                     if kept is not None:
                         shelf.sockets = list(kept.sockets)
                     elif inherited is not None and key in inherited:
@@ -143,10 +145,14 @@ class Rack:
         return [(s.key, i) for s in self.shelves.values() for i in s.indices(worker, workers)]
 
     def pause(self) -> None:
-        """Stop listening: new connections are refused, the addresses stay ours. Nobody may be accepting."""
+        """Stop listening: new connections are refused, the addresses stay ours. Nobody may be accepting. Again: nothing happens.
+
+        (The kernel takes a second shutdown of a socket that does not listen any more as one of its connections to come: after the
+        next listen() all of them would be born half closed.)"""
         for sock in self.sockets().values():
             with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
+                if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                    sock.shutdown(socket.SHUT_RDWR)
 
     def resume(self) -> None:
         """Listen again after :meth:`pause`."""
@@ -192,7 +198,7 @@ def steer(shelf: Shelf) -> None:
     The program is ``return random() % wanted``: the kernel takes the result as an index into the group in the order of
     binding (socket(7), SO_ATTACH_REUSEPORT_CBPF). On a kernel that refuses it the surplus sockets just keep their share.
     """
-    if not shelf.spread or not shelf.sockets or shelf.bind.address.family == "fd":
+    if not shelf.sockets or shelf.bind.address.family not in ("ipv4", "ipv6"):
         return
     sock = shelf.sockets[0]
     try:

@@ -11,12 +11,13 @@ from forkproxy.config import load as loading
 from forkproxy.config.options import Options
 from forkproxy.master import daemon, limits
 from forkproxy.master.master import Master
-from forkproxy.master.messages import Messages
+from forkproxy.master.messages import ALERT, WARNING, Messages
 from forkproxy.master.reload import Load
 from forkproxy.master.spawn import Forker, Inline, open_descriptors
 from forkproxy.net.loop import Loop
 from forkproxy.plan import Plan
 from forkproxy.proxy import runtime
+from forkproxy.worker import environment
 from forkproxy.worker.heritage import RuntimeFactory
 
 
@@ -30,10 +31,11 @@ def run(plan: Plan, options: Options, *, runtime_factory: RuntimeFactory | None 
     inherited = open_descriptors()
     factory = runtime_factory or runtime.make
     messages = Messages(quiet=options.quiet or plan.global_.quiet)
-    checks = sum(1 for b in plan.backends.values() for s in b.servers if s.check is not None)
-    wanted = limits.wanted_descriptors(plan.global_, sum(len(f.binds) for f in plan.frontends) * plan.global_.nbproc, checks)
-    if complaint := limits.raise_descriptors(wanted):
-        messages.alert(complaint)
+    strict, complaint = limits.provide(plan)
+    if complaint:
+        messages.say(ALERT if strict else WARNING, complaint)
+        if strict:
+            return 1
     limits.limit_memory(options.memory_limit_mb)
     if (options.daemon or plan.global_.daemon) and not (options.foreground or options.debug):
         status = daemon.detach()
@@ -59,7 +61,8 @@ def loader(options: Options) -> Load:
     """Reads the files of the command line again."""
 
     def load(tell: Callable[[str], None]) -> Plan | None:
-        result = loading.load(options.files, options)
+        with environment.original():
+            result = loading.load(options.files, options)
         for line in result.diagnostics.lines():
             tell(line)
         return result.plan

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from setproctitle import setproctitle
 
 from forkproxy.config.options import Options
-from forkproxy.master import commands, daemon, oldsocks, states
+from forkproxy.master import commands, daemon, limits, oldsocks, states
 from forkproxy.master.desk import Desk
 from forkproxy.master.generation import Generation, Worker
 from forkproxy.master.health_runner import Runner
@@ -32,7 +32,7 @@ from forkproxy.plan import Backend, Plan
 from forkproxy.stats.context import Context
 from forkproxy.stats.info import Facts
 from forkproxy.stats.model import Extras
-from forkproxy.worker import facts, handover, inbox
+from forkproxy.worker import environment, facts, handover, inbox
 
 #: How long a new master may take to get its first workers ready.
 START_S = 30.0
@@ -113,6 +113,7 @@ class Master:
             on_empty=self.loop.stop,
         )
         self.desk.commit(self.plan, self._context(self.plan))
+        environment.apply(self.plan)
         self._signals()
         self._title()
         self._every_second()
@@ -173,7 +174,7 @@ class Master:
             self.messages.alert(complaint)
         _signal_all(self.options.sf_pids, signal.SIGUSR1)
         _signal_all(self.options.st_pids, signal.SIGTERM)
-        notify.sd_notify(f"READY=1\nMAINPID={os.getpid()}\nSTATUS=Ready.\n")
+        self._tell_manager(f"READY=1\nMAINPID={os.getpid()}\nSTATUS=Ready.\n")
         for worker in generation.workers.values():
             self.messages.notice(f"New worker ({worker.pid}) forked")
         self.messages.notice("Loading success.")
@@ -220,6 +221,11 @@ class Master:
             self.messages.alert(f"Could not start: workers were not ready within {START_S:.0f}s")
             self.status = 1
             self.supervisor.stop_all()
+
+    @staticmethod
+    def _tell_manager(state: str) -> None:
+        """To systemd, wherever the configuration sends the environment."""
+        notify.sd_notify(state, environment.base)
 
     def _title(self, state: str = "") -> None:
         files = " ".join(self.options.files)
@@ -280,7 +286,7 @@ class Master:
     def stop(self, status: int = 0) -> None:
         """End now with ``status``; everything that is open is closed."""
         self.status = status
-        notify.sd_notify("STOPPING=1")
+        self._tell_manager("STOPPING=1")
         self._leave_stage("stopping")
         self.supervisor.stop_all()
 
@@ -288,7 +294,7 @@ class Master:
         """Accept no more (after ``grace``), finish what there is, end with status 0."""
         if self.supervisor.stopping:
             return
-        notify.sd_notify("STOPPING=1")
+        self._tell_manager("STOPPING=1")
         self._leave_stage("draining")
         for generation in self.supervisor.generations:
             self.supervisor.bequeath(generation, generation.plan if self._bequeathed else None)
@@ -350,11 +356,16 @@ class Master:
 
     def _reload_begins(self) -> None:
         self.messages.notice("Reloading the configuration.")
-        notify.sd_notify(f"RELOADING=1\nSTATUS=Reloading Configuration.\nMONOTONIC_USEC={time.monotonic_ns() // 1000}\n")
+        self._tell_manager(f"RELOADING=1\nSTATUS=Reloading Configuration.\nMONOTONIC_USEC={time.monotonic_ns() // 1000}\n")
         self._title("reloading")
 
     def _prepare(self, plan: Plan) -> None:
         """Before the new workers are forked: what they will look up must be there. Raises ConfigError, ListenError and ValueError."""
+        strict, complaint = limits.provide(plan)
+        if strict and complaint:
+            raise ListenError(complaint)
+        if complaint:
+            self.messages.warning(complaint)
         self.desk.prepare(plan)
         self.shared.extend(plan)
         self._check(plan)
@@ -365,6 +376,7 @@ class Master:
 
     def _switched(self, plan: Plan) -> None:
         self.plan = plan
+        environment.apply(plan)
         self.logs.replace(plan)
         self.desk.commit(plan, self._context(plan))
 
@@ -374,9 +386,9 @@ class Master:
         if not success and self._checked is not self.plan:
             self._check(self.plan)
         if success:
-            notify.sd_notify(f"READY=1\nMAINPID={os.getpid()}\nSTATUS=Ready.\n")
+            self._tell_manager(f"READY=1\nMAINPID={os.getpid()}\nSTATUS=Ready.\n")
         else:
-            notify.sd_notify("READY=1\nSTATUS=Reload failed!\n")
+            self._tell_manager("READY=1\nSTATUS=Reload failed!\n")
         self._title()
 
     # -- the end

@@ -275,7 +275,7 @@ class Reloader:
     def _cull(self, max_reloads: int) -> None:
         """Manual 3.1 "mworker-max-reloads": a worker that survived too many reloads is stopped."""
         for worker in self.supervisor.workers():
-            if max_reloads and worker.state == "leaving" and worker.reloads > max_reloads:
+            if worker.state == "leaving" and worker.reloads > max_reloads:
                 self.supervisor.stop(worker)
 
     def worker_stopped(self, worker: Worker | None) -> None:

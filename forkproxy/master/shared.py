@@ -19,8 +19,8 @@ from forkproxy.state.names import NameTable, backend_key, frontend_key, listener
 from forkproxy.state.segment import Segment
 from forkproxy.state.servers import ServerTable
 
-#: Room for workers of this many reloads that are still leaving.
-GENERATIONS = 8
+#: Room for workers of this many reloads that are still leaving (one more than mworker-max-reloads lets live by default).
+GENERATIONS = 52
 _MIN_SLOTS = 32
 _MAX_SLOTS = 480
 

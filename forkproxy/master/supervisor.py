@@ -34,6 +34,8 @@ LOOK_S = 0.5
 YOUNG_S = 5.0
 #: A worker that was told to stop at once and is still there after this is killed.
 STOP_S = 2.0
+#: How long a worker that ended in good order is not missed.
+COURTESY_S = 0.05
 BACKOFF_FIRST_S = 0.2
 BACKOFF_MAX_S = 10.0
 
@@ -203,6 +205,10 @@ class Supervisor:
         if generation.workers.get(worker.number) is worker:
             del generation.workers[worker.number]
         self._on_stopped(worker)
+        if before == "serving" and status == 0 and not generation.leaving:
+            # By a signal that may have been meant for all of us: the master's own comes in a moment.
+            self.loop.call_later(COURTESY_S, self._replace_unless_leaving, worker)
+            return
         expected = before in ("leaving", "stopping") or self.stopping or generation.leaving
         if not expected:
             self._replace(worker, before, status)
@@ -212,6 +218,13 @@ class Supervisor:
             self.generations.remove(generation)
         if not self.workers() and self.stopping:
             self._on_empty()
+
+    def _replace_unless_leaving(self, worker: Worker) -> None:
+        generation = worker.generation
+        if not self.stopping and not generation.leaving:
+            self._replace(worker, "serving", 0)
+        elif not generation.workers and generation in self.generations:
+            self.generations.remove(generation)
 
     def _replace(self, worker: Worker, before: str, status: int | None) -> None:
         generation, number = worker.generation, worker.number

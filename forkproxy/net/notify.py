@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 
 #: Where socket activation begins to count (SD_LISTEN_FDS_START).
 _FIRST = 3
 
 
-def sd_notify(state: str, environ: MutableMapping[str, str] | None = None) -> bool:
+def sd_notify(state: str, environ: Mapping[str, str] | None = None) -> bool:
     """Send ``state`` (lines such as ``READY=1``) to the service manager; False when there is none or it does not listen. Never blocks."""
     path = (os.environ if environ is None else environ).get("NOTIFY_SOCKET", "")
     if not path.startswith(("/", "@")):
@@ -43,3 +44,20 @@ def listen_fds(environ: MutableMapping[str, str] | None = None) -> list[tuple[in
             continue  # announced and not there
         found.append((fd, labels[i] if i < len(labels) else ""))
     return found
+
+
+def name_listen_fds(environ: MutableMapping[str, str] | None = None) -> list[int]:
+    """Take what socket activation handed over, and name it in the environment, so that a configuration can say ``bind fd@${http}`` for
+    what a socket unit calls ``FileDescriptorName=http`` (``fd@3`` works without). Further ones of the same name are ``http_2`` …;
+    characters that a variable cannot have become ``_``; variables that exist are left alone. Returns the descriptors.
+    """
+    env = os.environ if environ is None else environ
+    seen: dict[str, int] = {}
+    found = listen_fds(env)
+    for fd, label in found:
+        name = re.sub(r"\W", "_", label, flags=re.ASCII)
+        if not name or name[0].isdigit() or label == "unknown":
+            continue
+        seen[name] = seen.get(name, 0) + 1
+        env.setdefault(name if seen[name] == 1 else f"{name}_{seen[name]}", str(fd))
+    return [fd for fd, _label in found]

@@ -122,6 +122,8 @@ def adopt(rt: Runtime, sock: socket.socket, told: dict[str, Any]) -> None:
     if backend in rt.backends:
         c.last_srv = next((srv for srv in rt.backends[backend].servers if srv.key == told["last"]), None)
     fe.resumed()
+    if fe.per_bind is not None:
+        fe.per_bind[bind.id] += 1
     rt.clients.add(c)
     rt.loop.add(c)
     rt.loop.set_deadline(c, told["deadline"])

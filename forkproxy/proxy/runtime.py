@@ -60,6 +60,7 @@ class Runtime:
         self.leaving = False
         self._moving: moving.Moving | None = None
         self._spread = (1.0, 3.0)
+        self._closing = True
         self.paused = False
         self.clients: set[Client] = set()
         self.listeners: list[Listener] = []
@@ -155,7 +156,7 @@ class Runtime:
             rt = self.frontends.get(fe.name)
             if rt is None or fe.disabled:
                 continue
-            shared = bind.address.family not in ("ipv4", "ipv6")
+            shared = not sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT)
             listener = Listener(self, rt, bind, sock, shared)
             self.listeners.append(listener)
             rt.listeners.append(listener)
@@ -305,7 +306,7 @@ class Runtime:
 
     def parting(self, c: Client) -> bool:
         """Whether the connection of ``c`` ends with the answer that begins now: this worker leaves, and no other takes it."""
-        return self._moving is None or not self._moving.takes(c)
+        return self._closing and (self._moving is None or not self._moving.takes(c))
 
     def drain(self, spread_s: float | None) -> None:
         """Finish what there is. Idle clients go to the heirs. Where there are none, answers say ``Connection: close`` from now
@@ -316,6 +317,7 @@ class Runtime:
             for srv in be.servers:
                 pool.clear(srv)
         if spread_s is not None:
+            self._closing = spread_s != INF  # the manual's "infinite": nothing is closed before its own time
             self._spread = (spread_s / 4, spread_s)
         self._let_go()
 
@@ -329,7 +331,8 @@ class Runtime:
         if self._moving is not None and self._moving.takes(c):
             self._moving.offer(c)
             return
-        idle_close(c, self.clock.now + random.uniform(*self._spread))
+        if self._closing:
+            idle_close(c, self.clock.now + random.uniform(*self._spread))
 
     def kill_all(self) -> None:
         """End every stream and connection now."""

@@ -33,6 +33,8 @@ _BATCH = 200
 _PACKET_BYTES = 128 * 1024
 #: How long a new master waits for an answer; a stopped or hung process must not keep it from starting.
 _PATIENCE_S = 1.0
+#: How many masters of the same files may live beside each other and still be succeeded.
+PLACES = 4
 
 
 @dataclass(slots=True)
@@ -55,15 +57,21 @@ def name_of(files: Iterable[str]) -> str:
 
 
 def open_rendezvous(name: str) -> socket.socket | None:
-    """Listen there, or None when somebody else does (then this master can be replaced, but not be succeeded)."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
-    try:
-        sock.bind(name)
-        sock.listen(16)
-    except OSError:
-        sock.close()
-        return None
-    return sock
+    """Listen there, or at the next place when another master of the same files does; None when all are taken (then this master can be
+    replaced, but not be succeeded)."""
+    for place in _places(name):
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
+        try:
+            sock.bind(place)
+            sock.listen(16)
+            return sock
+        except OSError:
+            sock.close()
+    return None
+
+
+def _places(name: str) -> list[str]:
+    return [f"{name}/{number}" for number in range(PLACES)]
 
 
 def _trusted(sock: socket.socket) -> bool:
@@ -108,10 +116,18 @@ def serve(rendezvous: socket.socket, granted: Callable[[list[int]], bool], estat
 
 
 def ask(name: str, pids: Iterable[int]) -> Estate | None:
-    """Get the estate from whoever answers at ``name``; None when nobody does or a living master keeps it.
+    """Get the estate from the first who grants it at ``name``; None when nobody does (living masters keep theirs).
 
-    Blocks at most about a second. The caller owns everything in the result.
+    Blocks at most about a second per process that hangs. The caller owns everything in the result.
     """
+    wanted = list(pids)
+    for place in _places(name):
+        if (estate := _ask(place, wanted)) is not None:
+            return estate
+    return None
+
+
+def _ask(name: str, pids: list[int]) -> Estate | None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
         sock.settimeout(_PATIENCE_S)
         received: dict[SocketId, socket.socket] = {}
@@ -119,7 +135,7 @@ def ask(name: str, pids: Iterable[int]) -> Estate | None:
             sock.connect(name)
             if not _trusted(sock):
                 return None
-            sock.send(json.dumps({"op": "takeover", "pids": list(pids)}).encode())
+            sock.send(json.dumps({"op": "takeover", "pids": pids}).encode())
             while True:
                 data, fds, _flags, _addr = socket.recv_fds(sock, _PACKET_BYTES, _BATCH + 8)
                 if not data:

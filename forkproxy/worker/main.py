@@ -19,7 +19,7 @@ from forkproxy.net.loop import Loop, Timer, Watched
 from forkproxy.state import layout
 from forkproxy.stats import service
 from forkproxy.stats.context import Context
-from forkproxy.worker import facts, handover, privileges
+from forkproxy.worker import environment, facts, handover, privileges
 from forkproxy.worker.channel import Channel, Message
 from forkproxy.worker.heritage import Heritage, RuntimeFactory, RuntimeLike
 from forkproxy.worker.inbox import Inbox
@@ -269,6 +269,7 @@ def run(heritage: Heritage, factory: RuntimeFactory, *, drop_to: privileges.Priv
             box[0] = code
             loop.stop()
 
+        environment.apply(heritage.plan)
         privileges.drop(drop_to)
         role = WorkerRole(heritage, loop, factory, done)
         settings = heritage.plan.global_

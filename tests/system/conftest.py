@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -268,6 +268,11 @@ class Load:
                 raise ConnectionResetError("closed within a body")
             body += chunk
         return b"connection: close" in lines
+
+
+def gone(processes: Iterable[psutil.Process]) -> bool:
+    """Whether they have all ended (whoever reaps them may take its time)."""
+    return not any(_living(process) for process in processes)
 
 
 @pytest.fixture

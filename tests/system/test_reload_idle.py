@@ -14,7 +14,7 @@ from collections.abc import Callable
 import psutil
 import pytest
 
-from tests.system.conftest import DEFAULTS, Proxy, eventually, free_ports, get, hello
+from tests.system.conftest import DEFAULTS, Proxy, eventually, free_ports, get, gone, hello
 
 pytestmark = pytest.mark.system
 
@@ -119,7 +119,7 @@ def test_a_new_master_goes_on_with_the_connections_of_the_dead_one(start: Start)
     first.wait()
     second = start(hello(port, text="second"))
     thinkers.run(lambda: "Loading success." in second.stderr)
-    eventually(lambda: not any(psutil.pid_exists(o.pid) for o in orphans), "the orphans' end", 2.0)
+    eventually(lambda: gone(orphans), "the orphans' end", 2.0)
     thinkers.run(lambda: True)
     thinkers.close()
     assert thinkers.closed == []
@@ -189,7 +189,7 @@ def test_counters_go_on_after_the_masters_death(start: Start) -> None:
         get(port)
     orphans = [p for p in psutil.process_iter() if p.ppid() == 1 and "(orphan)" in " ".join(p.cmdline())]
     start(config).ready()
-    eventually(lambda: not any(psutil.pid_exists(o.pid) for o in orphans), "the orphans' end")
+    eventually(lambda: gone(orphans), "the orphans' end")
     eventually(lambda: sessions() == 25, "25 sessions")
     for _ in range(5):
         get(port)

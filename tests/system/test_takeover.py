@@ -7,10 +7,9 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
 
-from tests.system.conftest import Load, Proxy, eventually, free_ports, get, hello, refused
+from tests.system.conftest import Load, Proxy, eventually, free_ports, get, gone, hello, refused
 
 pytestmark = pytest.mark.system
 
@@ -28,7 +27,7 @@ def test_the_service_survives_a_killed_master_and_the_next_one_takes_over(start:
     clients.more(100)
     eventually(lambda: all("(orphan)" in " ".join(o.cmdline()) for o in orphans), "titles of the orphans")
     second = start(hello(port, text="second")).ready()
-    eventually(lambda: not any(psutil.pid_exists(o.pid) for o in orphans), "the orphans' end")
+    eventually(lambda: gone(orphans), "the orphans' end")
     clients.more(100)
     clients.stop()
     assert clients.failures == []
@@ -45,7 +44,7 @@ def test_takeover_with_another_number_of_workers_and_twice(start: Start, load: C
         proxy.process.kill()
         proxy.wait()
         proxy = start(hello(port, workers=workers)).ready()
-        eventually(lambda: not any(psutil.pid_exists(o.pid) for o in orphans), "the orphans' end")  # noqa: B023
+        eventually(lambda: gone(orphans), "the orphans' end")  # noqa: B023
         clients.more(100)
     clients.stop()
     assert clients.failures == []
@@ -59,7 +58,7 @@ def test_without_a_successor_the_port_is_given_back(start: Start) -> None:
     proxy.wait()
     assert get(port)[0] == 200
     eventually(lambda: refused(port), "the port is free")
-    eventually(lambda: not any(psutil.pid_exists(o.pid) for o in orphans), "the orphans' end")
+    eventually(lambda: gone(orphans), "the orphans' end")
 
 
 @pytest.mark.parametrize("option", ["-sf", "-st"])

@@ -117,3 +117,19 @@ def test_pause_refuses_and_resume_accepts_again() -> None:
     rack.resume()
     socket.create_connection(("127.0.0.1", port)).close()
     rack.close()
+
+
+def test_paused_twice_it_serves_again() -> None:
+    """A second shutdown would poison the socket: what it accepts later were born half closed."""
+    rack = Rack.build(plan(*ports(1)), 1)
+    ((_name, sock),) = rack.sockets().items()
+    rack.pause()
+    rack.pause()
+    rack.resume()
+    with socket.create_connection(sock.getsockname(), 5) as client:
+        sock.setblocking(True)
+        server, _ = sock.accept()
+        with server:
+            client.sendall(b"ping")
+            assert server.recv(9) == b"ping"
+    rack.close()

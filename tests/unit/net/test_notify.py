@@ -8,7 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from forkproxy.net.notify import listen_fds, sd_notify
+import pytest
+
+from forkproxy.net.notify import listen_fds, name_listen_fds, sd_notify
 
 
 def test_path_and_abstract_addresses(tmp_path: Path) -> None:
@@ -63,3 +65,11 @@ def test_listen_fds_in_a_real_process() -> None:
             check=True,
         )
     assert done.stdout.strip() == "[(3, 'web'), (4, 'cli')] [False, False] []"
+
+
+def test_names_become_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "set_inheritable", lambda fd, on: None)
+    names = "web:my-cli:web:unknown::1st:taken"
+    env = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "7", "LISTEN_FDNAMES": names, "taken": "before"}
+    assert name_listen_fds(env) == [3, 4, 5, 6, 7, 8, 9]
+    assert env == {"web": "3", "my_cli": "4", "web_2": "5", "taken": "before"}
