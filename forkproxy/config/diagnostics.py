@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
 from heapq import nlargest
+from itertools import pairwise
 
 from forkproxy.errors import ConfigError
 
@@ -139,7 +140,7 @@ class Diagnostics:
 @lru_cache(maxsize=8192)
 def _letters(word: str) -> frozenset[str]:
     """The letters of ``word`` and its pairs of letters."""
-    return frozenset(word) | frozenset(map("".join, zip(word, word[1:], strict=False)))
+    return frozenset(word) | frozenset(map("".join, pairwise(word)))
 
 
 def did_you_mean(word: str, candidates: Iterable[str]) -> str:

@@ -33,6 +33,9 @@ _NODE = re.compile(r"[A-Za-z0-9._-]+")
 DEFAULT_MAX_FDS = 1_048_576
 #: Descriptors of a worker that serve no connection: loop, wake-ups, channels, logs, the segment, spare ones for reloads.
 OWN_FDS = 64
+#: Under ``-m``: address space that a process has before its first connection, and what a connection takes beside its two buffers.
+OWN_MEMORY = 80 << 20
+CONNECTION_MEMORY = 16 << 10
 
 
 def _once(draft: GlobalDraft, line: Line, name: str, value: object) -> None:
@@ -452,7 +455,7 @@ def _unix_defaults(bind: BindDraft, given: dict[str, Any]) -> None:
 def _limits(draft: GlobalDraft, proxies: list[ProxyDraft], options: Options) -> None:
     """Derive ``maxconn``, ``maxpipes`` and ``ulimit-n`` from each other and from the system (manual 3.2 maxconn, 3.1 ulimit-n).
 
-    A connection takes two descriptors (client and server), a pipe two more. Descriptors are limited per process; since all
+    A connection takes two descriptors (client and server), a pipe two more, and two buffers of what ``-m`` leaves. Descriptors are limited per process; since all
     connections may meet in one worker, each worker gets the limit for all of them.
     """
     import resource
@@ -475,6 +478,10 @@ def _limits(draft: GlobalDraft, proxies: list[ProxyDraft], options: Options) -> 
             settings["maxconn"] = max((left - 2 * settings["maxpipes"]) // 2, 1)
         else:
             settings["maxconn"] = left * 2 // 5 if splices else left // 2
+        if options.memory_limit_mb:
+            memory = (options.memory_limit_mb << 20) - OWN_MEMORY
+            fitting = memory // (2 * settings["bufsize_bytes"] + CONNECTION_MEMORY)
+            settings["maxconn"] = max(min(settings["maxconn"], fitting), 1)
     if "maxpipes" not in settings:
         settings["maxpipes"] = settings["maxconn"] // 4
     if not settings.get("ulimit_n"):

@@ -172,6 +172,21 @@ def test_maxconn_follows_from_descriptors(tmp_path: Path, monkeypatch: pytest.Mo
     assert made.ulimit_n == 2 * made.maxconn + 2 * made.maxpipes + global_.OWN_FDS + 1
 
 
+def test_maxconn_follows_from_the_memory_limit_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _what: (20_000, 20_000))
+    path = tmp_path / "f.cfg"
+    path.write_text("frontend f\n bind :18080\n")
+
+    def maxconn(memory_mb: int) -> int:
+        result = load([str(path)], Options(memory_limit_mb=memory_mb))
+        assert result.plan is not None
+        return result.plan.global_.maxconn
+
+    assert (maxconn(0), maxconn(100_000), maxconn(180), maxconn(10)) == (9967, 9967, 100 * 1024 // 48, 1)
+    path.write_text("global\n maxconn 50\nfrontend f\n bind :18080\n")
+    assert maxconn(10) == 50  # said is said
+
+
 def test_infinite_limits_mean_haproxys_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _what: (1024, resource.RLIM_INFINITY))
     assert read(tmp_path, "").maxconn == (global_.DEFAULT_MAX_FDS - global_.OWN_FDS) // 2
