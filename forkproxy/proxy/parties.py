@@ -59,7 +59,7 @@ class ServerRt:
         self.idle_limit = max(plan.pool_purge_delay_s, 1.0) * 2
         self.maxed_reuse = plan.max_reuse == 0
         #: any of its idle connections may serve any client's second request, and any may stay
-        self.pooled = backend.reuse != "never" and plan.pool_max_conn < 0 and plan.max_reuse < 0
+        self.pooled = backend.reuse != "never" and plan.pool_max_conn < 0 and plan.max_reuse < 0 and not plan.send_proxy
         self.server_timeout = backend.plan.timeouts.server_s
         self.redirect = plan.redir
         self.limits = backend.limits
