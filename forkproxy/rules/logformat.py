@@ -41,6 +41,9 @@ CONNECTLOG = "Connect from %ci:%cp to %fi:%fp (%f/{mode})"
 #: the fixed form of 8.2.5; the cause of the error follows
 ERRORLOG = "%ci:%cp [%t] %ft: Connection error"
 
+#: aliases that speak of a request, and so need HTTP mode (8.2.6, column R; %tsc, which stands there too, is taken everywhere)
+HTTP_ONLY = frozenset({"CC", "CS", "HM", "HP", "HPO", "HQ", "HU", "HV", "TR", "Ta", "Ti", "Tq", "Tr", "r", "tr", "trg", "trl"})
+
 #: how texts are treated: "log" (8.6, absent values are "-", blanks merge), "http" (header values and bodies), "raw"
 STYLES = ("log", "http", "raw")
 
@@ -197,6 +200,8 @@ def _item(text: str, start: int, ctx: RuleContext, style: str, draft: _Draft) ->
     if alias == "o":
         draft.flags = flags
         return stop
+    if alias in HTTP_ONLY and ctx.mode != "http":
+        raise ExprError(f"log-format alias '{alias}' is reserved for HTTP mode")
     made = FORMATTERS[alias].factory(logalias.Wish(flags.hexa, ctx.mode, ctx.logasap, style == "log", flags.quote))
     for line in made.prelude:
         if line not in draft.prelude:

@@ -103,6 +103,21 @@ def test_the_same_words(tmp_path: Path, text: str) -> None:
     assert ours(path)[:1] == theirs(path)[:1]
 
 
+def test_formats_that_need_http_mode(tmp_path: Path) -> None:
+    """The same aliases are refused in TCP mode, and none of ours in HTTP mode."""
+    from forkproxy.rules.logformat import FORMATTERS
+
+    assert HAPROXY is not None
+    path = tmp_path / "f.cfg"
+    for name in sorted(FORMATTERS):
+        for mode in ("http", "tcp"):
+            path.write_text(f"frontend f\n mode {mode}\n bind :18080\n log 127.0.0.1 local0\n log-format x%{name}\n")
+            refused = any("reserved for HTTP mode" in text for _, text in ours(path))
+            assert not (mode == "http" and refused), name
+        done = subprocess.run([HAPROXY, "-c", "-f", str(path)], capture_output=True, text=True, timeout=30, check=False)
+        assert refused == ("reserved for HTTP mode" in done.stderr), name
+
+
 CONDITIONS = (
     "", "0", "1", "-1", "1x", "!1", "! 0", "defined()", "defined(PATH)", "defined(a", "streq(a,a)", "streq(a", "streq(a,b,c)", "streq",
     "1 && 0", "1 || foo(", "0 && foo(", "(1", "1 )", "foo(1)", "enabled(xx)", "version_atleast(2.4)", "streq(\\\"a b\\\",\\\"a b\\\")",

@@ -455,8 +455,8 @@ def _unix_defaults(bind: BindDraft, given: dict[str, Any]) -> None:
 def _limits(draft: GlobalDraft, proxies: list[ProxyDraft], options: Options) -> None:
     """Derive ``maxconn``, ``maxpipes`` and ``ulimit-n`` from each other and from the system (manual 3.2 maxconn, 3.1 ulimit-n).
 
-    A connection takes two descriptors (client and server), a pipe two more, and two buffers of what ``-m`` leaves. Descriptors are limited per process; since all
-    connections may meet in one worker, each worker gets the limit for all of them.
+    A connection takes two descriptors (client and server), a pipe two more, and two buffers of what ``-m`` leaves.
+    Descriptors are limited per process; since all connections may meet in one worker, each worker gets the limit for all of them.
     """
     import resource
 
