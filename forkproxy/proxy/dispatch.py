@@ -28,7 +28,7 @@ _RESOURCE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, 
 def assign(s: Stream) -> None:
     """Choose a server for ``s`` and get a connection to it."""
     be = s.be
-    if be.direct and s.avoid is None:
+    if be.direct and s.avoid is None and s.client.own is None:
         i = be.picker.pick(s)
         if i is None:
             finish.fail(s, ERRORS["no-server"])
@@ -38,6 +38,9 @@ def assign(s: Stream) -> None:
     srv = None
     if be.prefer_last and s.client.last_srv is not None and not s.retries and stays(be, s.client.last_srv):
         srv = s.client.last_srv
+    own = s.client.own
+    if own is not None and own.private and srv is None and not s.retries and be.may_stay and stays(be, own.srv):
+        srv = own.srv  # it knows by this connection who the client is
     if srv is None and be.use_server is not None:
         srv = be.use_server(s)
     if srv is None:

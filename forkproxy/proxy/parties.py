@@ -102,7 +102,7 @@ class ServerRt:
 
     def private(self, up: Upstream) -> bool:
         """Whether ``up`` must stay with its client."""
-        return up.owner is not None or self.greets > 0  # its header told the server whose it is
+        return up.private or self.greets > 0  # its header told the server whose it is
 
     def begin(self, s: Stream) -> None:
         """``s`` was given to this server."""
@@ -164,7 +164,7 @@ class BackendRt:
 
     __slots__ = (
         "addresses", "buffer_body", "close_client", "close_server", "count", "direct", "forwardfor", "fullconn", "keep_queue",
-        "limits", "marked", "name", "nolinger", "offset", "originalto", "peak", "picker", "plain", "plain_response", "plan",
+        "limits", "marked", "may_stay", "name", "nolinger", "offset", "originalto", "peak", "picker", "plain", "plain_response", "plan",
         "prefer_last", "pretends", "queue", "relaxed", "retry_statuses", "reuse", "round_robin", "rt", "servers", "streams",
         "tallies", "tcpka", "use_server", "waiting",
     )  # fmt: skip
@@ -177,6 +177,8 @@ class BackendRt:
         self.queue = self.waiting
         self.reuse = plan.http_reuse
         self.prefer_last = "prefer-last-server" in plan.options
+        #: the algorithm names no server for a request, so that a client that authenticated its connection may stay where it is
+        self.may_stay = plan.balance.algorithm in ("roundrobin", "static-rr", "leastconn", "first", "random")
         self.round_robin = plan.balance.algorithm in ("roundrobin", "static-rr")
         self.forwardfor = plan.forwardfor
         self.originalto = plan.originalto

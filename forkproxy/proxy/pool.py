@@ -62,7 +62,7 @@ def give(up: Upstream, s: Stream) -> None:
     up.expire = idle_timeout
     if up.mask != READ:
         up.loop.modify(up, READ)
-    if srv.pooled and up.owner is None and not rt.leaving:  # most connections
+    if srv.pooled and not up.private and not rt.leaving:  # most connections
         (srv.proven if up.uses > 1 else srv.fresh).append(up)
         up.deadline = when = rt.clock.now + srv.idle_limit
         if when < up.armed:

@@ -18,6 +18,7 @@ from forkproxy.net.loop import ERR, INF, WRITE
 from forkproxy.proxy import client, finish, flow, marks, relay, reply, upstream
 from forkproxy.proxy.sides import pause, send
 from forkproxy.rules.verdict import ALLOW
+from forkproxy.rules.web import split_values
 
 if TYPE_CHECKING:
     from forkproxy.http.message import ResponseHead
@@ -68,6 +69,8 @@ def begin(up: Upstream, s: Any, head: ResponseHead, body: bytes) -> None:
     s.t_response = rt.clock.now
     s.status = head.status
     be, fe = s.be, s.fe
+    if (head.status == 401 or head.status == 407) and challenges(head):
+        up.private = True
     up.inbuf = body  # where rules that look at a response's bytes find them
     if not (be.plain_response and fe.plain_response):
         if not rules(s, head):
@@ -142,6 +145,13 @@ def begin(up: Upstream, s: Any, head: ResponseHead, body: bytes) -> None:
         finish.client_gone(s)
         return
     body_moved(up, s, flow.BLOCKED if c.out and outcome == flow.MORE else outcome)
+
+
+def challenges(head: ResponseHead) -> bool:
+    """Whether a 401 or 407 asks for a scheme that authenticates the connection, not the request (RFC 4559)."""
+    name = b"www-authenticate" if head.status == 401 else b"proxy-authenticate"
+    schemes = (scheme.lower() for line in head.get_all(name) for scheme in split_values(line))
+    return any(scheme.startswith((b"negotiate", b"ntlm")) for scheme in schemes)
 
 
 def rules(s: Stream, head: ResponseHead) -> bool:

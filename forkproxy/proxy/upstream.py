@@ -27,10 +27,10 @@ _CUT = frozenset({errno.ECONNRESET, errno.EPIPE})
 
 
 class Upstream(Side):
-    """``uses`` counts the requests it carried, ``reused`` tells whether the current one is not its first; ``owner`` the client it is
-    private to."""
+    """``uses`` counts the requests it carried, ``reused`` tells whether the current one is not its first; ``owner`` the client whose it
+    is while idle; ``private``: nobody else's requests may ever use it."""
 
-    __slots__ = ("idle_since", "owner", "reused", "srv", "uses")
+    __slots__ = ("idle_since", "owner", "private", "reused", "srv", "uses")
 
     def __init__(self, rt: Runtime, sock: Any, srv: ServerRt) -> None:
         self.fd = sock.fileno()
@@ -47,6 +47,7 @@ class Upstream(Side):
         self.uses = 0
         self.reused = False
         self.owner: Any = None
+        self.private = False
         self.idle_since = 0.0
         self.deadline = INF
         self.armed = INF
