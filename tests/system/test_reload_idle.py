@@ -11,7 +11,6 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-import psutil
 import pytest
 
 from tests.system.conftest import DEFAULTS, Proxy, eventually, free_ports, get, gone, hello
@@ -109,6 +108,34 @@ def test_ten_reloads_close_no_connection(start: Start) -> None:
     assert thinkers.answers[b"round 10"] >= 200
 
 
+def test_reloads_in_one_process_close_none_either(start: Start) -> None:
+    (port,) = free_ports(1)
+    proxy = start(hello(port, workers=1), "-d", "-W").ready()
+    thinkers = Thinkers(port, 30)
+    thinkers.run(reloads(proxy, port, 5))
+    thinkers.close()
+    assert thinkers.closed == []
+    assert thinkers.answers[b"round 5"] >= 30
+
+
+def test_the_new_workers_share_the_connections(start: Start) -> None:
+    (port,) = free_ports(1)
+    config = hello(port).replace('string "hello"', "lf-string %pid")
+    proxy = start(config).ready()
+    thinkers = Thinkers(port, 200)
+    old = {str(w.pid).encode() for w in proxy.workers}
+    thinkers.run(lambda: thinkers.answers.total() > 300)
+    proxy.reload()
+    thinkers.run(lambda: len(proxy.workers) == 2)
+    thinkers.answers.clear()
+    thinkers.run(lambda: thinkers.answers.total() > 1000)
+    thinkers.close()
+    assert thinkers.closed == []
+    assert not old & set(thinkers.answers)
+    assert min(thinkers.answers.values()) > 0.2 * thinkers.answers.total(), thinkers.answers
+    assert len(thinkers.answers) == 2
+
+
 def test_a_new_master_goes_on_with_the_connections_of_the_dead_one(start: Start) -> None:
     (port,) = free_ports(1)
     first = start(hello(port)).ready()
@@ -180,6 +207,7 @@ def test_counters_go_on_after_the_masters_death(start: Start) -> None:
         return int(float(next(line for line in text.splitlines() if line.startswith("haproxy_frontend_sessions_total")).split()[1]))
 
     first = start(config).ready()
+    orphans = first.workers
     for _ in range(20):
         get(port)
     eventually(lambda: sessions() == 20, "20 sessions")
@@ -187,7 +215,6 @@ def test_counters_go_on_after_the_masters_death(start: Start) -> None:
     first.wait()
     for _ in range(5):
         get(port)
-    orphans = [p for p in psutil.process_iter() if p.ppid() == 1 and "(orphan)" in " ".join(p.cmdline())]
     start(config).ready()
     eventually(lambda: gone(orphans), "the orphans' end")
     eventually(lambda: sessions() == 25, "25 sessions")

@@ -95,3 +95,20 @@ def test_orphans_hand_over_nothing_to_another_file(start: Start) -> None:
     assert get(two)[0] == 200
     assert get(one)[0] == 200
     assert len(other.workers) == 2
+
+
+def test_masters_beside_each_other_are_each_succeeded(start: Start, load: Callable[..., Load]) -> None:
+    (port,) = free_ports(1)
+    living = [start(hello(port)).ready(), start(hello(port)).ready()]
+    clients = load(port, 4, keep=False)
+    for _ in range(2):
+        dead = living.pop(0)
+        orphans = dead.workers
+        dead.process.kill()
+        dead.wait()
+        living.append(start(hello(port)).ready())
+        eventually(lambda: gone(orphans), "the orphans' end")  # noqa: B023
+        clients.more(50)
+    clients.stop()
+    assert clients.failures == []
+    assert [len(proxy.workers) for proxy in living] == [2, 2]
