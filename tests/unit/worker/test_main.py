@@ -1,0 +1,199 @@
+"""The role of a worker: what it obeys, in which order it looks, how it leaves. The runtime is pretended."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import pytest
+
+from forkproxy.clock import ManualClock
+from forkproxy.master.shared import Shared
+from forkproxy.net.loop import Loop, Watched
+from forkproxy.plan import Address, Backend, Frontend, Global, Plan, Server
+from forkproxy.state import servers
+from forkproxy.worker import channel, inbox
+from forkproxy.worker.heritage import Heritage, Listener
+from forkproxy.worker.main import WorkerRole
+
+
+class Runtime:
+    """Notes what it was told."""
+
+    def __init__(self, told: list[Any]) -> None:
+        self.told = told
+        self.left = 0
+
+    def attach(self, listeners: list[Listener]) -> None:
+        self.told.append("attach")
+
+    def detach(self, sockets: Iterable[socket.socket] | None = None) -> None:
+        self.told.append("detach")
+
+    def pause(self) -> None:
+        self.told.append("pause")
+
+    def resume(self) -> None:
+        self.told.append("resume")
+
+    def heirs(self, give: Callable[[socket.socket, dict[str, Any]], bool], without: Iterable[str] | None) -> None:
+        self.told.append(("heirs", without))
+
+    def adopt(self, sock: socket.socket, note: dict[str, Any]) -> None:
+        self.told.append(("adopt", note))
+        sock.close()
+
+    def drain(self, spread_s: float | None) -> None:
+        self.told.append(("drain", spread_s))
+
+    def busy(self) -> int:
+        return self.left
+
+    def kill_all(self) -> None:
+        self.told.append("kill")
+
+    def refresh(self) -> None:
+        self.told.append("refresh")
+
+
+class Stage:
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.loop = Loop(self.clock)
+        server = Server(name="s", address=Address("ipv4", "127.0.0.1", 1), backend="b", id=1)
+        plan = Plan(
+            global_=Global(hard_stop_after_s=7.0),
+            frontends=(Frontend(name="f", id=1),),
+            backends={"b": Backend(name="b", id=2, servers=(server,))},
+        )
+        self.shared = Shared(plan, 1, self.clock)
+        slot = self.shared.take_slot(1)
+        assert slot is not None
+        ours, theirs = channel.pair()
+        self.said: list[str] = []
+        self.master_loop = Loop(self.clock)
+        self.master = channel.Channel(ours, self.master_loop, lambda m: self.said.append(m["op"]), lambda: None)
+        self.ends = inbox.pair()
+        self.successor = os.eventfd(0, os.EFD_NONBLOCK)
+        self.told: list[Any] = []
+        self.runtime = Runtime(self.told)
+        self.ended: list[int] = []
+        heritage = Heritage(
+            number=1, generation=1, plan=plan, slot=slot, state=self.shared.state, pulse=self.shared.pulse(slot),
+            channel=theirs, share=[], inbox=self.ends, successor=self.successor, inline=True,
+        )  # fmt: skip
+        self.role = WorkerRole(heritage, self.loop, lambda _h, _l: self.runtime, self.ended.append)
+        self.told.clear()
+
+    def turn(self, seconds_s: float = 0.0) -> None:
+        self.clock.advance(seconds_s)
+        for _ in range(3):
+            self.loop.run_once(0)
+        self.master_loop.run_once(0)
+
+    def close(self) -> None:
+        if self.role.state != "done":
+            self.role.stop()
+        self.master.close()
+        for end in self.ends:
+            end.close()
+        os.close(self.successor)
+        self.loop.close()
+        self.master_loop.close()
+
+
+@pytest.fixture
+def stage() -> Iterator[Stage]:
+    made = Stage()
+    yield made
+    made.close()
+
+
+def test_servers_are_looked_at_before_a_turns_events(stage: Stage) -> None:
+    """A request of the same turn in which the news is there must not meet the dead server."""
+    read_end, write_end = os.pipe()
+
+    def request(w: Watched, _mask: int) -> None:
+        stage.told.append("request")
+        stage.loop.remove(w)
+
+    stage.loop.add(Watched(read_end, request))
+    stage.shared.state.servers.set("b/s", srv_op=servers.RUNNING)
+    os.write(write_end, b"x")
+    stage.loop.run_once(0)
+    assert stage.told == ["refresh", "request"]
+    os.close(read_end)
+    os.close(write_end)
+
+
+def test_drains_with_heirs_and_ends_when_nothing_is_left(stage: Stage) -> None:
+    stage.runtime.left = 1
+    stage.master.send("heirs", without=["a"])
+    stage.master.send("drain", spread_s=2.0)
+    stage.turn()
+    assert stage.told == [("heirs", ["a"]), "detach", ("drain", 2.0)]
+    assert stage.said == ["ready", "stopped"]
+    assert stage.ended == []
+    stage.runtime.left = 0
+    stage.turn(0.2)
+    assert stage.ended == [0]
+
+
+def test_a_draining_worker_leaves_the_inbox_to_its_heirs(stage: Stage) -> None:
+    stage.runtime.left = 1
+    stage.master.send("heirs", without=[])
+    stage.master.send("drain")
+    stage.turn()
+    other = inbox.Inbox(stage.ends, Loop(stage.clock), lambda sock, _note: sock.close())
+    ours, theirs = socket.socketpair()
+    other.give(theirs, {"n": 1})
+    stage.turn()
+    assert ("adopt", {"n": 1}) not in stage.told
+    assert other.take(1)
+    ours.close()
+    theirs.close()
+
+
+def test_without_heirs_it_takes_what_was_passed_on_before_it_leaves(stage: Stage) -> None:
+    ours, theirs = socket.socketpair()
+    assert stage.role._inbox is not None
+    for n in range(10):
+        assert stage.role._inbox.give(theirs, {"n": n})
+    stage.role.drain(None, None)
+    assert stage.told == ["detach", *(("adopt", {"n": n}) for n in range(10)), ("drain", None)]
+    ours.close()
+    theirs.close()
+
+
+def test_an_orphan_serves_for_a_while_then_drains(stage: Stage) -> None:
+    stage.runtime.left = 1
+    stage.master.close()
+    stage.turn()
+    assert stage.role.state == "orphan"
+    assert stage.told == []
+    stage.turn(6.9)
+    assert stage.role.state == "orphan"
+    stage.turn(0.2)
+    assert stage.told == ["detach", ("drain", None)]
+
+
+def test_an_orphan_with_a_successor_gives_its_clients_away_at_once(stage: Stage) -> None:
+    stage.runtime.left = 1
+    stage.master.close()
+    stage.turn()
+    os.eventfd_write(stage.successor, 1)
+    stage.turn()
+    assert stage.told == [("heirs", []), "detach", ("drain", None)]
+
+
+def test_hard_stop(stage: Stage) -> None:
+    stage.runtime.left = 1
+    stage.master.send("drain", hard_s=3.0)
+    stage.turn()
+    stage.turn(2.9)
+    assert "kill" not in stage.told
+    stage.turn(0.2)
+    assert "kill" in stage.told
+    assert stage.ended == [0]
