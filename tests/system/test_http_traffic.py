@@ -110,7 +110,7 @@ FORWARDED: dict[str, tuple[bytes, bytes]] = {
 
 def normal(raw: bytes) -> list[bytes]:
     """Names of fields in lower case, white space around and between the words of values as one blank; everything else as it is."""
-    head, end, body = raw.partition(b"\r\n\r\n")
+    head, _, body = raw.partition(b"\r\n\r\n")
     first, *fields = head.split(b"\r\n")
     pairs = (f.partition(b":") for f in fields)
     return [first, *sorted(name.lower() + colon + b" ".join(value.split()) for name, colon, value in pairs), body]

@@ -1,0 +1,191 @@
+"""Transcripts of HTTP exchanges: what rules' marks do to timers, queues and answers; and that reference counting alone frees everything."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from forkproxy.proxy import view
+from forkproxy.proxy.client import Client
+from forkproxy.proxy.stream import Stream
+from forkproxy.proxy.upstream import Upstream
+from forkproxy.rules.types import addr_of
+from forkproxy.rules.verdict import WAIT, Reply
+from tests.session.stage import Stage, Wire
+
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+CLOSE = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+def http(mp: pytest.MonkeyPatch, *rules: Callable[[Any], Any], back: dict[str, Any] | None = None, **more: Any) -> Stage:
+    """A stage in HTTP mode whose frontend has ``rules``."""
+    timeouts: dict[str, Any] = {"client_s": 10.0, "server_s": 5.0, "connect_s": 2.0}
+    timeouts.update((name, more.pop(name)) for name in list(more) if name.endswith("_s"))
+    front = {"mode": "http", "http_request": rules or None}
+    return Stage(mp, front=front, back={"mode": "http", **(back or {})}, **more, **timeouts)
+
+
+def marking(**marks: Any) -> Callable[[Any], None]:
+    """A rule that leaves marks (``__`` stands for a dot)."""
+
+    def rule(txn: Any) -> None:
+        txn.marks = {**(txn.marks or {}), **{name.replace("__", "."): value for name, value in marks.items()}}
+
+    return rule
+
+
+def test_a_rule_sets_the_servers_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = http(monkeypatch, marking(timeout__server=1.0))
+    c = stage.client()
+    stage.says(c, GET)
+    stage.stands(stage.dialled[0])
+    stage.passes(1.1)
+    assert c.got.startswith(b"HTTP/1.1 504 ") and stage.log[0][0] == "sH"
+
+
+def test_a_rule_sets_the_clients_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = http(monkeypatch, marking(src=addr_of("198.51.100.7"), src_port=99), back={"forwardfor": (b"X-Forwarded-For", None, False)})
+    c = stage.client()
+    stage.says(c, GET)
+    stage.stands(stage.dialled[0])
+    assert b"X-Forwarded-For: 198.51.100.7\r\n" in stage.dialled[0].got
+
+
+def test_early_hints_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = http(monkeypatch, marking(early_hints=[(b"link", b"</a>")]))
+    c = stage.client()
+    stage.says(c, GET)
+    assert c.got == b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n"
+
+
+def test_the_queue_serves_priorities_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    levels = iter((0, 0, 5, -5, 0))
+
+    def ranked(txn: Any) -> None:
+        txn.marks = {"priority_class": next(levels)}
+
+    stage = http(monkeypatch, ranked, server={"maxconn": 1})
+    clients = [stage.client() for _ in range(5)]
+    for i, c in enumerate(clients):
+        stage.says(c, b"GET /%d HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" % i)
+        stage.passes(0.001)
+    order = []
+    for i in range(5):
+        server = stage.dialled[-1]
+        if not server.got:
+            stage.stands(server)
+        order.append(server.got.rpartition(b"GET /")[2][:1])
+        stage.says(server, OK)
+        assert len(order) == i + 1
+    assert order == [b"0", b"3", b"1", b"4", b"2"]
+
+
+def test_a_status_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = http(monkeypatch, back={"retry_on": frozenset({"503"}), "retries": 1})
+    c = stage.client()
+    stage.says(c, CLOSE)
+    for _ in range(2):
+        stage.stands(stage.dialled[-1])
+        stage.says(stage.dialled[-1], b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n")
+    assert len(stage.dialled) == 2 and c.got.startswith(b"HTTP/1.1 503 No") and stage.log[0][1] == 1
+
+
+def test_a_dropped_body_never_becomes_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = http(monkeypatch, lambda txn: txn.req.remove(b"content-length") and None)
+    c = stage.client()
+    stage.says(c, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 60\r\n\r\n")
+    stage.stands(stage.dialled[0])
+    assert b"content-length: 0\r\n" in stage.dialled[0].got
+    stage.says(c, GET)
+    stage.says(stage.dialled[0], OK)
+    assert c.got.endswith(b"connection: close\r\n\r\nok") and stage.dialled[0].got.count(b"HTTP/1.1") == 1 and c.ended
+
+
+def test_the_view_counts_what_is_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = http(monkeypatch, servers=2, server={"maxconn": 3, "maxqueue": 2})
+    stage.rt.state.segment.claim(0, 1)
+    seen = view.WorkerView(stage.rt)
+    assert (seen.usable_servers("b"), seen.backend_connections("b"), seen.backend_free("b"), seen.backend_slots("b")) == (2, 0, 6, 10)
+    first, second = stage.client(), stage.client()
+    for c in (first, second):
+        stage.says(c, GET)
+    assert (seen.backend_connections("b"), seen.frontend_connections("f"), seen.backend_free("b"), seen.backend_queue("b")) == (2, 2, 4, 0)
+    assert sum(seen.server_connections("b", name) or 0 for name in ("s0", "s1")) == 2
+    assert seen.server_up("b", "s0") and seen.server_weight("b", "s0", "initial") == 1
+    assert seen.server_up("b", "nobody") is None and seen.usable_servers("none") is None and seen.frontend_rate("none") is None
+    assert [seen.log_count("f") for _ in range(3)] == [0, 1, 2]
+
+
+def alive() -> list[object]:
+    return [o for o in gc.get_objects() if isinstance(o, Stream | Client | Upstream)]
+
+
+def whole_life(stage: Stage, request: bytes, *events: bytes) -> None:
+    """A client asks; then server and client say in turn, and the client leaves."""
+    c = stage.client()
+    stage.says(c, request)
+    server: Wire | None = stage.dialled[-1] if stage.dialled else None
+    if server is not None and not server.closed:
+        stage.stands(server)
+    for i, data in enumerate(events):
+        who = server if i % 2 == 0 else c
+        if data and who is not None and not who.closed:
+            stage.says(who, data)
+    if not c.closed:
+        stage.says(c, b"")
+
+
+LIVES: dict[str, tuple[bytes, ...]] = {
+    "an exchange": (GET, OK),
+    "two on one connection": (GET, OK, GET, OK),
+    "close": (CLOSE, OK),
+    "an upload in pieces": (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nab", b"", b"cd", OK),
+    "chunks both ways": (
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n", b"", b"0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n"),
+    "the client leaves in the body": (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nab",),
+    "the client leaves before the answer": (GET,),
+    "the server leaves": (GET, b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nab"),
+    "a bad request": (b"BAD\r\n\r\n",),
+    "a bad answer": (GET, b"nonsense\r\n\r\n"),
+    "a tunnel": (
+        b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", b"there", b"back"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("ruled", [False, True])
+@pytest.mark.parametrize("name", LIVES)
+def test_reference_counting_frees_it_all(monkeypatch: pytest.MonkeyPatch, name: str, ruled: bool) -> None:
+    rules = (marking(retries=2, src=addr_of("198.51.100.7")), lambda txn: txn.req.set(b"x", b"y")) if ruled else ()
+    stage = http(monkeypatch, *rules)
+    gc.collect()
+    gc.disable()
+    try:
+        before = len(alive())
+        whole_life(stage, *LIVES[name])
+        for server in stage.dialled:
+            if not server.closed:
+                stage.says(server, b"")
+        stage.passes(60.0)
+        stage.passes(60.0)
+        assert len(alive()) == before
+    finally:
+        gc.enable()
+    assert stage.rt.connections == 0 and stage.be.streams == 0 and all(srv.served == 0 for srv in stage.be.servers)
+
+
+def test_a_denied_upload_is_freed(monkeypatch: pytest.MonkeyPatch) -> None:
+    deny = Reply("deny", status=403, denied=True, default_error=True)
+    stage = http(monkeypatch, lambda txn: WAIT if not txn.body_done else None, lambda txn: deny)
+    c = stage.client()
+    stage.says(c, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nab")
+    assert not c.got
+    stage.says(c, b"cd")
+    assert c.got.startswith(b"HTTP/1.1 403 ")
+    stage.says(c, b"")
+    assert stage.rt.connections == 0 and not stage.dialled
