@@ -105,7 +105,7 @@ def test_the_same_words(tmp_path: Path, text: str) -> None:
 
 def test_formats_that_need_http_mode(tmp_path: Path) -> None:
     """The same aliases are refused in TCP mode, and none of ours in HTTP mode."""
-    from forkproxy.rules.logformat import FORMATTERS
+    from forkproxy.registry import FORMATTERS
 
     assert HAPROXY is not None
     path = tmp_path / "f.cfg"
