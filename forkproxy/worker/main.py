@@ -206,6 +206,8 @@ class WorkerRole:
         self.loop.on_turn.remove(self._turn)
         self.loop.on_wake.remove(self._look_at_servers)
         self.channel.close()
+        for end in self.heritage.inbox or ():
+            end.close()
         for timer in (self._hard, self._look):
             if timer is not None:
                 timer.cancel()
