@@ -7,6 +7,7 @@ slot of the shared segment: only this worker writes it. Knows plan, balance and 
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from forkproxy import balance
@@ -92,13 +93,20 @@ class ServerRt:
         return max(self.floor, min(self.share, self.backend.streams * self.share // self.backend.fullconn))
 
     def target(self, s: Stream) -> plans.Address:
-        """Where to connect: the server's address; without a port of its own, the one that the client asked for (plus an offset)."""
+        """Where to connect: the server's address. What it leaves open is as the client asked for: the port (plus an offset), and with
+        0.0.0.0 the address, too (manual 4.2 "server")."""
         address = self.plan.address
-        if address.family not in ("ipv4", "ipv6") or (address.port and not address.port_relative):
+        meant = address.host in ("0.0.0.0", "::")
+        if address.family not in ("ipv4", "ipv6") or (address.port and not address.port_relative and not meant):
             return address
-        from dataclasses import replace
-
-        return replace(address, port=s.origin.local()[1] + address.port, port_relative=False)
+        host, port = s.origin.local()
+        if address.port and not address.port_relative:
+            port = address.port
+        else:
+            port += address.port
+        if not meant or not s.origin.family:
+            return replace(address, port=port, port_relative=False)
+        return replace(address, family="ipv6" if ":" in host else "ipv4", host=host, port=port, port_relative=False)
 
     def private(self, up: Upstream) -> bool:
         """Whether ``up`` must stay with its client."""

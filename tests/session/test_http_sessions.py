@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from forkproxy.plan import Address
 from forkproxy.proxy import view
 from forkproxy.proxy.client import Client
 from forkproxy.proxy.stream import Stream
@@ -118,6 +120,25 @@ def test_the_view_counts_what_is_here(monkeypatch: pytest.MonkeyPatch) -> None:
     assert seen.server_up("b", "s0") and seen.server_weight("b", "s0", "initial") == 1
     assert seen.server_up("b", "nobody") is None and seen.usable_servers("none") is None and seen.frontend_rate("none") is None
     assert [seen.log_count("f") for _ in range(3)] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("address", "target"),
+    [
+        (Address("ipv4", "10.0.0.1", 81), "10.0.0.1:81"),
+        (Address("ipv4", "10.0.0.1", 0), "10.0.0.1:80"),
+        (Address("ipv4", "10.0.0.1", 1000, port_relative=True), "10.0.0.1:1080"),
+        (Address("ipv4", "0.0.0.0", 81), "127.0.0.1:81"),
+        (Address("ipv4", "0.0.0.0", 0), "127.0.0.1:80"),
+    ],
+)
+def test_what_a_servers_address_leaves_open_is_as_the_client_meant(monkeypatch: pytest.MonkeyPatch, address: Address, target: str) -> None:
+    stage = http(monkeypatch)
+    srv = stage.be.servers[0]
+    srv.plan = dataclasses.replace(srv.plan, address=address)
+    stage.says(stage.client(), GET)
+    (c,) = stage.rt.clients
+    assert c.stream is not None and str(srv.target(c.stream)) == target
 
 
 def alive() -> list[object]:

@@ -34,6 +34,7 @@ SWITCHES: tuple[tuple[str, int, bool, str], ...] = (
     ("http-ignore-probes", FRONT, True, "Close silently, without log or 400/408, clients that send nothing."),
     ("http-no-delay", BOTH, True, "Ask for the lowest latency on both sides; forkproxy never delays segments (TCP_NODELAY)."),
     ("http-pretend-keepalive", BACK, True, "Announce keep-alive to servers even when the connection will be closed."),
+    ("http-use-proxy-header", FRONT, True, "Ask clients for proxy credentials (407) when their request's target is not a path."),
     ("idle-close-on-response", FRONT, True, "At a soft stop, close idle clients only after their next response."),
     ("independent-streams", BOTH, False, "Sending does not refresh the timeout of receiving on the same side."),
     ("log-health-checks", BACK, False, "Log every change in a check's result, not only state changes."),
@@ -56,6 +57,7 @@ SWITCHES: tuple[tuple[str, int, bool, str], ...] = (
 NOTES = {
     "disable-h2-upgrade": "forkproxy speaks HTTP/1 to clients",
     "http-no-delay": "forkproxy never delays segments",
+    "splice-auto": "forkproxy always decides by itself when to move bytes with splice",
     "idle-close-on-response": "at a soft stop forkproxy always answers one more request of an idle client before it closes",
 }
 
