@@ -310,9 +310,7 @@ def _show(diag: Diagnostics, options: Options) -> None:
 
 def has_listener(plan: Plan) -> bool:
     """Is there anything to listen on: an enabled frontend's address, a CLI socket or the metrics endpoint?"""
-    if plan.global_.stats_sockets or plan.global_.stats_endpoint:
-        return True
-    return any(f.binds and not f.disabled for f in plan.frontends)
+    return plan.listens
 
 
 def _checked(plan: Plan, diag: Diagnostics, options: Options, quiet: bool) -> int:

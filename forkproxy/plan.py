@@ -374,3 +374,10 @@ class Plan:
     notes: tuple[str, ...] = ()
     #: named error sets, maps, userlists, rings … by "kind/name", for later issues
     objects: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def listens(self) -> bool:
+        """Is there anything to listen on: an enabled frontend's address, a CLI socket or the metrics endpoint?"""
+        if self.global_.stats_sockets or self.global_.stats_endpoint:
+            return True
+        return any(f.binds and not f.disabled for f in self.frontends)

@@ -65,6 +65,9 @@ def loader(options: Options) -> Load:
             result = loading.load(options.files, options)
         for line in result.diagnostics.lines():
             tell(line)
+        if result.plan is not None and not result.plan.listens:
+            tell(f"{'[ALERT]':<10} ({os.getpid()}) : [forkproxy.main()] No enabled listener found (check for 'bind' directives) ! Exiting.")
+            return None
         return result.plan
 
     return load

@@ -80,6 +80,7 @@ class Thinkers:
 
 def reloads(proxy: Proxy, port: int, count: int) -> Callable[[], bool]:
     """Starts one reload after the other while it is asked whether it is done."""
+    proxy.says("Loading success.")
     before = proxy.stderr.count("Loading success.")
     asked = 0
 
