@@ -155,7 +155,9 @@ class Supervisor:
         """No slot is left: the oldest leaving worker has to go."""
         for worker in self.workers():
             if worker.state == "leaving":
-                self.messages.warning(f"Too many old workers: stopping worker {worker.number} (pid {worker.pid})")
+                self.messages.warning(
+                    f"Too many old workers: stopping worker {worker.number} (pid {worker.pid}), which was to finish its sessions"
+                )
                 self.stop(worker)
                 return
 

@@ -49,6 +49,13 @@ class LogTargets:
                 self._sinks[place] = None
         return self._sinks[place]
 
+    def close(self) -> None:
+        """Close every sink."""
+        for sink in self._sinks.values():
+            if sink is not None:
+                sink.close()
+        self._sinks.clear()
+
     def _dropped(self) -> None:
         self._process[layout.DROPPED_LOGS] += 1
 

@@ -61,6 +61,7 @@ class Runtime:
         self._moving: moving.Moving | None = None
         self._spread = (1.0, 3.0)
         self._closing = True
+        self._closed = False
         self.paused = False
         self.clients: set[Client] = set()
         self.listeners: list[Listener] = []
@@ -133,6 +134,8 @@ class Runtime:
 
     def _second(self) -> None:
         """Once a second: rates are taken."""
+        if self._closed:
+            return
         rates.close_second(self._cells, self._bases, self.clock.now)
         process = self.process
         process[layout.STREAMS_CUR] = self.connections
@@ -343,6 +346,21 @@ class Runtime:
                 finish.fail(s, ERRORS["killed"], silent=True)
             if c.fd >= 0:
                 finish.close_client(c)
+
+
+    def close(self) -> None:
+        """Nothing is left to serve: let go of the loop and of everything that is open (with ``-d`` the loop goes on)."""
+        self._turn()
+        self._closed = True
+        self.loop.on_turn.remove(self._turn)
+        if self.loop.on_error == self._fault:
+            self.loop.on_error = self._others_fault
+        for be in self.backends.values():
+            for srv in be.servers:
+                pool.clear(srv)
+        if self.pipes is not None:
+            self.pipes.close()
+        self.logs.close()
 
 
 def idle_close(c: Client, when: float) -> None:

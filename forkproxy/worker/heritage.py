@@ -54,6 +54,9 @@ class RuntimeLike(Protocol):
     def refresh(self) -> None:
         """The state of a server changed."""
 
+    def close(self) -> None:
+        """Nothing is left to serve: let go of the loop, close what is open."""
+
 
 @dataclass(slots=True, kw_only=True)
 class Heritage:

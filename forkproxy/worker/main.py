@@ -205,6 +205,7 @@ class WorkerRole:
         self._unwatch()
         self.loop.on_turn.remove(self._turn)
         self.loop.on_wake.remove(self._look_at_servers)
+        self.runtime.close()
         self.channel.close()
         for end in self.heritage.inbox or ():
             end.close()

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
+import psutil
 import pytest
 
 from tests.system.conftest import DEFAULTS, Proxy, eventually, free_ports, get, gone, hello
@@ -113,7 +114,10 @@ def test_reloads_in_one_process_close_none_either(start: Start) -> None:
     (port,) = free_ports(1)
     proxy = start(hello(port, workers=1), "-d", "-W").ready()
     thinkers = Thinkers(port, 30)
+    thinkers.run(reloads(proxy, port, 2))
+    before = psutil.Process(proxy.pid).num_fds()
     thinkers.run(reloads(proxy, port, 5))
+    assert psutil.Process(proxy.pid).num_fds() == before
     thinkers.close()
     assert thinkers.closed == []
     assert thinkers.answers[b"round 5"] >= 30

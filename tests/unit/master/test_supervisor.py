@@ -221,3 +221,26 @@ def test_slots_are_given_back(house: House) -> None:
         house.spawner.fakes[-1].end(KILLED)
         house.ready(house.spawner.fakes[-1])
     assert len(house.shared.state.segment.live()) == 2
+
+
+def test_without_a_free_slot_the_oldest_leaving_worker_ends_with_a_warning(house: House) -> None:
+    """Long sessions over more reloads than there is room for."""
+    first = house.start()
+    second = house.supervisor.start(house.plan, house.rack, 2)
+    for fake in house.spawner.fakes[2:]:
+        house.ready(fake)
+    house.supervisor.promote(second)
+    house.supervisor.drain(first)
+    while house.shared.take_slot(1) is not None:
+        pass
+    oldest, second_oldest = house.spawner.fakes[:2]
+    house.supervisor.start(house.plan, house.rack, 1)
+    house.turn()
+    assert len(house.spawner.fakes) == 4
+    assert [m["op"] for m in oldest.told] == ["drain", "stop"]
+    assert [m["op"] for m in second_oldest.told] == ["drain"]
+    assert "Too many old workers: stopping worker 1 (pid 1001), which was to finish its sessions" in house.messages.history[-1]
+    oldest.end(0)
+    house.alive()
+    house.turn(BACKOFF_FIRST_S)
+    assert len(house.spawner.fakes) == 5

@@ -57,6 +57,9 @@ class Runtime:
     def refresh(self) -> None:
         self.told.append("refresh")
 
+    def close(self) -> None:
+        self.told.append("close")
+
 
 class Stage:
     def __init__(self) -> None:
@@ -138,6 +141,7 @@ def test_drains_with_heirs_and_ends_when_nothing_is_left(stage: Stage) -> None:
     assert stage.ended == []
     stage.runtime.left = 0
     stage.turn(0.2)
+    assert stage.told[-1] == "close"
     assert stage.ended == [0]
 
 
