@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from forkproxy import balance
+from forkproxy.http.case import adjuster
 from forkproxy.http.reader import Limits
 from forkproxy.net.sockets import buffers, keepalive, reset_on_close
 from forkproxy.proxy import counting
@@ -171,9 +172,9 @@ class BackendRt:
     """One backend. It is its picker's view of the servers, too (``balance.View``)."""
 
     __slots__ = (
-        "addresses", "buffer_body", "close_client", "close_server", "count", "direct", "forwardfor", "fullconn", "keep_queue",
+        "addresses", "adjust", "buffer_body", "close_client", "close_server", "count", "direct", "forwardfor", "fullconn", "keep_queue",
         "limits", "marked", "may_stay", "name", "nolinger", "offset", "originalto", "peak", "picker", "plain", "plain_response", "plan",
-        "prefer_last", "pretends", "queue", "relaxed", "retry_statuses", "reuse", "round_robin", "rt", "servers", "streams",
+        "prefer_last", "pretends", "queue", "relaxed", "restrict", "retry_statuses", "reuse", "round_robin", "rt", "servers", "streams",
         "tallies", "tcpka", "use_server", "waiting",
     )  # fmt: skip
 
@@ -192,7 +193,9 @@ class BackendRt:
         self.originalto = plan.originalto
         self.addresses = plan.forwardfor is not None or plan.originalto is not None
         self.buffer_body = bool(plan.needs & Needs.BODY) or "http-buffer-request" in plan.options
-        self.plain = plan.tcp_request_content is None and plan.http_request is None and not self.buffer_body
+        self.restrict = restriction(plan)
+        self.adjust = case_adjuster(rt, plan, "h1-case-adjust-bogus-server")
+        self.plain = plan.tcp_request_content is None and plan.http_request is None and not self.buffer_body and not self.restrict
         self.plain_response = plan.tcp_response_content is None and plan.http_response is None and plan.http_after_response is None
         self.retry_statuses = frozenset(int(word) for word in plan.retry_on if word.isdigit())
         self.plain_response = self.plain_response and not self.retry_statuses
@@ -337,9 +340,9 @@ class FrontendRt:
     """One frontend. ``default`` is the backend when no rule chooses, ``twin`` the backend half of the same ``listen`` section."""
 
     __slots__ = (
-        "addresses", "buffer_body", "captures", "choose", "close_client", "close_server", "connections", "count", "default",
+        "addresses", "adjust", "buffer_body", "captures", "choose", "close_client", "close_server", "connections", "count", "default",
         "forwardfor", "head_timeout", "http", "idle_timeout", "keeps_ends", "limits", "listeners", "log", "log_connect",
-        "log_early", "name", "originalto", "pace", "per_bind", "plain", "plain_response", "plan", "rt", "session_limit",
+        "log_early", "name", "originalto", "pace", "per_bind", "plain", "plain_response", "plan", "restrict", "rt", "session_limit",
         "share", "socket_options", "tallies", "told", "twin", "unique_id_header",
     )  # fmt: skip
 
@@ -356,6 +359,8 @@ class FrontendRt:
         self.originalto = plan.originalto
         self.addresses = plan.forwardfor is not None or plan.originalto is not None
         self.buffer_body = bool(plan.needs & Needs.BODY) or "http-buffer-request" in plan.options
+        self.restrict = restriction(plan)
+        self.adjust = case_adjuster(rt, plan, "h1-case-adjust-bogus-client")
         self.captures = bool(plan.capture_request or plan.capture_response or plan.capture_cookie)
         #: the log asks for the addresses of the server's connection, which is gone by then
         self.keeps_ends = bool(plan.log_needs & Needs.SERVER)
@@ -371,6 +376,7 @@ class FrontendRt:
             and not self.keeps_ends
             and not self.log_connect
             and not plan.monitor_uri
+            and not self.restrict
         )
         self.plain_response = (
             plan.tcp_response_content is None
@@ -454,7 +460,9 @@ class FrontendRt:
             tally.forget(self.told.pop(s, (0, 0)))
         log = self.log
         if log.on:
-            s.conn_counts = (self.rt.connections, self.connections, 0 if be is None else be.streams, 0 if srv is None else srv.served)
+            # As in HAProxy, the stream itself does not count any more for its backend and server.
+            here = 0 if be is None else be.streams - s.counted_be
+            s.conn_counts = (self.rt.connections, self.connections, here, 0 if srv is None else srv.served)
             if log.plain and s.log_level is None:
                 log.send(6, s.clock.wall, log.render(s))
             else:
@@ -501,6 +509,19 @@ class FrontendRt:
             self.log.emit(s)
             s.bytes_out = counted
             s.log_level = -1
+
+
+def restriction(plan: plans.Proxy) -> str:
+    """What becomes of request fields with unusual names: "delete", "reject", or "" for nothing."""
+    policy: str = plan.capabilities.get("restrict-names", "preserve")
+    return "" if policy == "preserve" else policy
+
+
+def case_adjuster(rt: Runtime, plan: plans.Proxy, option: str) -> Callable[[bytes], bytes] | None:
+    """How field names are written where ``option`` asks for another case than the usual one (manual 3.1: h1-case-adjust)."""
+    options = rt.plan.global_.options
+    names = {**options.get("h1-case-adjust-file", {}), **options.get("h1-case-adjust", {})}
+    return adjuster(names) if names and option in plan.options else None
 
 
 def keepalive_options(plan: plans.Proxy, name: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from forkproxy.errors import ERRORS
 from forkproxy.http.message import BodyKind, ResponseHead
-from forkproxy.http.writer import REASONS, error_page, response
+from forkproxy.http.writer import error_page, phrase, response
 from forkproxy.net.sockets import silent_drop
 from forkproxy.proxy import finish, marks
 from forkproxy.proxy.sides import send
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from forkproxy.proxy.stream import Stream
 
 #: After these the request's framing, or the client's patience, cannot be trusted: the connection ends with the answer.
-CLOSING = frozenset({400, 408, 413, 414, 422, 431, 500, 501, 505})
+CLOSING = frozenset({400, 408, 414, 431, 505})
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -51,10 +51,10 @@ def verdict(s: Stream, v: Verdict) -> None:
         else:
             s.fe.count_intercepted()
             answer(s, v, b"LR")
-    elif kind == "silent-drop":
-        silent_drop(s.client.sock)
-        finish.fail(s, ERRORS["request-rejected"], silent=True)
     else:
+        s.t_request = 0.0
+        if kind == "silent-drop":
+            silent_drop(s.client.sock)
         finish.fail(s, ERRORS["request-rejected"], silent=True)
 
 
@@ -62,6 +62,7 @@ def response_verdict(s: Stream, v: Verdict) -> None:
     """Carry out a response rule's verdict: the server's answer is thrown away."""
     s.res = None
     s.status = 0
+    s.t_response = 0.0
     s.keep_server = False
     if isinstance(v, Reply):
         close_upstream(s)
@@ -94,6 +95,8 @@ def answer(s: Stream, v: Reply, flags: bytes, default_status: int = 0) -> None:
         return
     headers = list(v.headers(s)) if v.headers is not None else []
     body = v.body(s) if v.body is not None else b""
+    if v.body is not None and v.status != 204:  # behind the rule's own fields
+        headers.append((b"content-length", b"%d" % len(body)))
     if v.content_type and body:
         headers.append((b"content-type", v.content_type))
     local(s, v.status, headers, body, v.reason)
@@ -143,7 +146,8 @@ def tarpit_over(s: Stream, v: Reply) -> None:
     """The tarpit's time is up."""
     s.timer = None
     if not s.logged:
-        s.close_client = True
+        s.t_queue = s.clock.now  # the wait is shown as one in a queue, and no time for the request
+        s.t_request = 0.0
         answer(s, v, b"PT", default_status=500)
 
 
@@ -157,7 +161,7 @@ def local(s: Stream, status: int, headers: Fields, body: bytes, reason: bytes = 
         s.close_client = True
     is_head = request is not None and request.method == b"HEAD"
     if s.fe.plan.http_after_response is not None or (s.be is not None and s.be.plan.http_after_response is not None):
-        head = ResponseHead.create(status, reason or REASONS.get(status, b""), headers, body=BodyKind.LENGTH, length=len(body))
+        head = ResponseHead.create(status, reason or phrase(status), headers, body=BodyKind.LENGTH, length=len(body))
         s.res = head
         from forkproxy.proxy.response import run_after
 
@@ -175,6 +179,9 @@ def local(s: Stream, status: int, headers: Fields, body: bytes, reason: bytes = 
 def deliver(s: Stream, status: int, data: bytes) -> None:
     """Give a complete message to the client and end the stream."""
     s.status = status
+    if s.fe.adjust is not None:
+        fields, end, body = data.partition(b"\r\n\r\n")
+        data = s.fe.adjust(fields) + end + body
     if s.req is not None:  # pages for what never became a request do not count as traffic of a stream
         s.bytes_out += len(data)
     try:
@@ -200,9 +207,10 @@ def error(s: Stream, status: int, keep: bool = True, extra: Fields | None = None
             whole(s, status, custom.raw)
             return
         if custom.location:
-            local(s, custom.location_code, [(b"location", custom.location.encode()), (b"cache-control", b"no-cache")], b"", shown=status)
+            fields = [(b"cache-control", b"no-cache"), (b"content-length", b"0"), (b"location", custom.location.encode())]
+            local(s, custom.location_code, fields, b"", shown=status)
             return
-        if custom.reply is not None:
+        if custom.reply is not None and not custom.reply.default_error:
             answer(s, custom.reply, s.flags)
             return
     builtin(s, status, extra or [])
@@ -225,14 +233,18 @@ def builtin(s: Stream, status: int, extra: Fields) -> None:
     body = page[end + 4 :]
     lines = page[:end].split(b"\r\n")
     headers = [(name, value) for name, _, value in (line.partition(b": ") for line in lines[1:]) if name != b"connection"]
-    if s.req is None:  # what never became a request is answered by a page that says so, where HAProxy says it
-        headers.insert(len(headers) - 1, (b"connection", b"close"))
     headers += extra
+    if s.req is None:  # to what never became a request the page is sent as it is, with its word on the connection where it has one
+        deliver(s, status, page)
+        return
     local(s, int(lines[0][9:12]), headers, body, lines[0][13:])
 
 
 def headless_raw(s: Stream, raw: bytes) -> bytes:
-    """An error file as it is sent; without its body to a HEAD request."""
+    """An error file as it is sent: it says that the connection ends; without its body to a HEAD request."""
+    end = raw.find(b"\r\n\r\n")
+    if raw.startswith(b"HTTP/1.1 ") and b"\nconnection:" not in raw[:end].lower():
+        raw = raw[:end] + b"\r\nconnection: close" + raw[end:]
     if s.req is not None and s.req.method == b"HEAD":
         end = raw.find(b"\r\n\r\n")
         return raw[: end + 4] if end >= 0 else raw

@@ -6,6 +6,7 @@ Each step hands over to the next by a plain call; a rule that needs the request'
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from forkproxy.plan import Steps
 from forkproxy.proxy import client, dispatch, finish, flow, marks, reply
 from forkproxy.proxy.sides import pause, send
 from forkproxy.rules.errors import NotYet
-from forkproxy.rules.verdict import ALLOW, Verdict
+from forkproxy.rules.verdict import ALLOW, Reply, Verdict
 
 if TYPE_CHECKING:
     from forkproxy.proxy.flow import Flow
@@ -138,6 +139,8 @@ def frontend_rules(s: Stream) -> None:
         s.stage = 1
     if not run(s, plan.http_request, frontend_rules):
         return
+    if s.fe.restrict and not restrict(s, s.fe.restrict):
+        return
     s.stage = 0
     choose_backend(s)
 
@@ -191,8 +194,27 @@ def backend_rules(s: Stream) -> None:
         s.stage = 1
     if not run(s, plan.http_request, backend_rules):
         return
+    if s.be.restrict and not restrict(s, s.be.restrict):
+        return
     s.stage = 0
     ready(s)
+
+
+_unusual_names = re.compile(rb"(?m)^([^:\r]*[^A-Za-z0-9\-:\r][^:\r]*):").findall
+_FORBIDDEN = Reply("deny", status=403, denied=True, default_error=True)
+
+
+def restrict(s: Stream, policy: str) -> bool:
+    """Names of fields with unusual characters: "delete" them, or "reject" the request, and then False (manual: option
+    http-restrict-req-hdr-names)."""
+    head: Any = s.req
+    names = _unusual_names(head.fields_raw)
+    if names and policy == "reject":
+        reply.verdict(s, _FORBIDDEN)
+        return False
+    for name in names:
+        head.remove(name.lower())
+    return True
 
 
 def ready(s: Stream) -> None:
@@ -306,6 +328,8 @@ def forward(s: Stream) -> None:
         if head.upgrade is None and s.keep_server:
             extra += b"connection: keep-alive\r\n"
         s.sending = b"".join((head.start_line(), head.block(), extra, CRLF))
+    if be.adjust is not None:
+        s.sending = be.adjust(s.sending)
     if not head.keep_alive or head.close_after or be.close_client or fe.close_client:
         s.close_client = True
     f = s.req_flow

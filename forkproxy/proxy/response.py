@@ -40,8 +40,11 @@ KEEP_ALIVE_END = b"connection: keep-alive\r\n\r\n"
 
 def interim(s: Stream, head: ResponseHead) -> bool:
     """Pass a 1xx on; False when the stream ended over it."""
+    data = head.start_line() + head.block() + CRLF
+    if s.fe.adjust is not None:
+        data = s.fe.adjust(data)
     try:
-        send(s.client, head.start_line() + head.block() + CRLF)
+        send(s.client, data)
     except OSError:
         finish.client_gone(s)
         return False
@@ -92,6 +95,8 @@ def begin(up: Upstream, s: Any, head: ResponseHead, body: bytes) -> None:
         tail = KEEP_ALIVE_END
     else:
         tail = CRLF
+    if fe.adjust is not None:
+        head.fields_raw, tail = fe.adjust(head.fields_raw), fe.adjust(tail)
     length = head.length  # 0 where there is no body
     if kind is _NONE or (kind is _LENGTH and len(body) >= length):
         if len(body) > length:  # surplus bytes are never delivered, and nobody trusts that connection any more
@@ -292,7 +297,10 @@ def tunnel(up: Upstream, s: Any, head: ResponseHead, body: bytes) -> None:
             finish.fail(s, ERRORS["bad-response"])
             return
     s.close_client = True
-    data = b"".join((head.start_line(), head.block(), CRLF, body))
+    block = head.block()
+    if s.fe.adjust is not None:
+        block = s.fe.adjust(block)
+    data = b"".join((head.start_line(), block, CRLF, body))
     s.bytes_out += len(data)
     try:
         send(c, data)

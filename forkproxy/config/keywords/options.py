@@ -30,6 +30,8 @@ SWITCHES: tuple[tuple[str, int, bool, str], ...] = (
     ("disable-h2-upgrade", FRONT, True, "Never upgrade a clear-text client to HTTP/2."),
     ("dontlog-normal", FRONT, False, "Log only streams that had an error, a timeout, a retry or a redispatch, or a status from 500."),
     ("dontlognull", FRONT, False, "Do not log connections on which nothing was exchanged."),
+    ("h1-case-adjust-bogus-client", FRONT, True, "Write field names to clients in the case that ``h1-case-adjust`` tells."),
+    ("h1-case-adjust-bogus-server", BACK, True, "Write field names to servers in the case that ``h1-case-adjust`` tells."),
     ("http-buffer-request", BOTH, True, "Wait for the whole request body, or a full buffer, before rules and server choice go on."),
     ("http-ignore-probes", FRONT, True, "Close silently, without log or 400/408, clients that send nothing."),
     ("http-no-delay", BOTH, True, "Ask for the lowest latency on both sides; forkproxy never delays segments (TCP_NODELAY)."),

@@ -502,7 +502,16 @@ def http_auth_group(name: str, ctx: RuleContext) -> Multi:
 def _basic(txn: Any) -> tuple[bytes, bytes] | None:
     from forkproxy.rules.userlist import basic_credentials
 
-    return basic_credentials(txn.req.get(b"authorization")) if txn.req is not None else None
+    return basic_credentials(_credentials(txn))
+
+
+def _credentials(txn: Any) -> bytes | None:
+    """The field with the client's credentials; another one where it takes us for its proxy (option http-use-proxy-header)."""
+    if txn.req is None:
+        return None
+    proxied = txn.req.target[:1] not in (b"/", b"*") and "http-use-proxy-header" in txn.fe.plan.options
+    found: bytes | None = txn.req.get(b"proxy-authorization" if proxied else b"authorization")
+    return found
 
 
 @fetch("http_auth_user", out=Type.STR, **_REQ)
@@ -522,7 +531,7 @@ def http_auth_type() -> FetchFn:
     """The scheme of the request's credentials, for example "Basic"."""
 
     def get(txn: Any) -> bytes | None:
-        value = txn.req.get(b"authorization") if txn.req is not None else None
+        value = _credentials(txn)
         return value.partition(b" ")[0] if value else None
 
     return get
