@@ -32,7 +32,7 @@ from forkproxy.plan import Backend, Plan
 from forkproxy.stats.context import Context
 from forkproxy.stats.info import Facts
 from forkproxy.stats.model import Extras
-from forkproxy.worker import environment, facts, handover, inbox
+from forkproxy.worker import environment, facts, handover, inbox, privileges
 
 #: How long a new master may take to get its first workers ready.
 START_S = 30.0
@@ -119,6 +119,9 @@ class Master:
         self._every_second()
         self.loop.on_turn.append(self._spread_states)
         self.loop.call_later(START_S, self._too_late)
+        if self.options.debug and not self.options.master_worker:
+            self._write_pid()  # before a chroot hides the path
+            privileges.drop(privileges.Privileges.of(self.plan.global_))
         self._watch_strangers()
         self.supervisor.start(self.plan, rack, self.size)
         self.loop.run()
@@ -170,8 +173,8 @@ class Master:
         self._boot_ms = int((time.monotonic() - self.started) * 1000)
         self.supervisor.promote(generation)
         self._relieve(generation)
-        if complaint := daemon.write_pid_file(self.plan.global_.pidfile or self.options.pidfile, os.getpid()):
-            self.messages.alert(complaint)
+        if not self.options.debug or self.options.master_worker:
+            self._write_pid()
         _signal_all(self.options.sf_pids, signal.SIGUSR1)
         _signal_all(self.options.st_pids, signal.SIGTERM)
         self._tell_manager(f"READY=1\nMAINPID={os.getpid()}\nSTATUS=Ready.\n")
@@ -179,6 +182,10 @@ class Master:
             self.messages.notice(f"New worker ({worker.pid}) forked")
         self.messages.notice("Loading success.")
         daemon.ready()
+
+    def _write_pid(self) -> None:
+        if complaint := daemon.write_pid_file(self.plan.global_.pidfile or self.options.pidfile, os.getpid()):
+            self.messages.alert(complaint)
 
     def _relieve(self, generation: Generation) -> None:
         """We serve with sockets of a master that died: its orphans may go, and what they had beyond our file is closed."""

@@ -1,6 +1,7 @@
 """Dropping privileges in a process that serves: chroot, supplementary groups, group, user (manual 3.1 "chroot", "user", "group").
 
-The master keeps what it was started with, as HAProxy's does, so that a reload can bind low ports again.
+The master keeps what it was started with, as HAProxy's does, so that a reload can bind low ports again. So does the one process of ``-d``
+when it can be reloaded (``-W``); otherwise it drops them once everything is bound.
 """
 
 from __future__ import annotations

@@ -199,6 +199,20 @@ def test_workers_drop_privileges(start: Start, tmp_path: Path) -> None:
     assert get(port)[0] == 200
 
 
+def test_the_one_process_of_d_drops_privileges_too(start: Start, tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    (port,) = free_ports(1)
+    pidfile = tmp_path / "pid"
+    config = hello(port).replace("global\n", f"global\n  user nobody\n  group nogroup\n  chroot {tmp_path}\n  pidfile {pidfile}\n")
+    proxy = start(config, "-d")
+    eventually(lambda: not refused(port), "it serves")
+    assert get(port)[0] == 200
+    assert psutil.Process(proxy.pid).username() == "nobody"
+    assert os.readlink(f"/proc/{proxy.pid}/root") == str(tmp_path)
+    assert pidfile.read_text() == f"{proxy.pid}\n"
+
+
 SPIN = """
 import signal, sys
 from forkproxy import cli
