@@ -244,7 +244,7 @@ _simple("ac", "Connections of the process", "cc[0]", "d", _COUNTS)
 _simple("fc", "Connections of the frontend", "cc[1]", "d", _COUNTS)
 _simple("bc", "Connections of the backend", "cc[2]", "d", _COUNTS)
 _simple("sc", "Connections of the server", "cc[3]", "d", _COUNTS)
-_simple("rc", "Retries, + after a redispatch", 'b"+%d" % txn.retries if txn.redispatched else b"%d" % txn.retries', "b")
+_simple("rc", "Retries, + after a redispatch", '(b"+%d" if txn.redispatched else b"%d") % rc if (rc := txn.retries) else b"0"', "b")
 _simple("sq", "Streams ahead in the server's queue", "txn.queue_srv", "d")
 _simple("bq", "Streams ahead in the backend's queue", "txn.queue_be", "d")
 

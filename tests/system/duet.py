@@ -203,7 +203,6 @@ def normal(line: str) -> str:
         return "/".join(part if part.startswith("-1") else ("+T" if part.startswith("+") else "T") for part in match[1].split("/")) + " "
 
     line = re.sub(r"(?<= )((?:[-+]?\d+/){2,4}[-+]?\d+) (?=[-+]?\d)", times, line, count=1)
-    line = re.sub(r" \d+/\d+/\d+/\d+/", " a/f/b/s/", line, count=1)
     # Bytes: 2.6 counts what its internal form of a message weighs; here it is bytes on the wire. Nothing or something is compared.
     return re.sub(r"(?<=T|1) (\d{3}|-1|0) [1-9]\d*(?= )", r" \1 B", line, count=1)
 
