@@ -136,7 +136,7 @@ class RuleSets:
         self._need("use-server", choice.needs)
 
     def _http_error(self, words: Words) -> None:
-        reply = read_reply(Parser(words, self.context.at("http-res"), "http-res", "http-error", "", Ends.STREAM), "reply", 200, False)
+        reply = read_reply(Parser(words, self.context.at("http-error"), "http-res", "http-error", "", Ends.STREAM), "reply", 200, False)
         words.end("http-error")
         self.errors[reply.status] = ErrorReply(status=reply.status, raw=reply.raw, reply=reply)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-#: reason phrases (RFC 9110 section 15, IANA registry)
+#: reason phrases (RFC 9110 section 15, IANA registry; where HAProxy has always said something else, that)
 REASONS: dict[int, bytes] = {
     100: b"Continue",
     101: b"Switching Protocols",
@@ -45,11 +45,11 @@ REASONS: dict[int, bytes] = {
     410: b"Gone",
     411: b"Length Required",
     412: b"Precondition Failed",
-    413: b"Payload Too Large",
-    414: b"URI Too Long",
+    413: b"Request Entity Too Large",
+    414: b"Request-URI Too Long",
     415: b"Unsupported Media Type",
-    416: b"Range Not Satisfiable",
-    417: b"Expectation Failed",
+    416: b"Requested range unsatisfiable",
+    417: b"Expectation failed",
     418: b"I'm a teapot",
     421: b"Misdirected Request",
     422: b"Unprocessable Content",
@@ -61,9 +61,10 @@ REASONS: dict[int, bytes] = {
     429: b"Too Many Requests",
     431: b"Request Header Fields Too Large",
     451: b"Unavailable For Legal Reasons",
+    499: b"client has closed connection",
     500: b"Internal Server Error",
     501: b"Not Implemented",
-    502: b"Bad Gateway",
+    502: b"Bad Gateway or Proxy Error",
     503: b"Service Unavailable",
     504: b"Gateway Time-out",
     505: b"HTTP Version Not Supported",
@@ -73,7 +74,15 @@ REASONS: dict[int, bytes] = {
     511: b"Network Authentication Required",
 }
 
+#: phrases for codes without one of their own, by class
+_CLASSES: dict[int, bytes] = {1: b"Informational", 2: b"Success", 3: b"Redirection", 4: b"Client Error", 5: b"Server Error"}
+
 LAST_CHUNK = b"0\r\n\r\n"
+
+
+def phrase(status: int) -> bytes:
+    """The reason phrase of ``status``, that of its class for a code nobody registered."""
+    return REASONS.get(status) or _CLASSES.get(status // 100, b"Other")
 
 
 def chunk(data: bytes) -> bytes:
@@ -97,7 +106,7 @@ def response(
     connection has to be announced. ``close`` announces the end of the connection, ``head`` leaves out the body (its length stays),
     ``reason`` b"" takes the usual phrase.
     """
-    lines = [b"HTTP/1.1 %d %b\r\n" % (status, reason or REASONS.get(status, b""))]
+    lines = [b"HTTP/1.1 %d %b\r\n" % (status, reason or phrase(status))]
     measured = status < 200 or status in (204, 304)
     bodiless = head or measured
     for name, value in headers:
@@ -147,7 +156,13 @@ _WORDS: dict[int, bytes] = {
 
 
 #: where HAProxy's pages say something else than its reason phrases
-_TITLES: dict[int, bytes] = {400: b"Bad request", 407: b"Unauthorized"}
+_TITLES: dict[int, bytes] = {
+    400: b"Bad request",
+    407: b"Unauthorized",
+    413: b"Payload Too Large",
+    414: b"URI Too Long",
+    502: b"Bad Gateway",
+}
 #: after these the connection always ends
 _CLOSING = frozenset((400, 408, 414, 431))
 
@@ -156,7 +171,9 @@ def _page(status: int) -> bytes:
     title = _TITLES.get(status, REASONS[status])
     body = b"<html><body><h1>%d %b</h1>\n%b\n</body></html>\n" % (status, title, _WORDS[status])
     fields = [(b"cache-control", b"no-cache"), (b"content-type", b"text/html")]
-    return response(status, fields, body, close=status in _CLOSING, reason=title)
+    if status in _CLOSING:
+        fields.insert(1, (b"connection", b"close"))
+    return response(status, fields, body, reason=title)
 
 
 _PAGES: dict[int, bytes] = {status: _page(status) for status in _WORDS}

@@ -150,9 +150,10 @@ def open_body(s: Stream, c: Client, head: Any) -> bool:
         data, c.inbuf = c.inbuf, b""
         outcome = flow.feed(f, data)
         if outcome == flow.BAD:
+            f.free()
             s.req_flow = None
-            s.req_done = True
-            finish.fail(s, ERRORS["bad-request"])
+            c.inbuf = data
+            bad_request(c, ProtocolError("malformed chunk"))
             return False
         s.req_done = outcome == flow.DONE
     return True

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from forkproxy.rules.patterns import PatternFiles
     from forkproxy.rules.userlist import Userlist
 
-#: kind of rule → (column on the frontend's side, column on the backend's side)
+#: kind of rule → (columns on the frontend's side, columns on the backend's side)
 _COLUMNS: dict[str, tuple[str, str]] = {
     "tcp-req-conn": ("fe-tcp-conn", ""),
     "tcp-req-sess": ("fe-tcp-sess", ""),
@@ -24,6 +24,7 @@ _COLUMNS: dict[str, tuple[str, str]] = {
     "http-req": ("fe-http-req", "be-http-req"),
     "http-res": ("fe-http-res", "be-http-res"),
     "http-after-res": ("fe-http-res", "be-http-res"),
+    "http-error": ("fe-http-req fe-http-res", "be-http-req be-http-res"),
     "use-backend": ("fe-use-backend", ""),
     "use-server": ("", "be-server"),
     "balance": ("", "be-server"),
@@ -40,6 +41,7 @@ KIND_LABELS = {
     "http-req": "http-request",
     "http-res": "http-response",
     "http-after-res": "http-after-response",
+    "http-error": "http-error",
     "use-backend": "use_backend",
     "use-server": "use-server",
     "balance": "balance",
@@ -107,4 +109,4 @@ class RuleContext:
         """The columns of ``registry.USES`` that a fetch must have one of here; empty: anything goes."""
         front, back = _COLUMNS.get(self.kind, ("", ""))
         wanted = {"frontend": (front,), "backend": (back,)}.get(self.caps, (front, back))
-        return frozenset(c for c in wanted if c)
+        return frozenset(column for side in wanted for column in side.split())

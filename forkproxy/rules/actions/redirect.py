@@ -72,13 +72,9 @@ def redirect(p: Parser) -> Step:
             headers.append((b"cache-control", b"no-cache"))
         if cookie is not None:
             headers.append((b"set-cookie", cookie(txn)))
-        return Reply("reply", status=code, headers=lambda txn: headers, body=_empty)
+        return Reply("reply", status=code, headers=lambda txn: headers)
 
     return step
-
-
-def _empty(txn: Any) -> bytes:
-    return b""
 
 
 def _constant(value: bytes) -> Render:

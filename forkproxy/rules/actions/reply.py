@@ -144,7 +144,7 @@ def tarpit(p: Parser) -> Step:
 
 @action("auth", at=(HTTP_REQ,), ends=Ends.STREAM, synopsis="[ realm <realm> ]")
 def auth(p: Parser) -> Step:
-    """Ask for credentials: 401, or 407 to a client that speaks to a proxy."""
+    """Ask for credentials: 401, or 407 to a client that speaks to a proxy (option http-use-proxy-header)."""
     realm: Render | None = None
     if p.words.accept("realm"):
         realm = p.format("a realm").render
@@ -157,11 +157,11 @@ def auth(p: Parser) -> Step:
 
         return render
 
-    direct = Reply("deny", status=401, denied=True, headers=challenge(b"www-authenticate"), default_error=True)
-    proxied = Reply("deny", status=407, denied=True, headers=challenge(b"proxy-authenticate"), default_error=True)
+    direct = Reply("reply", status=401, headers=challenge(b"www-authenticate"), default_error=True)
+    proxied = Reply("reply", status=407, headers=challenge(b"proxy-authenticate"), default_error=True)
 
     def step(txn: Any) -> Reply:
-        to_proxy = txn.req.target[:1] not in (b"/", b"*") and txn.req.get(b"proxy-connection") is not None
+        to_proxy = "http-use-proxy-header" in txn.fe.plan.options and txn.req.target[:1] not in (b"/", b"*")
         return proxied if to_proxy else direct
 
     return step

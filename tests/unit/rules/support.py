@@ -31,7 +31,7 @@ def make_txn(raw: bytes = b"GET /a/b?x=1 HTTP/1.1\r\nHost: www.example.com\r\n\r
     origin.wall_accept = 1_700_000_000.25
     txn = Txn()
     txn.origin, txn.clock = origin, ManualClock()
-    txn.fe = SimpleNamespace(name="fe", plan=SimpleNamespace(id=2, unique_id=None, mode="http", default_backend="be"))
+    txn.fe = SimpleNamespace(name="fe", plan=SimpleNamespace(id=2, options=frozenset(), unique_id=None, mode="http", default_backend="be"))
     txn.be = SimpleNamespace(name="be", plan=SimpleNamespace(id=3))
     txn.srv = SimpleNamespace(name="s1", plan=SimpleNamespace(id=1, name="s1", address=Address("ipv4", "10.0.0.7", 80)))
     txn.req = None
