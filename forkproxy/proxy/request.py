@@ -320,17 +320,17 @@ def forward(s: Stream) -> None:
         s.keep_server = False
     if be.close_server or fe.close_server:
         s.keep_server = False
-        if head.upgrade is None and not be.pretends:
-            extra += b"connection: close\r\n"
     if head.version >= 11:
+        if not s.keep_server and head.upgrade is None and not be.pretends:
+            extra += b"connection: close\r\n"
         s.sending = b"%b %b HTTP/1.1\r\n%b%b\r\n" % (head.method, head.target, head.fields_raw, extra)
     else:
-        if head.upgrade is None and s.keep_server:
+        if head.upgrade is None and (s.keep_server or be.pretends):
             extra += b"connection: keep-alive\r\n"
         s.sending = b"".join((head.start_line(), head.block(), extra, CRLF))
     if be.adjust is not None:
         s.sending = be.adjust(s.sending)
-    if not head.keep_alive or head.close_after or be.close_client or fe.close_client:
+    if not head.keep_alive or head.close_after or fe.close_client:
         s.close_client = True
     f = s.req_flow
     if f is not None and f.sink:
