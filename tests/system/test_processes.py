@@ -41,15 +41,18 @@ def test_starts_serves_and_names_its_processes(start: Start) -> None:
 
 
 def test_is_ready_soon(start: Start) -> None:
+    """In under 300 ms. Other work on the machine stretches the wall clock, therefore it is processor time that counts: until it is ready,
+    the service waits for nothing else."""
     (port,) = free_ports(1)
     start(hello(port)).ready().end()  # byte code is compiled by now
     took = []
-    for _ in range(3):
-        began = time.monotonic()
+    for _ in range(10):
         proxy = start(hello(port)).ready()
-        took.append(time.monotonic() - began)
+        took.append(sum(sum(p.cpu_times()[:2]) for p in (psutil.Process(proxy.pid), *proxy.workers)))
         proxy.end()
-    assert min(took) < 0.45, took  # 300 ms on an idle machine; tests share theirs
+        if took[-1] < 0.3:
+            return
+    pytest.fail(f"seconds of processor time until ready: {took}")
 
 
 def test_new_connections_spread_evenly(start: Start) -> None:
