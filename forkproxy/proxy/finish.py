@@ -69,8 +69,8 @@ def after(s: Stream) -> None:
         s.req_flow = s.res_flow = None
     if s.close_client:
         c.stream = None
-        if (not s.req_done or c.inbuf) and not c.eof:
-            linger(c)
+        if (not s.req_done or c.inbuf or (not s.t_response and s.req is not None and s.req.keep_alive)) and not c.eof:
+            linger(c)  # what is unread, or comes from a client that expected to go on, must not become a reset that eats our answer
         else:
             close_client(c)
     else:

@@ -33,6 +33,7 @@ defaults
 
 #: the codes that rules can answer with in both versions
 DENIED = (400, 401, 403, 404, 405, 407, 408, 410, 413, 421, 422, 425, 429, 500, 501, 502, 503, 504)
+BARE = (200, 204, 218, 304, 399, 404, 418, 499, 599)
 MOVED = (301, 302, 303, 307, 308)
 
 RULES = (
@@ -45,7 +46,7 @@ frontend fe
 """
     + "".join(f"  http-request deny deny_status {code} if {{{{ path /deny/{code} }}}}\n" for code in DENIED)
     + "".join(f"  http-request redirect location /there code {code} if {{{{ path /to/{code} }}}}\n" for code in MOVED)
-    + "".join(f"  http-request return status {code} if {{{{ path /bare/{code} }}}}\n" for code in (200, 204, 218, 304, 399, 404, 418, 499, 599))
+    + "".join(f"  http-request return status {code} if {{{{ path /bare/{code} }}}}\n" for code in BARE)
     + """
   http-request return status 200 content-type "text/plain" string "hello" hdr X-A "b c" hdr X-B "%[path]" if {{ path /return/string }}
   http-request return status 200 content-type "text/plain" lf-string "p=%[path] m=%HM" if {{ path /return/lf }}
@@ -188,7 +189,7 @@ SETS: dict[str, tuple[str, dict[str, Case]]] = {
         {
             **plain(*[b"/deny/%d" % code for code in DENIED], *[b"/to/%d" % code for code in MOVED]),
             **{f"kept after {code}": (kept(b"/deny/%d" % code, END), answer(OK), 2) for code in DENIED},
-            **plain(*[b"/bare/%d" % code for code in (200, 204, 218, 304, 399, 404, 418, 499, 599)]),
+            **plain(*[b"/bare/%d" % code for code in BARE]),
             **plain(b"/return/string", b"/return/lf", b"/return/file", b"/return/lf-file", b"/return/default", b"/return/errorfile"),
             **plain(b"/return/errorfiles", b"/deny/errorfiles", b"/deny/string", b"/deny/hdr", b"/tarpit/429", b"/auth", b"/auth/realm"),
             **plain(b"/prefix?a=b", b"/drop?a=b", b"/slash?a=b", b"/slash/", b"/root/x?y", b"/cookie?a", b"/clear?a", b"/scheme?a=b"),
