@@ -90,6 +90,17 @@ def talks(*steps: bytes) -> Script:
     return script
 
 
+def leaves(raw: bytes) -> Script:
+    """A client that sends ``raw``, says that this was all, and reads until the end."""
+
+    def script(sock: socket.socket) -> bytes:
+        sock.sendall(raw)
+        sock.shutdown(socket.SHUT_WR)
+        return read_all(sock)
+
+    return script
+
+
 def answer(raw: bytes, times: int = 1) -> Script:
     """A server that reads a head and sends ``raw``, so many times on each connection, then waits for the end."""
 
@@ -178,7 +189,8 @@ def modes() -> Iterator[tuple[str, File]]:
             })  # fmt: skip
 
 
-FILES: dict[str, File] = dict(modes()) | {
+FILES: dict[str, File] = {
+    **dict(modes()),
     "pretends": (
         FRONT + "  default_backend be\n" + BACK + "  option httpclose\n  option http-pretend-keepalive\n  option http-no-delay\n",
         {"1.1": (asks(GET, LAST), serves, 0), "1.0": (ask(OLD), serves, 1)},
@@ -317,9 +329,7 @@ FILES: dict[str, File] = dict(modes()) | {
                 talks(b"POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf", b"hello", b"other" + LAST),
                 converses(b"half", OK, b"never", b""), 0),
             "half a body of the client": (
-                lambda sock: (sock.sendall(b"POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf"),
-                              sock.shutdown(socket.SHUT_WR), read_all(sock))[2],
-                converses(b"never", b""), 1),
+                leaves(b"POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf"), converses(b"never", b""), 1),
         },
     ),
     "retries": (
