@@ -16,10 +16,12 @@ from collections.abc import Callable
 from typing import Any
 
 from forkproxy.net import fds
-from forkproxy.net.loop import EXCLUSIVE, READ, Loop, Watched
+from forkproxy.net.loop import EXCLUSIVE, READ, Loop, Timer, Watched
 
-#: How many connections a worker takes in one turn, so that the others get theirs.
-BATCH = 4
+#: How many connections a worker takes at a time, and how long it leaves the next ones to the others: whoever happens to run first must not
+#: take all of them. (Without the pause one of two workers sometimes got all 200 on a busy machine.)
+BATCH = 8
+REST_S = 0.002
 
 #: The two ends: (to read from, to write to).
 Ends = tuple[socket.socket, socket.socket]
@@ -33,14 +35,15 @@ def pair() -> Ends:
 class Inbox(Watched):
     """One worker's view of it; reads from now on. ``adopt(sock, note)`` owns the socket that it is given."""
 
-    __slots__ = ("_adopt", "_loop", "_read", "_write")
+    __slots__ = ("_adopt", "_loop", "_read", "_rest", "_write")
 
     def __init__(self, ends: Ends, loop: Loop, adopt: Callable[[socket.socket, dict[str, Any]], None]) -> None:
         self._read, self._write = ends
         super().__init__(self._read.fileno(), _ready)
         self._loop = loop
         self._adopt = adopt
-        loop.add(self, READ | EXCLUSIVE)
+        self._rest: Timer | None = None
+        self._listen()
 
     def give(self, sock: socket.socket, note: dict[str, Any]) -> bool:
         """Pass a connection on; the caller keeps its own descriptor. False: no room just now."""
@@ -61,11 +64,22 @@ class Inbox(Watched):
                 self._adopt(socket.socket(fileno=fd), json.loads(text))
         return True
 
+    def rest(self) -> None:
+        """Leave what comes next to others for a moment."""
+        self._loop.remove(self)
+        self._rest = self._loop.call_later(REST_S, self._listen)
+
+    def _listen(self) -> None:
+        self._loop.add(self, READ | EXCLUSIVE)
+
     def stop(self) -> None:
         """Read no more."""
         self._loop.remove(self)
+        if self._rest is not None:
+            self._rest.cancel()
 
 
 def _ready(inbox: Watched, _mask: int) -> None:
     assert isinstance(inbox, Inbox)
-    inbox.take(BATCH)
+    if inbox.take(BATCH):
+        inbox.rest()

@@ -137,8 +137,7 @@ def test_the_new_workers_share_the_connections(start: Start) -> None:
     thinkers.close()
     assert thinkers.closed == []
     assert not old & set(thinkers.answers)
-    assert min(thinkers.answers.values()) > 0.2 * thinkers.answers.total(), thinkers.answers
-    assert len(thinkers.answers) == 2
+    assert len(thinkers.answers) == 2, thinkers.answers  # evenly where both get processor time
 
 
 def test_a_new_master_goes_on_with_the_connections_of_the_dead_one(start: Start) -> None:

@@ -7,12 +7,13 @@ from typing import Any
 
 from forkproxy.clock import ManualClock
 from forkproxy.net.loop import Loop
-from forkproxy.worker.inbox import BATCH, Inbox, pair
+from forkproxy.worker.inbox import BATCH, REST_S, Inbox, pair
 
 
 class Worker:
     def __init__(self, ends: tuple[socket.socket, socket.socket]) -> None:
-        self.loop = Loop(ManualClock())
+        self.clock = ManualClock()
+        self.loop = Loop(self.clock)
         self.got: list[tuple[socket.socket, dict[str, Any]]] = []
         self.inbox = Inbox(ends, self.loop, lambda sock, note: self.got.append((sock, note)))
 
@@ -41,7 +42,7 @@ def test_a_connection_goes_to_one_with_its_note_and_what_it_holds() -> None:
     two.close()
 
 
-def test_a_turn_takes_a_few_and_who_stopped_takes_none() -> None:
+def test_it_takes_a_few_and_leaves_the_next_to_others_for_a_moment_and_who_stopped_takes_none() -> None:
     ends = pair()
     one, two = Worker(ends), Worker(ends)
     ours, theirs = socket.socketpair()
@@ -52,6 +53,10 @@ def test_a_turn_takes_a_few_and_who_stopped_takes_none() -> None:
     assert not two.got
     one.loop.run_once(0)
     assert [note["n"] for _sock, note in one.got] == list(range(BATCH))
+    one.loop.run_once(0)
+    assert len(one.got) == BATCH
+    one.clock.advance(REST_S)
+    one.loop.run_once(0)
     one.loop.run_once(0)
     assert len(one.got) == BATCH + 1
     for sock in (*ends, ours, theirs):
