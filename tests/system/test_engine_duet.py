@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pytest
 
@@ -170,7 +170,7 @@ def converses(*steps: bytes) -> Script:
 
 
 Case = tuple[Script, "Script | tuple[bytes, ...]", int]
-File = tuple[str, dict[str, Case]]
+File = tuple[str, Mapping[str, Case]]
 
 
 def modes() -> Iterator[tuple[str, File]]:
