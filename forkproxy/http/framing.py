@@ -134,7 +134,10 @@ def reconcile_response(head: ResponseHead, bodiless: bool) -> None:
         head.close_peer = True
         head.remove(b"transfer-encoding")
     else:
-        _restore(head, may_have and head.body is BodyKind.NONE and head.get_all(b"content-length") == [b"0"])
+        empty = may_have and head.body is BodyKind.NONE
+        if empty and head.get_all(b"content-length") != [b"0"]:
+            head.set(b"content-length", b"0")  # without one the client would wait for an end
+        _restore(head, empty)
 
 
 def _restore(head: Head, zero_stays: bool) -> None:
