@@ -282,7 +282,9 @@ def gone(c: Client) -> None:
     """The client left between requests, or before its first one was complete."""
     if c.inbuf or (not c.served and "dontlognull" not in c.fe.plan.options and "http-ignore-probes" not in c.fe.plan.options):
         s = headless(c)
-        finish.fail(s, ERRORS["client-abort-request"], silent=True)
+        if not c.eof:  # nobody is there to be told, but logs and counters are
+            s.status = 400
+        finish.fail(s, ERRORS["client-abort-request"])
         return
     finish.close_client(c)
 

@@ -35,7 +35,7 @@ def complete(s: Stream) -> None:
         srv = c.last_srv = s.srv
         srv.end(s)
         if srv.waiting or srv.backend.waiting:
-            queue.freed(srv)
+            c.loop.call_soon(queue.freed, srv)  # after our line is written: whoever comes next is not counted in it
     f = s.res_flow
     if f is not None and f.pipe is not None and not f.pipe.held:
         f.free()

@@ -28,11 +28,11 @@ def wait(s: Stream, srv: ServerRt | None) -> None:
     if srv is not None and srv.plan.maxqueue and len(srv.waiting) >= srv.plan.maxqueue:
         srv = None  # its queue is full: any server may take it (manual: maxqueue)
     if srv is not None:
-        s.queue_srv = len(srv.waiting)
+        s.queue_srv = len(srv.waiting) + 1
         s.srv = srv
         place = srv.waiting
     else:
-        s.queue_be = len(be.waiting)
+        s.queue_be = len(be.waiting) + 1
         place = be.waiting
     at = len(place)
     mine = marks.rank(s)
@@ -55,9 +55,16 @@ def leave(s: Stream) -> None:
         return
     s.waiting = None
     try:
-        place.remove(s)
+        ahead = place.index(s)
     except ValueError:
         return
+    del place[ahead]
+    # What logs tell: how many were served from this queue until it was this one's turn, itself included (observed).
+    if s.srv is not None:
+        s.queue_srv = max(1, s.queue_srv - ahead)
+    else:
+        s.queue_be = max(1, s.queue_be - ahead)
+    s.t_queue = s.clock.now
     s.be.count_queue(s.srv, -1)
     s.srv = None
     if s.timer is not None:

@@ -219,11 +219,15 @@ def answering(up: Any, mask: int) -> None:
     except (BlockingIOError, InterruptedError):
         return
     except OSError:
-        data = b""
+        data, reset = b"", True
+    else:
+        reset = False
     up.inbuf += data
     if not data or len(up.inbuf) >= up.rt.bufsize:
         s.res_done = True
     judge_answer(s, up)
+    if reset and not s.logged:  # the kernel tells it only once
+        relay.broken(s, up)
 
 
 def answer_inspected(s: Stream) -> None:
