@@ -63,6 +63,55 @@ def server(sock: socket.socket) -> None:
             sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"[: -2 if head.startswith(b"HEAD") else None])
 
 
+ANSWERS = [
+    b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n" + b"b" * 300000,
+    b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nA: b\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhelloworld",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffff\r\n" + b"c" * 60000,
+    b"HTTP/1.1 200 OK\r\n\r\nuntil the end",
+    b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok",
+    b"HTTP/1.1 103 Hints\r\nA: b\r\n\r\nHTTP/1.1 100 Go\r\n\r\nHTTP/1.1 204 No\r\n\r\n",
+    b"HTTP/1.1 100 Go\r\n\r\n",
+    b"HTTP/1.1 101 Switch\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n\x81\x05hello",
+    b"HTTP/1.1 304 Not\r\nContent-Length: 7\r\n\r\n",
+    b"HTTP/1.1 401 No\r\nWWW-Authenticate: NTLM\r\nContent-Length: 0\r\n\r\n",
+    b"HTTP/1.1 503 No\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok and more",
+    b"HTTP/1.1 20",
+    b"junk\r\n\r\n",
+    b"\x00\xff",
+    b"",
+]
+
+
+def wild_server(sock: socket.socket) -> None:
+    """Says what it likes, when it likes, in pieces, and leaves in every way there is."""
+    r = random.Random()
+    sock.settimeout(1)
+    for _ in range(r.randint(1, 6)):
+        if r.random() < 0.9:
+            with contextlib.suppress(TimeoutError):
+                if not sock.recv(r.choice([10, 65536])):
+                    return
+        raw = r.choice(ANSWERS)
+        cut = r.randint(0, len(raw)) if r.random() < 0.3 else 0
+        sock.sendall(raw[:cut])
+        if cut:
+            time.sleep(r.choice([0, 0.001, 0.01]))
+        sock.sendall(raw[cut:])
+        dice = r.random()
+        if dice < 0.1:
+            sock.shutdown(socket.SHUT_WR)
+        elif dice < 0.2:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            return
+        elif dice < 0.3:
+            return
+
+
 def misbehave(port: int, seed: int) -> None:
     """One client's life."""
     r = random.Random(seed)
@@ -83,10 +132,10 @@ def misbehave(port: int, seed: int) -> None:
                 return
 
 
-@pytest.mark.parametrize("mode", ["http", "tcp"])
-def test_abuse(start: Callable[..., Proxy], mode: str) -> None:
+@pytest.mark.parametrize(("mode", "wild"), [("http", False), ("http", True), ("tcp", False), ("tcp", True)])
+def test_abuse(start: Callable[..., Proxy], mode: str, wild: bool) -> None:
     origin = Origin()
-    origin.script = server
+    origin.script = wild_server if wild else server
     port, stats = free_ports(2)
     deny = "http-request deny if { path /deny }" if mode == "http" else ""
     proxy = start(f"""
@@ -98,10 +147,14 @@ frontend f
   mode {mode}
   bind 127.0.0.1:{port}
   timeout http-request 2s
+  timeout client 2s
   {deny}
   default_backend b
 backend b
   mode {mode}
+  retry-on all-retryable-errors
+  timeout server 2s
+  timeout tunnel 2s
   server s 127.0.0.1:{origin.port} pool-purge-delay 1s
 """).ready()
     end = time.monotonic() + 4.0
@@ -116,7 +169,7 @@ backend b
         thread.start()
     for thread in threads:
         thread.join()
-    if mode == "http":
+    if mode == "http" and not wild:
         assert get(port)[0] == 200
 
     def gauges() -> dict[str, float]:
