@@ -234,8 +234,8 @@ def builtin(s: Stream, status: int, extra: Fields) -> None:
     lines = page[:end].split(b"\r\n")
     headers = [(name, value) for name, _, value in (line.partition(b": ") for line in lines[1:]) if name != b"connection"]
     headers += extra
-    if s.req is None:  # to what never became a request the page is sent as it is, with its word on the connection where it has one
-        deliver(s, status, page)
+    if s.req is None:  # what never became a request gets the page as it is; that the connection ends is always said
+        deliver(s, status, page if b"\nconnection: " in page[:end] else page[:end] + b"\r\nconnection: close" + page[end:])
         return
     local(s, int(lines[0][9:12]), headers, body, lines[0][13:])
 
