@@ -192,7 +192,7 @@ def body_moved(s: Stream, outcome: int) -> None:
         s.keep_server = False
         if s.req_flow is not None:
             s.req_flow.dst = None
-            s.body_sent = True
+            s.body_sent = s.req_flow.copy is None
         pause(c)
         if up is not None:
             resume(up)

@@ -43,11 +43,12 @@ class Flow:
     ``dst`` None discards (draining a body that nobody wants), or gathers in ``sink`` where that is a bytearray (a body that rules want to
     see). Bytes behind the end stay in ``src.inbuf``. ``full`` counts consecutive full buffers; ``pipe`` is held from the first splice
     to the end. ``refresh``: bytes that go out count as activity of the destination, too (always but under ``option
-    independent-streams``).
+    independent-streams``). ``copy`` keeps what was forwarded, as long as it fits a buffer, for a second attempt elsewhere; None: nobody
+    wants it, or it became too much.
     """
 
     __slots__ = (
-        "bufsize", "chunks", "done", "dst", "full", "left", "moved", "pipe", "pipes", "refresh", "rest", "sink", "spliced", "src", "why",
+        "bufsize", "chunks", "copy", "done", "dst", "full", "left", "moved", "pipe", "pipes", "refresh", "rest", "sink", "spliced", "src", "why",
     )  # fmt: skip
 
     def __init__(
@@ -62,6 +63,7 @@ class Flow:
         self.pipe: Pipe | None = None
         self.rest = b""  # the unfinished beginning of a chunk line
         self.sink: bytearray | None = None
+        self.copy: bytearray | None = None
         self.moved = 0
         self.spliced = 0
         self.full = 0
@@ -140,6 +142,8 @@ def feed(flow: Flow, data: bytes) -> int:
     flow.moved += len(data)
     flow.done = done
     dst = flow.dst
+    if flow.copy is not None:
+        flow.copy = flow.copy + data if len(flow.copy) + len(data) <= flow.bufsize else None
     if dst is None:
         if flow.sink is not None:
             flow.sink += data

@@ -172,7 +172,7 @@ class BackendRt:
     """One backend. It is its picker's view of the servers, too (``balance.View``)."""
 
     __slots__ = (
-        "addresses", "adjust", "buffer_body", "close_server", "count", "direct", "forwardfor", "fullconn", "keep_queue",
+        "addresses", "adjust", "buffer_body", "close_server", "count", "direct", "forwardfor", "fullconn", "keep_queue", "keeps_requests",
         "limits", "marked", "may_stay", "name", "nolinger", "offset", "originalto", "peak", "picker", "plain", "plain_response", "plan",
         "prefer_last", "pretends", "queue", "relaxed", "restrict", "retry_statuses", "reuse", "round_robin", "rt", "servers", "streams",
         "tallies", "tcpka", "use_server", "waiting",
@@ -199,6 +199,8 @@ class BackendRt:
         self.plain_response = plan.tcp_response_content is None and plan.http_response is None and plan.http_after_response is None
         self.retry_statuses = frozenset(int(word) for word in plan.retry_on if word.isdigit())
         self.plain_response = self.plain_response and not self.retry_statuses
+        #: requests that reached a server may be sent again: what was sent of their bodies is kept
+        self.keeps_requests = bool(plan.retry_on - {"conn-failure", "0rtt-rejected"})
         #: "httpclose" here is about servers alone, in a frontend about both sides (as in HAProxy, whose manual is of two minds)
         self.close_server = plan.connection_mode in ("http-server-close", "httpclose")
         self.pretends = "http-pretend-keepalive" in plan.options

@@ -215,7 +215,10 @@ def send_body(up: Upstream, s: Stream) -> None:
         return
     f.dst = up
     f.sink = None
-    s.body_sent = True
+    if s.be.keeps_requests:
+        f.copy = bytearray()
+    else:
+        s.body_sent = True
     if up.out:
         pause(s.client)
     else:
@@ -286,6 +289,7 @@ def read_answer(up: Any, s: Any, data: bytes) -> None:
             return
         if not response.interim(s, head):
             return
+        up.reused = False  # it answers: what happens now does not come from its having been idle
 
 
 def answer_missing(up: Upstream, s: Stream) -> None:
@@ -295,7 +299,7 @@ def answer_missing(up: Upstream, s: Stream) -> None:
             finish.fail(s, ERRORS["server-abort-headers"])
         return
     up.srv.count_abort(up.reused)
-    if up.reused and not s.body_sent and not s.client.eof and s.req is not None and s.req.method in IDEMPOTENT:
+    if up.reused and resendable(s) and s.req is not None and s.req.method in IDEMPOTENT:
         drop(up, s)
         dial_for(s, s.srv)  # it was idle for too long: nobody's fault, so no retry that counts
         return
@@ -313,8 +317,20 @@ def answer_missing(up: Upstream, s: Stream) -> None:
 IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"})
 
 
+def resendable(s: Stream) -> bool:
+    """Whether the whole of what a server got of the request is still here."""
+    f = s.req_flow
+    return not s.body_sent and not s.client.eof and (f is None or f.dst is None or f.copy is not None)
+
+
 def drop(up: Upstream, s: Stream) -> None:
-    """Close a connection whose stream goes on without it."""
+    """Close a connection whose stream goes on without it; what it took of the request's body goes to the next one with the head."""
+    f = s.req_flow
+    if f is not None:
+        f.dst = None
+        if f.copy:
+            s.sending += f.copy
+        f.copy = None
     s.up = None
     up.stream = None
     close(up)
@@ -323,7 +339,7 @@ def drop(up: Upstream, s: Stream) -> None:
 
 def repeat(up: Upstream, s: Stream, why: str) -> bool:
     """Send the request again, if ``retry-on`` has ``why``, no rule forbids it, and nothing of it is lost (manual 4.2 "retry-on")."""
-    if why not in s.be.plan.retry_on or s.body_sent or s.client.eof or s.retries >= marks.retries(s):
+    if why not in s.be.plan.retry_on or not resendable(s) or s.retries >= marks.retries(s):
         return False
     if s.marks is not None and "no_l7_retry" in s.marks:
         return False
