@@ -260,6 +260,8 @@ SETS: dict[str, tuple[str, dict[str, Case]]] = {
 
 #: Where Debian's 2.6 and the 3.4 that we follow differ, or where an issue asks for more: what ours does, and why.
 DIFFERENT: dict[tuple[str, str], str] = {
+    ("rules", "422"): "2.6 closes without a word, here the page says so",
+    ("rules", "413"): "2.6 closes without a word, here the page says so",
     ("rules", "414"): "2.6 says 400",
     ("rules", "431"): "2.6 says 400",
     ("rules", "502 kept"): "2.6 closes silently when the client's request is not its first, 3.4 when the server's connection is not new",
