@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 Send = Callable[[int, float, bytes], Any]
 
 INFO, ERR = 6, 3
+#: first termination flags of streams in which nothing went wrong: they ended, or were answered here
+_WELL = frozenset((b"-", b"L"))
 
 
 class AccessLog:
@@ -49,7 +51,8 @@ class AccessLog:
             return
         if self._skip_null and not s.bytes_in:
             return
-        failed = s.redispatched or s.status >= 500 or (s.retries > 0 and s.error is None) or (s.error is not None and s.flags[:1] != b"L")
+        cause = s.flags[:1]
+        failed = s.redispatched or cause not in _WELL or (s.retries > 0 and cause == b"-") or (s.status >= 500 and s.mode_http)
         if self._only_errors and not failed:
             return
         if self._error_render is not None and s.mode_http and s.req is None:

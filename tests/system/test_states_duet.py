@@ -7,7 +7,7 @@ import re
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -218,10 +218,10 @@ def resets(sock: socket.socket) -> None:
     reset(sock)
 
 
-def beside(raw: bytes, client: Callable[[socket.socket], bytes]) -> Script:
+def beside(raw: bytes, client: Script) -> Script:
     """``client`` while another connection to the same place holds a slot with ``raw``."""
 
-    def script(sock: socket.socket) -> bytes:
+    def script(sock: socket.socket) -> object:
         with socket.create_connection(sock.getpeername(), timeout=8) as holder:
             holder.sendall(raw)
             time.sleep(PAUSE_S)
