@@ -90,7 +90,11 @@ def to_uppercase(pathq: bytes) -> bytes:
 def sort_query(pathq: bytes) -> bytes:
     """Parameters in the order of their names; those with one name stay in their order."""
     path, mark, query = pathq.partition(b"?")
-    return path + mark + b"&".join(sorted(query.split(b"&"), key=lambda pair: pair.partition(b"=")[0]))
+    return path + mark + b"&".join(sorted(query.split(b"&"), key=_name))
+
+
+def _name(pair: bytes) -> bytes:
+    return pair.partition(b"=")[0]
 
 
 def _of_path(change: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:

@@ -279,7 +279,7 @@ def test_every_global_keyword_of_haproxy_is_honoured_noted_or_refused(tmp_path: 
     have = {name for section, name in registry.KEYWORDS if section == "global"}
     missing = {n for n in known.names("global") - have if not n.startswith(REFUSED_FAMILIES)}
     assert missing == set()
-    for name in ("lua-load", "ssl-engine", "h1-case-adjust"):
+    for name in ("lua-load", "ssl-engine", "maxconnrate"):
         assert complaint(tmp_path, f"{name} x") == f"'{name}' is known to HAProxy, not supported by forkproxy yet"
 
 
