@@ -102,6 +102,8 @@ def next_head(c: Client) -> None:
     """Look at what was pipelined behind the last request."""
     if c.fd >= 0 and c.stream is None and c.inbuf:
         read_head(c, c.inbuf)
+        if c.eof and c.stream is None and c.fd >= 0:
+            gone(c)  # the rest of it will never come
 
 
 def read_head(c: Client, data: bytes) -> None:

@@ -178,9 +178,11 @@ def client_gone(s: Stream) -> None:
 
 def client_half_closed(s: Stream) -> None:
     """The client sent its last byte while it waits: nothing more will come, but it may still read."""
-    s.close_client = True
     if s.status or "abortonclose" not in s.be_options():
+        if not s.client.inbuf:  # else there are requests that it sent before
+            s.close_client = True
         return
+    s.close_client = True
     fail(s, ERRORS[f"client-abort-{phase(s)}"])
 
 

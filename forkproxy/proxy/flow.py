@@ -48,7 +48,8 @@ class Flow:
     """
 
     __slots__ = (
-        "bufsize", "chunks", "copy", "done", "dst", "full", "left", "moved", "pipe", "pipes", "refresh", "rest", "sink", "spliced", "src", "why",
+        "bufsize", "chunks", "copy", "done", "dst", "full", "left", "moved", "pipe", "pipes", "refresh", "rest", "sink", "spliced", "src",
+        "why",
     )  # fmt: skip
 
     def __init__(

@@ -169,6 +169,18 @@ def test_a_client_that_leaves_may_wait_where_it_is_said(mp: pytest.MonkeyPatch) 
     assert c.got.endswith(b"ok") and c.closed and stage.log[-1][0] == "--"
 
 
+def test_what_a_client_asked_before_it_said_goodbye_is_answered(mp: pytest.MonkeyPatch) -> None:
+    stage = theatre(mp)
+    c, up = asked(stage, GET * 3 + b"GET /half")
+    stage.says(c, b"")
+    for _ in range(3):
+        assert not c.closed
+        stage.says(up, OK)
+    assert c.got.count(b"HTTP/1.1 200 ") == 3 and up.got == GET * 3
+    assert c.closed, "the half of a request is nobody's"
+    assert [line[0] for line in stage.log] == ["--", "--", "--", "CR"]
+
+
 def test_a_client_that_resets_ends_everything(mp: pytest.MonkeyPatch) -> None:
     stage = theatre(mp)
     c, up = asked(stage)

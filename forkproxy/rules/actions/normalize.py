@@ -90,11 +90,9 @@ def to_uppercase(pathq: bytes) -> bytes:
 def sort_query(pathq: bytes) -> bytes:
     """Parameters in the order of their names; those with one name stay in their order."""
     path, mark, query = pathq.partition(b"?")
-    return path + mark + b"&".join(sorted(query.split(b"&"), key=_name))
-
-
-def _name(pair: bytes) -> bytes:
-    return pair.partition(b"=")[0]
+    pairs: list[bytes] = query.split(b"&")
+    pairs.sort(key=lambda pair: pair.partition(b"=")[0])
+    return path + mark + b"&".join(pairs)
 
 
 def _of_path(change: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
