@@ -57,7 +57,7 @@ def received(sock: socket.socket, count: int) -> list[bytes]:
     with contextlib.suppress(TimeoutError):
         while True:
             line = sock.recv(65536)
-            if b"127.0.0.1:" in line or b"conn " in line:
+            if b"127.0.0.1:" in line or b"conn " in line or b" - - [" in line or b"Connect from" in line:
                 lines.append(line)
             if len(lines) == count:
                 sock.settimeout(0.05)
@@ -167,6 +167,47 @@ def test_standard_descriptors(tmp_path: Path, target: str) -> None:
         lines = (tmp_path / f"{name}.err").read_bytes().splitlines(keepends=True)
         found.append([masked(line) for line in lines if b"GET /" in line])
     assert found[1] == found[0] and len(found[1]) == 2 and found[1][1].endswith(b'"GET /two HTTP/1.1"\n')
+
+
+def digits(line: bytes) -> bytes:
+    """A line in which numbers that differ from run to run are N."""
+    line = re.sub(rb"^<\d+>\w{3} [ \d]\d \d\d:\d\d:\d\d haproxy\[\d+\]: ", b"", line)
+    line = re.sub(rb"\[\d+/\w+/\d{4}:[\d:.]+( [+-]\d{4})?\]", rb"[D\1]", line)
+    return re.sub(rb"(?<![\w-])(?!(?:200|403|502|000) )\d+(?![\w.])", b"N", line)
+
+
+LINES: dict[str, tuple[str, list[bytes], int]] = {
+    "clf": (
+        "mode http\n  option httplog clf\n  capture request header Host len 9\n  capture cookie A len 5",
+        [b"/a?b=c", b"/fails", b"/no"], 3,
+    ),
+    "logasap": ("mode http\n  option httplog\n  option logasap", [b"/a", b"/fails", b"/denied"], 3),
+    "logasap clf": ("mode http\n  option httplog clf\n  option logasap", [b"/a"], 1),
+    "logasap with a format": ('mode http\n  option logasap\n  log-format "conn %ci %Tt %Ta %Tu %B %U %Td %ST %ts"', [b"/a", b"/denied"], 2),
+    "tcp": ("mode tcp\n  option tcplog", [b"/a", b"/fails"], 2),
+    "tcp logasap": ("mode tcp\n  option tcplog\n  option logasap", [b"/a", b"/fails"], 2),
+    "tcp dontlog-normal": ("mode tcp\n  option tcplog\n  option dontlog-normal", [b"/a"], 1),
+    "dontlog-normal": ("mode http\n  option httplog\n  option dontlog-normal", [b"/a", b"/fails", b"/denied"], 2),
+    "tcp separate": ("mode tcp\n  option tcplog\n  option log-separate-errors", [b"/a"], 1),
+    "http without a format": ("mode http", [b"/a", b"/fails"], 2),
+    "tcp without a format": ("mode tcp", [b"/a"], 1),
+    "tsc and times": (
+        'mode http\n  log-format "conn %ci %ts %tsc %{+Q}ts %TR/%Tw/%Tc/%Tr/%Ta %Tq %Ti %Th %Td %trl %trg"'
+        .replace("{", "{{").replace("}", "}}"),
+        [b"/a", b"/fails", b"/denied"], 3,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_lines(tmp_path: Path, name: str) -> None:
+    words, targets, count = LINES[name]
+    text = DEFAULTS.replace("  mode http\n  option httplog\n", "") + "frontend fe\n  bind 127.0.0.1:{port}\n  log {dir}/{name}.log local0\n"
+    deny = "  http-request deny if {{ path /denied }}\n" if "mode http" in words else ""
+    text += f"  {words}\n{deny}  default_backend be\nbackend be\n  {words.splitlines()[0]}\n  server s 127.0.0.1:{{origin}}\n"
+    seen = compare(tmp_path, text, ["log"], targets, [count])
+    found = {side: [digits(line) for line in lines[0]] for side, lines in seen.items()}
+    assert found["forkproxy"] == found["haproxy"] and len(found["forkproxy"]) == count
 
 
 def info(path: Path, name: str) -> str:
