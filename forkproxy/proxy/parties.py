@@ -198,7 +198,7 @@ class BackendRt:
         self.plain = plan.tcp_request_content is None and plan.http_request is None and not self.buffer_body and not self.restrict
         self.plain_response = plan.tcp_response_content is None and plan.http_response is None and plan.http_after_response is None
         self.retry_statuses = frozenset(int(word) for word in plan.retry_on if word.isdigit())
-        self.plain_response = self.plain_response and not self.retry_statuses
+        self.plain_response = self.plain_response and not self.retry_statuses and plan.connection_mode != "tunnel"
         #: requests that reached a server may be sent again: what was sent of their bodies is kept
         self.keeps_requests = bool(plan.retry_on - {"conn-failure", "0rtt-rejected"})
         #: "httpclose" here is about servers alone, in a frontend about both sides (as in HAProxy, whose manual is of two minds)
@@ -387,6 +387,7 @@ class FrontendRt:
             and not plan.capture_response
             and plan.capture_cookie is None
             and not self.log_early
+            and plan.connection_mode != "tunnel"
         )
         self.close_server = plan.connection_mode in ("http-server-close", "httpclose")
         self.close_client = plan.connection_mode == "httpclose"

@@ -178,6 +178,10 @@ def rules(s: Stream, head: ResponseHead) -> bool:
         return False
     if fe.log_early:
         fe.log_now(s)
+    if "tunnel" in (fe.plan.connection_mode, be.plan.connection_mode) and head.keep_alive and head.body is not _CLOSE:
+        # option http-tunnel: this was the one exchange that is looked at, unless somebody wants to close anyway
+        if s.req_done and s.keep_server and not s.close_client and not head.close_after:
+            head.body = _TUNNEL
     return True
 
 

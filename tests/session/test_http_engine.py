@@ -169,6 +169,29 @@ def test_a_client_that_leaves_may_wait_where_it_is_said(mp: pytest.MonkeyPatch) 
     assert c.got.endswith(b"ok") and c.closed and stage.log[-1][0] == "--"
 
 
+@pytest.mark.parametrize("side", ["front", "back"])
+def test_a_tunnel_after_the_first_exchange(mp: pytest.MonkeyPatch, side: str) -> None:
+    mode = {"connection_mode": "tunnel"}
+    stage = Stage(mp, front={**HTTP, **(mode if side == "front" else {})}, back={**HTTP, **(mode if side == "back" else {})})
+    c, up = asked(stage)
+    stage.says(up, OK)
+    assert c.got == OK
+    stage.says(c, b"whatever\xff")
+    assert up.got == GET + b"whatever\xff"
+    stage.says(up, b"as it is")
+    assert c.got == OK + b"as it is" and not stage.log
+    stage.says(c, b"")
+    stage.says(up, b"")
+    assert c.closed and up.closed and len(stage.log) == 1
+
+
+def test_no_tunnel_where_somebody_closes(mp: pytest.MonkeyPatch) -> None:
+    stage = Stage(mp, front={**HTTP, "connection_mode": "http-server-close"}, back={**HTTP, "connection_mode": "tunnel"})
+    c, up = asked(stage)
+    stage.says(up, OK)
+    assert b"connection: close" in up.got and up.closed and not c.closed
+
+
 def test_what_a_client_asked_before_it_said_goodbye_is_answered(mp: pytest.MonkeyPatch) -> None:
     stage = theatre(mp)
     c, up = asked(stage, GET * 3 + b"GET /half")

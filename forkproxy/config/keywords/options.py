@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
-from typing import NoReturn
 
 from forkproxy.config.args import Rest
 from forkproxy.config.drafts import ProxyDraft
@@ -114,7 +113,7 @@ def _tcpka(draft: ProxyDraft, line: Line) -> None:
         draft.options["srvtcpka"] = True
 
 
-def _connection_mode(name: str, mode: str, doc: str) -> None:
+def _connection_mode(name: str, mode: str, doc: str, note: str = "") -> None:
     def choose(draft: ProxyDraft, line: Line) -> None:
         if line.default or (line.negated and draft.connection_mode == mode):
             draft.connection_mode = "keep-alive"
@@ -122,24 +121,17 @@ def _connection_mode(name: str, mode: str, doc: str) -> None:
             draft.connection_mode = mode
 
     choose.__doc__ = doc
-    keyword(PROXIES, f"option {name}")(choose)
+    keyword(PROXIES, f"option {name}", note=note)(choose)
 
 
 _connection_mode("http-keep-alive", "keep-alive", "Keep connections on both sides after a response (the default).")
 _connection_mode("http-server-close", "http-server-close", "Keep the client's connection, close the server's after each response.")
 _connection_mode("httpclose", "httpclose", "Close both sides after each response.")
-
-
-def _gone(name: str, since: str, advice: str) -> None:
-    def gone(draft: ProxyDraft, line: Line, start: int) -> NoReturn:
-        line.fail(f"option '{name}' is not supported any more since HAProxy {since}, please just remove it, {advice}", 1)
-
-    gone.__doc__ = "Refused as by HAProxy."
-    keyword(PROXIES, f"option {name}", args=(Rest(),))(gone)
-
-
-_gone("http-tunnel", "2.1", "it shouldn't be needed.")
-_gone("forceclose", "2.0", "or use 'option httpclose' if absolutely needed.")
+_connection_mode("forceclose", "httpclose", "Former name of ``httpclose``.", "please write 'option httpclose'; HAProxy has refused this name since 2.0")
+_connection_mode(
+    "http-tunnel", "tunnel", "Look at the first request and response of a connection only, then pass bytes on as they are.",
+    "what follows the first exchange meets no rule and no log; HAProxy has refused this since 2.1",
+)  # fmt: skip
 
 
 @keyword(PROXIES, "option redispatch", args=(Rest(),), synopsis="[ <interval> ]")
