@@ -178,11 +178,15 @@ def rules(s: Stream, head: ResponseHead) -> bool:
         return False
     if fe.log_early:
         fe.log_now(s)
-    if "tunnel" in (fe.plan.connection_mode, be.plan.connection_mode) and head.keep_alive and head.body is not _CLOSE:
-        # option http-tunnel: this was the one exchange that is looked at, unless somebody wants to close anyway
-        if s.req_done and s.keep_server and not s.close_client and not head.close_after:
-            head.body = _TUNNEL
+    if "tunnel" in (fe.plan.connection_mode, be.plan.connection_mode) and stays_open(s, head):
+        head.body = _TUNNEL  # option http-tunnel: this was the one exchange that is looked at
     return True
+
+
+def stays_open(s: Stream, head: ResponseHead) -> bool:
+    """Whether both connections outlive this exchange, as far as the request and the response's head tell."""
+    ends = s.close_client or head.close_after or head.body is _CLOSE
+    return head.keep_alive and s.keep_server and s.req_done and not ends
 
 
 def settled(s: Stream, head: ResponseHead) -> bool:

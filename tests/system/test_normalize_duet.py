@@ -22,7 +22,7 @@ TARGETS = """
 /a/../.. /../a/../../b // /foo//bar //a///b//?x//y /%61dmin /foo%3Fbar=baz /%%36%36 /%ZZ /%6f /%zz /%7e%2d%5f /a%2 /?c=3&a=1&b=2
 /?aaa=3&a=1&aa=2 /?a=3&b=4&a=1&b=5&a=2 /?b&a&&c= /x?%6f=%41 /#foo /#a#b /a?b#c http://h/a/../b//c/./d?z=1&a=2 http://h/../x * /a/.../b
 /a/..b/../c /a?x/../y /./ /../ /a/b/../../c /?b=1&a
-""".split()
+""".split()  # noqa: SIM905
 
 TEXT = """
 global
