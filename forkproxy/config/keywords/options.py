@@ -127,7 +127,10 @@ def _connection_mode(name: str, mode: str, doc: str, note: str = "") -> None:
 _connection_mode("http-keep-alive", "keep-alive", "Keep connections on both sides after a response (the default).")
 _connection_mode("http-server-close", "http-server-close", "Keep the client's connection, close the server's after each response.")
 _connection_mode("httpclose", "httpclose", "Close both sides after each response.")
-_connection_mode("forceclose", "httpclose", "Former name of ``httpclose``.", "please write 'option httpclose'; HAProxy has refused this name since 2.0")
+_connection_mode(
+    "forceclose", "httpclose", "Former name of ``httpclose``.",
+    "please write 'option httpclose'; HAProxy has refused this name since 2.0",
+)  # fmt: skip
 _connection_mode(
     "http-tunnel", "tunnel", "Look at the first request and response of a connection only, then pass bytes on as they are.",
     "what follows the first exchange meets no rule and no log; HAProxy has refused this since 2.1",
