@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import shutil
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.system.duet import Duet, Script, Seen, read_all
+from tests.system.duet import ROOT, Duet, Script, Seen, Side, read_all
 from tests.system.scripts import GET, LAST, OK, answer, ask, hangs, kept, last, refuses, told
 
 pytestmark = [pytest.mark.system, pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs haproxy")]
@@ -325,3 +326,18 @@ def test_names() -> None:
     """Bytes of the exchanges themselves are well-formed: a typing mistake here would be equal on both sides."""
     assert GET % b"/" == b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
     assert (LAST % (b"/", b"")).endswith(b"Connection: close\r\n\r\n")
+
+
+def test_a_large_file_to_a_slow_reader(tmp_path: Path) -> None:
+    """A file of a rule may be larger than a buffer here (HAProxy refuses it), and arrives whole."""
+    content = bytes(range(256)) * 20_000
+    (tmp_path / "big").write_bytes(content)
+    text = DEFAULTS + "frontend fe\n  bind 127.0.0.1:{port}\n"
+    text += "  http-request return status 200 content-type application/octet-stream file {dir}/big\n"
+    side = Side(tmp_path, "forkproxy", [sys.executable, str(ROOT / "bin" / "forkproxy"), "-d"], text)
+    try:
+        got = side.run(last(), answer(OK), 1)
+    finally:
+        side.close()
+    assert got.client.endswith(content) and got.client.count(b"content-length: %d\r\n" % len(content)) == 1
+    assert " LR-- " in got.log[0]
