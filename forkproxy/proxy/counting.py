@@ -59,24 +59,23 @@ class Tally:
         self.served += 1
         if s.reused:
             self.reused += 1
-        begin = s.t_request
-        took = queue - begin
-        if took > 0.0:
-            self.queue_s += took
-            if took > self.queue_max:
-                self.queue_max = took
         connect = s.t_connect
-        if connect:
+        if connect != s.t_request:  # equal in most requests: chosen and sent in the turn in which they came, over an idle connection
+            took = queue - s.t_request
+            if took > 0.0:
+                self.queue_s += took
+                if took > self.queue_max:
+                    self.queue_max = took
             took = connect - queue
             if took > 0.0:
                 self.connect_s += took
                 if took > self.connect_max:
                     self.connect_max = took
-            if s.t_response:
-                took = s.t_response - connect
-                self.response_s += took
-                if took > self.response_max:
-                    self.response_max = took
+        if s.t_response and connect:
+            took = s.t_response - connect
+            self.response_s += took
+            if took > self.response_max:
+                self.response_max = took
         took = s.t_end - s.t_first
         self.total_s += took
         if took > self.total_max:

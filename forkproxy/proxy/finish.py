@@ -46,6 +46,15 @@ def complete(s: Stream) -> None:
             c.expire = client.client_timeout
             c.loop.set_deadline(c, c.rt.clock.now + limit)
         return
+    if f is None and s.req_flow is None and not s.close_client and not s.logged:
+        # How most exchanges end, in two calls less (0.15 µs of 11): what account and after come to without flows.
+        s.logged = True
+        s.t_end = c.rt.clock.now
+        s.fe.account(s)
+        client.next_request(c)
+        if c.rt.leaving:
+            c.rt.idle_soon(c)
+        return
     account(s)
     after(s)
 

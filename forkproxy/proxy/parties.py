@@ -36,7 +36,7 @@ class ServerRt:
     __slots__ = (
         "backend", "count", "dial_options", "floor", "fresh", "greets", "idle_limit", "index", "key", "label", "limits",
         "marked", "maxconn", "maxed_reuse", "name", "peak", "plan", "pooled", "proven", "redirect", "rt", "served",
-        "server_timeout", "share", "tallies", "usable", "waiting", "weight",
+        "server_timeout", "share", "tallies", "told", "usable", "waiting", "weight",
     )  # fmt: skip
 
     def __init__(self, rt: Runtime, backend: BackendRt, plan: plans.Server, index: int) -> None:
@@ -83,6 +83,7 @@ class ServerRt:
             self.dial_options["sndbuf"] = settings.sndbuf_server_bytes
         self.peak = 0
         self.marked = False
+        self.told = False  # whether the picker wants to hear of streams that begin and end
         self.tallies: dict[FrontendRt, counting.Tally] = {}
         self.count = counting.BackendCounters(rt.row(plan.key, "server"))
 
@@ -119,9 +120,8 @@ class ServerRt:
         if now > self.peak:
             self.peak = now
         s.attempted = True
-        picker = self.backend.picker
-        if picker.counts:
-            picker.on_start(self.index)
+        if self.told:
+            self.backend.picker.on_start(self.index)
         if not self.marked:
             self.marked = True
             self.rt.marked.append(self)
@@ -130,9 +130,8 @@ class ServerRt:
         """``s`` left this server."""
         self.served -= 1
         s.attempted = False
-        picker = self.backend.picker
-        if picker.counts:
-            picker.on_end(self.index)
+        if self.told:
+            self.backend.picker.on_end(self.index)
         if not self.marked:
             self.marked = True
             self.rt.marked.append(self)
@@ -225,6 +224,8 @@ class BackendRt:
         self.servers = [ServerRt(rt, self, server, i) for i, server in enumerate(plan.servers)]
         self.use_server: Callable[[Stream], ServerRt | None] | None = self._chooser() if plan.use_server else None
         self.picker = balance.build(plan, self)
+        for srv in self.servers:
+            srv.told = self.picker.counts
 
     # -- the picker's view
 

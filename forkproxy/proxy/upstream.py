@@ -264,11 +264,7 @@ def await_answer(up: Any, mask: int) -> None:
         return
     if up.inbuf:
         data = up.inbuf + data
-    read_answer(up, s, data)
-
-
-def read_answer(up: Any, s: Any, data: bytes) -> None:
-    """Parse the answer's head when it is whole; interim answers pass at once."""
+    # The head, when it is whole; interim answers pass at once.
     limits = up.srv.limits
     method = s.req.method
     start = 0
