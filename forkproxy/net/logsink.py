@@ -51,7 +51,7 @@ class Sink:
 class DatagramSink(Sink):
     """Datagrams to one address. Owns its socket."""
 
-    __slots__ = ("_clock", "_sock", "_target", "_unix", "_wait_until")
+    __slots__ = ("_clock", "_out", "_sock", "_target", "_unix", "_wait_until")
 
     def __init__(self, address: AddressLike, clock: Clock, on_drop: Callable[[], object] | None = None) -> None:
         super().__init__(on_drop)
@@ -61,6 +61,7 @@ class DatagramSink(Sink):
         self._clock = clock
         self._wait_until = 0.0
         self._sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self._out = self._sock.send
         self._connect()
 
     def _connect(self) -> bool:
@@ -78,7 +79,7 @@ class DatagramSink(Sink):
             self._drop()
             return
         try:
-            self._sock.send(line)
+            self._out(line)
             return
         except OSError as exc:
             code = exc.errno

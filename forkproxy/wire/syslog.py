@@ -80,6 +80,8 @@ def _by_second(length: int, header: Callable[[int, int], str]) -> Line:
         head = heads.get(level)
         if head is None:
             head = heads[level] = header(level, second).encode("utf-8", "surrogateescape")
+        if len(head) + len(text) <= length:  # one copy, no call: this is the form of most access logs
+            return b"%b%b\n" % (head, text)
         return _cut(head + text, length)
 
     return line
