@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from tests.fuzz.effort import LONG
 
 # A shell starts background jobs with SIGINT ignored, and a child would inherit that: with a handler here it gets the default back.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# A caller that keeps Python from writing byte code would have every process that a test starts compile the whole program again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # The same examples in every run, however slow the machine; a long run looks for new ones.
 settings.register_profile("forkproxy", deadline=None, derandomize=not LONG)

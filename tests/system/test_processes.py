@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -40,19 +43,31 @@ def test_starts_serves_and_names_its_processes(start: Start) -> None:
     assert refused(port)
 
 
+#: Modules of Python's own library whose import is the yardstick of this machine: about as much work as our whole start.
+YARDSTICK = "import argparse, asyncio, decimal, difflib, email.message, http.server, inspect, json, logging.config, unittest.mock, xml.dom.minidom"
+
+
+def machine_s() -> float:
+    """Processor time that this interpreter takes for a fixed piece of work of the same kind as a start: imports."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-I", "-c", YARDSTICK], check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
 def test_is_ready_soon(start: Start) -> None:
-    """In under 300 ms. Other work on the machine stretches the wall clock, therefore it is processor time that counts: until it is ready,
-    the service waits for nothing else."""
+    """In under 300 ms on a machine that takes 125 ms for the yardstick. Other work on the machine stretches the wall clock, therefore it is
+    processor time that counts: until it is ready, the service waits for nothing else."""
     (port,) = free_ports(1)
     start(hello(port)).ready().end()  # byte code is compiled by now
-    took = []
-    for _ in range(10):
+    took: list[float] = []
+    yard: list[float] = []
+    for _ in range(5):
+        yard.append(machine_s())
         proxy = start(hello(port)).ready()
         took.append(sum(sum(p.cpu_times()[:2]) for p in (psutil.Process(proxy.pid), *proxy.workers)))
         proxy.end()
-        if took[-1] < 0.3:
-            return
-    pytest.fail(f"seconds of processor time until ready: {took}")
+    assert min(took) < 1.8 * min(yard), f"seconds of processor time until ready: {took}, for the yardstick: {yard}"
 
 
 def test_new_connections_spread_evenly(start: Start) -> None:
