@@ -5,5 +5,5 @@ everything odd and names what is wrong, ``framing`` decides in one pure function
 parsed head as slices of the received bytes, ``body`` validates and re-frames chunks, ``writer`` makes local messages,
 ``grammar`` has the character sets and small expressions that they share.
 
-What is tolerated and what is refused is written down, sentence by sentence, in ``tests/wire/samples.py``.
+What is tolerated and what is refused is written down, sentence by sentence, in ``tests/wire/http_samples.py``.
 """

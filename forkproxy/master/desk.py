@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from forkproxy.master.cli_server import CliServer
 from forkproxy.master.endpoint import Endpoint
 from forkproxy.master.listeners import ListenError
-from forkproxy.net import sockets as net_sockets
+from forkproxy.net.listening import listen
 from forkproxy.net.loop import Loop
 from forkproxy.plan import Bind, Plan
 from forkproxy.stats.context import Context
@@ -49,7 +49,7 @@ class Desk:
                 if key in self._sockets or key in self._new:
                     continue
                 try:
-                    self._new[key] = net_sockets.listen(bind, reuseport=bind.address.family in ("ipv4", "ipv6"))
+                    self._new[key] = listen(bind, reuseport=bind.address.family in ("ipv4", "ipv6"))
                 except OSError as exc:
                     self.undo()
                     raise ListenError(f"Starting frontend {what}: {exc}") from exc

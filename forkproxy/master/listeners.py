@@ -24,7 +24,7 @@ import struct
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from forkproxy.net import sockets
+from forkproxy.net.listening import listen as listen_on
 from forkproxy.plan import Bind, Frontend, Plan
 
 #: Names one listening socket across processes and reloads: (key of the shelf, index in the shelf).
@@ -80,7 +80,7 @@ class Rack:
         *,
         old: Rack | None = None,
         inherited: Mapping[str, list[socket.socket]] | None = None,
-        listen: Listen = sockets.listen,
+        listen: Listen = listen_on,
     ) -> Rack:
         """Bind what ``plan`` asks for; sockets of ``old`` and ``inherited`` (by key) with the same key are used instead of new ones.
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from forkproxy.config import load as loading
 from forkproxy.config.options import Options
+from forkproxy.errors import ConfigError
 from forkproxy.master import daemon, limits
 from forkproxy.master.master import Master
 from forkproxy.master.messages import ALERT, WARNING, Messages
@@ -42,7 +43,11 @@ def run(plan: Plan, options: Options, *, runtime_factory: RuntimeFactory | None 
         if status is not None:
             return status
     spawner = Inline(factory) if options.debug else Forker(factory, inherited)
-    master = Master(plan, options, loop=Loop(), spawner=spawner, load=load or loader(options), messages=messages)
+    try:
+        master = Master(plan, options, loop=Loop(), spawner=spawner, load=load or loader(options), messages=messages)
+    except (ConfigError, OSError) as exc:
+        messages.alert(f"[forkproxy.main()] No memory to share between the processes: {exc}.")
+        return 1
     status = master.run()
     if not master.master_mode and status > 128:
         _die_by(status - 128)

@@ -114,12 +114,3 @@ def _texts(data: bytes, count: int) -> Iterable[bytes]:
             raise ValueError("a text is cut off")
         yield data[at : at + length]
         at += length
-
-
-def close_all_but(keep: Iterable[int], low: int = 3) -> None:
-    """Close every descriptor from ``low`` up that is not in ``keep``, open or not, in a few system calls."""
-    for fd in sorted(set(keep)):
-        if fd >= low:
-            os.closerange(low, fd)
-            low = fd + 1
-    os.closerange(low, os.sysconf("SC_OPEN_MAX"))

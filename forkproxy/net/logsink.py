@@ -12,6 +12,7 @@ import fcntl
 import os
 import socket
 import stat
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from forkproxy.clock import Clock
@@ -23,7 +24,7 @@ _GONE = frozenset((errno.ECONNREFUSED, errno.ENOTCONN, errno.ENOENT, errno.ECONN
 _FAMILIES = {"ipv4": socket.AF_INET, "ipv6": socket.AF_INET6, "unix": socket.AF_UNIX, "abns": socket.AF_UNIX}
 
 
-class Sink:
+class Sink(ABC):
     """``send(level, line)`` takes one complete line or drops it; ``dropped`` counts, ``on_drop`` is called for each.
 
     ``level`` is the syslog level, for sinks that care; ``line`` ends with a line feed.
@@ -35,10 +36,11 @@ class Sink:
         self.dropped = 0
         self.on_drop = on_drop
 
+    @abstractmethod
     def send(self, level: int, line: bytes) -> None:
         """Send one line, or drop it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def close(self) -> None:
         """Give descriptors back that this sink opened. Idempotent."""
 

@@ -38,14 +38,12 @@ READ = select.EPOLLIN
 WRITE = select.EPOLLOUT
 HUP = select.EPOLLHUP
 ERR = select.EPOLLERR
-RDHUP = select.EPOLLRDHUP
 #: Edge triggering, for a descriptor whose hang-up would otherwise be told in every turn while its watcher has to wait for something else.
 ET = select.EPOLLET
 #: For listeners that several processes share: the kernel wakes one (or few) of them, not all. Given to :meth:`Loop.add` only.
 EXCLUSIVE = select.EPOLLEXCLUSIVE
 #: "No deadline", for :attr:`Watched.deadline`.
 INF = float("inf")
-NEVER = INF
 
 #: The heap is swept when it is longer than twice the live entries plus this.
 _SLACK = 1024

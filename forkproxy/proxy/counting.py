@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from forkproxy.errors import StreamError
 from forkproxy.state import layout as L
+from forkproxy.state import rates
 
 if TYPE_CHECKING:
     from forkproxy.proxy.stream import Stream
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 HRSP = L.HRSP
 #: counters of errors.ERRORS that belong to the frontend; the others are the backend's and the server's
 _FRONT = frozenset({"req_errors", "req_denied"})
-#: samples of the sliding means (state.rates)
-_WINDOW = 1024
 
 
 class Tally:
@@ -108,12 +107,15 @@ class Tally:
             srv = self.srv
             if srv is not None:
                 self._party(srv)
-                for row in (be, srv):
-                    row[L.LBTOT] += self.served
-                    row[L.REUSES] += self.reused
-                    if self.served:
+                served = self.served
+                if served:
+                    sums = [int(t * 1000.0 + 0.5) for t in (self.queue_s, self.connect_s, self.response_s, self.total_s)]
+                    longest = [int(t * 1000.0) for t in (self.queue_max, self.connect_max, self.response_max, self.total_max)]
+                    for row in (be, srv):
+                        row[L.LBTOT] += served
+                        row[L.REUSES] += self.reused
                         row[L.LAST_SESS] = int(self.wall)
-                        self._times(row)
+                        rates.times(row, L.TIMES, served, sums, longest)
         self._zero()
 
     def _statuses(self, row: memoryview) -> None:
@@ -129,30 +131,6 @@ class Tally:
         if self.http:
             row[L.REQ_TOT] += self.n
             self._statuses(row)
-
-    def _times(self, row: memoryview) -> None:
-        """Sliding means over the last 1024: as many samples as come in take their part of the old sum away (state.rates)."""
-        new, had = min(self.served, _WINDOW), row[L.TIMES]
-        keep = min(had, _WINDOW - new)
-        part = new / self.served
-        row[L.TIMES] = keep + new
-        for at, seconds, longest in (
-            (L.QTIME, self.queue_s, self.queue_max),
-            (L.CTIME, self.connect_s, self.connect_max),
-            (L.RTIME, self.response_s, self.response_max),
-            (L.TTIME, self.total_s, self.total_max),
-        ):
-            old = row[at]
-            if keep < had:
-                old = old * keep // had
-            row[at] = old + int(seconds * part * 1000.0 + 0.5)
-            top = int(longest * 1000.0)
-            if top > row[at + _TO_MAX]:
-                row[at + _TO_MAX] = top
-
-
-#: from a mean to its maximum in a row
-_TO_MAX = L.QTIME_MAX - L.QTIME
 
 
 class FrontendCounters:

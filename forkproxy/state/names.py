@@ -25,11 +25,6 @@ def backend_key(name: str) -> str:
     return f"{name}/<backend>"
 
 
-def server_key(backend: str, server: str) -> str:
-    """The key of a server, the same as ``plan.Server.key``."""
-    return f"{backend}/{server}"
-
-
 def listener_key(frontend: str, listener: str) -> str:
     """The key of a bind line of a frontend (its name or its address)."""
     return f"{frontend}/<listener>/{listener}"

@@ -7,7 +7,7 @@ class Incomplete(Exception):
     """More bytes are needed."""
 
 
-_START = b"Cookie: "
+_START = b"cookie: "
 
 
 def rdp_cookie(data: bytes | bytearray, name: bytes = b"") -> bytes | None:
@@ -16,7 +16,7 @@ def rdp_cookie(data: bytes | bytearray, name: bytes = b"") -> bytes | None:
     ``name`` b"" takes any. Raises Incomplete while the request is not all there.
     """
     head = bytes(data[:11])
-    if not b"\x03\x00".startswith(head[:2]) and head[:2] != b"\x03\x00":
+    if not b"\x03\x00".startswith(head[:2]):
         return None
     if len(head) < 11:
         raise Incomplete
@@ -26,7 +26,7 @@ def rdp_cookie(data: bytes | bytearray, name: bytes = b"") -> bytes | None:
     if len(data) < size:
         raise Incomplete
     body = bytes(data[11:size])
-    if body[: len(_START)].lower() != _START.lower():
+    if body[: len(_START)].lower() != _START:
         return None
     line, end, _ = body[len(_START) :].partition(b"\r\n")
     found, equals, value = line.partition(b"=")

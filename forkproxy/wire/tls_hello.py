@@ -40,11 +40,6 @@ class ClientHello:
     extensions: frozenset[int] = frozenset()
     session_ticket: bytes | None = None
 
-    @property
-    def best_version(self) -> int:
-        """The highest version that the client offers."""
-        return max((v for v in self.versions if v & 0x0F0F != 0x0A0A), default=self.version)
-
 
 class _Cursor:
     """Reads numbers and vectors from a complete message; running over its end means the message is broken."""

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from forkproxy.net import sockets
-from forkproxy.net.sockets import BindError, accept, dial, listen
+from forkproxy.net.listening import BindError, listen
+from forkproxy.net.sockets import accept, dial
 from forkproxy.plan import Address, Bind
 
 TCP = socket.IPPROTO_TCP

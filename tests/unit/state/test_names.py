@@ -6,7 +6,7 @@ import pytest
 
 from forkproxy.errors import ConfigError
 from forkproxy.plan import Address, Server
-from forkproxy.state.names import PROCESS, NameTable, backend_key, frontend_key, listener_key, server_key
+from forkproxy.state.names import PROCESS, NameTable, backend_key, frontend_key, listener_key
 
 
 def test_rows_are_stable_and_new_names_get_new_ones() -> None:
@@ -60,7 +60,6 @@ def test_dump_and_load() -> None:
 
 
 def test_keys_of_different_kinds_never_meet() -> None:
-    keys = {frontend_key("x"), backend_key("x"), server_key("x", "x"), server_key("x", "frontend"), listener_key("x", "x"), PROCESS}
-    assert len(keys) == 6
-    server = Server(name="s1", address=Address("ipv4", "127.0.0.1", 80), backend="b", id=1)
-    assert server_key("b", "s1") == server.key
+    servers = [Server(name=name, address=Address("ipv4", "127.0.0.1", 80), backend="x", id=1).key for name in ("x", "frontend")]
+    assert servers[0] == "x/x"
+    assert len({frontend_key("x"), backend_key("x"), *servers, listener_key("x", "x"), PROCESS}) == 6
