@@ -10,6 +10,7 @@ round robin sequence and the number of nodes in its hash ring depend).
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection
 from typing import Any, Protocol
 
@@ -45,7 +46,7 @@ class View(Protocol):
         """Streams that *other* workers have on the server, as far as known; 0 is a fine answer."""
 
 
-class Picker:
+class Picker(ABC):
     """Chooses servers of one backend in one worker.
 
     ``candidates`` are the servers in question, in the order of the file: the usable active ones, else the backups (only the first
@@ -63,24 +64,24 @@ class Picker:
         self.on_backups = False
         self.rebuild()
 
+    @abstractmethod
     def pick(self, txn: Any, exclude: Collection[int] = ()) -> int | None:
         """The server for this stream, or None when nobody can take it.
 
         ``exclude`` are servers that this stream failed on: they are avoided, but given when they are all there is.
         """
-        raise NotImplementedError
 
     def rebuild(self) -> None:
         """Read the view anew: to be called after any change of status, weight or limit."""
         self._select()
 
-    def on_start(self, i: int) -> None:
+    def on_start(self, i: int) -> None:  # noqa: B027  (nothing to do for who does not count)
         """A stream was given to server ``i``."""
 
-    def on_end(self, i: int) -> None:
+    def on_end(self, i: int) -> None:  # noqa: B027
         """A stream left server ``i``."""
 
-    def sync(self) -> None:
+    def sync(self) -> None:  # noqa: B027
         """Read what other workers have in progress (:meth:`View.elsewhere`), where the algorithm counts; now and then is enough."""
 
     def _counts(self) -> bool:

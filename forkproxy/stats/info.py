@@ -34,7 +34,6 @@ class Facts:
     started: float = 0.0
     maxconn: int = 0
     ulimit_n: int = 0
-    maxsock: int = 0
     memmax_bytes: int = 0
     maxpipes: int = 0
     node: str = ""
@@ -85,7 +84,7 @@ def fields(facts: Facts, totals: list[int], now: float) -> list[Field]:
         (11, "PoolUsed_MB", "MGP", "u32", 0),
         (12, "PoolFailed", "MCP", "u32", 0),
         (13, "Ulimit-n", "CLP", "u32", facts.ulimit_n),
-        (14, "Maxsock", "CLP", "u32", facts.maxsock or facts.ulimit_n),
+        (14, "Maxsock", "CLP", "u32", facts.ulimit_n),
         (15, "Maxconn", "CLP", "u32", facts.maxconn),
         (16, "Hard_maxconn", "CLP", "u32", facts.maxconn),
         (17, "CurrConns", "MGP", "u32", cell["conn_cur"]),

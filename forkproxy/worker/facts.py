@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 
 from forkproxy.plan import Plan
 from forkproxy.stats.info import Facts
@@ -12,14 +11,12 @@ from forkproxy.stats.info import Facts
 def of(plan: Plan, started: float, **more: int | bool) -> Facts:
     """The facts of ``plan``; ``started`` is the epoch of the master's start, ``more`` what the caller knows better."""
     settings = plan.global_
-    soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     return Facts(
         pid=os.getpid(),
         workers=settings.nbproc,
         started=started,
         maxconn=settings.maxconn,
-        ulimit_n=soft,
-        maxsock=soft,
+        ulimit_n=settings.ulimit_n,
         maxpipes=settings.maxpipes,
         node=settings.node,
         description=settings.description,
