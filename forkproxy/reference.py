@@ -6,6 +6,7 @@ the committed pages with these. Knows the registry, the table of counters and th
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -52,8 +53,8 @@ def _code(text: str) -> str:
 
 
 def _prose(doc: str) -> str:
-    """A docstring as Markdown: its double backticks become single ones."""
-    return doc.replace("``", "`")
+    """A docstring as Markdown: without its margin, double backticks become single ones."""
+    return inspect.cleandoc(doc).replace("``", "`")
 
 
 def _synopsis(entry: Keyword) -> str:

@@ -6,7 +6,6 @@ Alert: it does not start. Warning: only what HAProxy warns of too (``-dW`` and `
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -152,5 +151,7 @@ def did_you_mean(word: str, candidates: Iterable[str]) -> str:
     word = word[:_LONGEST_WORD]
     mine = _letters(word)
     close = nlargest(12, candidates, key=lambda name: (len(mine & (its := _letters(name))) / (len(mine) + len(its) or 1), name))
+    import difflib  # only those who err pay for it
+
     best = difflib.get_close_matches(word, close, n=1, cutoff=0.65)
     return f"did you mean '{best[0]}' maybe ?" if best and best[0] != word else ""

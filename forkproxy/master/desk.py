@@ -8,16 +8,16 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from forkproxy.master.cli_server import CliServer
-from forkproxy.master.endpoint import Endpoint
 from forkproxy.master.listeners import ListenError
 from forkproxy.net.listening import listen
 from forkproxy.net.loop import Loop
 from forkproxy.plan import Bind, Plan
-from forkproxy.stats.context import Context
 
 if TYPE_CHECKING:
+    from forkproxy.master.cli_server import CliServer
+    from forkproxy.master.endpoint import Endpoint
     from forkproxy.master.master import Master
+    from forkproxy.stats.context import Context
 
 
 class Desk:
@@ -60,10 +60,10 @@ class Desk:
             sock.close()
         self._new = {}
 
-    def commit(self, plan: Plan, context: Context) -> None:
-        """Serve what ``plan`` names from now on, showing ``context``; sessions go on."""
+    def commit(self, plan: Plan, make_context: Callable[[Plan], Context]) -> None:
+        """Serve what ``plan`` names from now on, showing ``make_context(plan)``; sessions go on. What only sockets need is loaded with
+        the first of them."""
         settings = plan.global_
-        self.context = context
         self._sockets.update(self._new)
         self._new = {}
         old_cli, old_endpoint = self._cli, self._endpoint
@@ -71,16 +71,26 @@ class Desk:
             old_cli.stop(clients=False)
         if old_endpoint is not None:
             old_endpoint.stop()
+        self._cli, self._endpoint = None, None
         listeners: list[tuple[Bind, socket.socket, bool]] = [(b, self._sockets[b.key], False) for b in settings.stats_sockets]
         listeners += [(b, self._sockets[b.key], True) for b in settings.master_sockets]
-        self._cli = CliServer(
-            self._loop, self._master, listeners, timeout_s=settings.stats_timeout_s, maxconn=settings.stats_maxconn
-        )
-        if old_cli is not None:
-            self._cli.adopt(old_cli)
-        self._endpoint = Endpoint(
-            self._loop, [self._sockets[b.key] for b in settings.stats_endpoint], context.render, self._healthy
-        )
+        if listeners or settings.stats_endpoint or old_cli is not None:
+            self.context = make_context(plan)
+        if listeners or old_cli is not None:
+            from forkproxy.master import commands
+            from forkproxy.master.cli_server import CliServer
+
+            commands.register()
+            self._cli = CliServer(self._loop, self._master, listeners, timeout_s=settings.stats_timeout_s, maxconn=settings.stats_maxconn)
+            if old_cli is not None:
+                self._cli.adopt(old_cli)
+        if settings.stats_endpoint:
+            from forkproxy.master.endpoint import Endpoint
+
+            assert self.context is not None
+            self._endpoint = Endpoint(
+                self._loop, [self._sockets[b.key] for b in settings.stats_endpoint], self.context.render, self._healthy
+            )
         used = {b.key for b in (*settings.stats_sockets, *settings.master_sockets, *settings.stats_endpoint)}
         for key in self._sockets.keys() - used:
             self._sockets.pop(key).close()

@@ -17,7 +17,6 @@ Knows plan and sockets; knows no process and no loop.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import select
 import socket
 import struct
@@ -188,10 +187,6 @@ def pending(socks: Iterable[socket.socket]) -> bool:
     return bool(poller.poll(0))
 
 
-class _Program(ctypes.Structure):
-    _fields_ = [("len", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
-
-
 def steer(shelf: Shelf) -> None:
     """Send new connections of a group to its first ``wanted`` sockets only, or to all when there are no others.
 
@@ -205,6 +200,8 @@ def steer(shelf: Shelf) -> None:
         if len(shelf.sockets) == shelf.wanted:
             sock.setsockopt(socket.SOL_SOCKET, _SO_DETACH_REUSEPORT_BPF, 0)
             return
+        import ctypes  # a reload with fewer workers is rare
+
         code = b"".join(
             struct.pack("HBBI", *instruction)
             for instruction in (
@@ -214,7 +211,7 @@ def steer(shelf: Shelf) -> None:
             )
         )
         buffer = ctypes.create_string_buffer(code)
-        program = _Program(3, ctypes.addressof(buffer))
-        sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_REUSEPORT_CBPF, bytes(program))
+        program = struct.pack("@HP", 3, ctypes.addressof(buffer))  # struct sock_fprog
+        sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_REUSEPORT_CBPF, program)
     except OSError:
         pass

@@ -11,11 +11,12 @@ import signal
 import socket
 import time
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from setproctitle import setproctitle
 
 from forkproxy.config.options import Options
-from forkproxy.master import commands, daemon, limits, oldsocks, states
+from forkproxy.master import daemon, limits, oldsocks, states
 from forkproxy.master.desk import Desk
 from forkproxy.master.generation import Generation, Worker
 from forkproxy.master.health_runner import Runner
@@ -29,10 +30,11 @@ from forkproxy.master.supervisor import Supervisor
 from forkproxy.net import notify
 from forkproxy.net.loop import Loop, Watched
 from forkproxy.plan import Backend, Plan
-from forkproxy.stats.context import Context
-from forkproxy.stats.info import Facts
-from forkproxy.stats.model import Extras
 from forkproxy.worker import environment, facts, handover, inbox, privileges
+
+if TYPE_CHECKING:
+    from forkproxy.stats.context import Context
+    from forkproxy.stats.info import Facts
 
 #: How long a new master may take to get its first workers ready.
 START_S = 30.0
@@ -58,7 +60,6 @@ class Master:
         self.loop = loop
         self.messages = messages
         self.started = time.monotonic()
-        commands.register()
         self.spawner = spawner
         #: Which column of the signal table holds: reloads by signal, status 0 for TERM.
         self.master_mode = options.master_worker or not (options.foreground or options.debug)
@@ -112,7 +113,7 @@ class Master:
             on_released=self.reloader.worker_released,
             on_empty=self.loop.stop,
         )
-        self.desk.commit(self.plan, self._context(self.plan))
+        self.desk.commit(self.plan, self._context)
         environment.apply(self.plan)
         self._signals()
         self._title()
@@ -241,6 +242,9 @@ class Master:
 
     def _context(self, plan: Plan) -> Context:
         """What statistics show of ``plan``."""
+        from forkproxy.stats.context import Context  # only where somebody can ask
+        from forkproxy.stats.model import Extras
+
         state = self.shared.state
         extras = Extras(texts=self.health.board.texts, checking=self.health.checking)
         return Context(plan, state.rows, state.servers, lambda: self._facts(plan), extras, lambda: self.supervisor.restarts)
@@ -385,7 +389,7 @@ class Master:
         self.plan = plan
         environment.apply(plan)
         self.logs.replace(plan)
-        self.desk.commit(plan, self._context(plan))
+        self.desk.commit(plan, self._context)
 
     def _reload_ended(self, success: bool) -> None:
         if not success:

@@ -7,7 +7,6 @@ and FIONBIO. ``Bind`` is described by a protocol: the plan's class fits, and thi
 
 from __future__ import annotations
 
-import ctypes
 import os
 import socket
 import stat
@@ -291,6 +290,8 @@ class _Namespace:
 
 
 def _setns(fd: int) -> None:
+    import ctypes
+
     libc = ctypes.CDLL(None, use_errno=True)  # os.setns came with 3.12
     if libc.setns(fd, _CLONE_NEWNET):
         code = ctypes.get_errno()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -90,6 +89,8 @@ class RuleContext:
         """The message and the hint for a ``name`` that no table has; ``have`` are the names that exist."""
         if name in self.known.get(kind, ()):
             return f"{kind} '{name}' is known to HAProxy, not supported by forkproxy", ""
+        from difflib import get_close_matches  # only those who err pay for it
+
         near = get_close_matches(name, list(have), 1)
         return f"unknown {kind} '{name}'", f"did you mean '{near[0]}' maybe ?" if near else ""
 

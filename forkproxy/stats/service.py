@@ -2,19 +2,20 @@
 the master's endpoint.
 
 A rule that names the service is compiled in the master before any worker exists, so it can hold only the registered function; what
-that function shows is bound later:
-each worker (and the one process of ``-d``) calls :func:`bind` with its context once at start and again after a reload. Unbound, it
-answers 503.
+that function shows is bound later: each worker (and the one process of ``-d``) calls :func:`bind` once at its start. Unbound, it
+answers 503. Nothing else of this room is imported before a rule names the service.
 """
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from forkproxy import registry
-from forkproxy.stats.context import Context
-from forkproxy.stats.query import CONTENT_TYPE_OPENMETRICS, CONTENT_TYPE_TEXT, parse_query
+
+if TYPE_CHECKING:
+    from forkproxy.stats.context import Context
 
 Answer = tuple[int, list[tuple[bytes, bytes]], bytes]
 Handler = Callable[[Any], Answer]
@@ -25,18 +26,19 @@ _PLAIN = (b"content-type", b"text/plain; charset=utf-8")
 class _Bound:
     """The one thing that a process binds."""
 
-    __slots__ = ("context",)
+    __slots__ = ("context", "make")
 
     def __init__(self) -> None:
+        self.make: Callable[[], Context] | None = None
         self.context: Context | None = None
 
 
 _bound = _Bound()
 
 
-def bind(context: Context) -> Handler:
-    """From now on the service shows ``context``; returns the handler for whoever wants to call it directly."""
-    _bound.context = context
+def bind(make: Callable[[], Context]) -> Handler:
+    """From now on the service shows what ``make()`` gives at the first request; returns the handler for whoever calls it directly."""
+    _bound.make, _bound.context = make, None
     return prometheus_exporter
 
 
@@ -46,14 +48,20 @@ def factory(words: Any) -> Handler:
 
     Query parameters: scope=global|frontend|backend|server|worker (may repeat), no-maint, metrics=name,-name.
     """
+    for module in ("forkproxy.stats.context", "psutil"):
+        importlib.import_module(module)  # now, because a worker may live where there are no files (chroot)
     return prometheus_exporter
 
 
 def prometheus_exporter(txn: Any) -> Answer:
     """What is bound, as the request asks for it: (status, headers, body)."""
+    from forkproxy.stats.query import CONTENT_TYPE_OPENMETRICS, CONTENT_TYPE_TEXT, parse_query
+
+    if _bound.context is None:
+        if _bound.make is None:
+            return 503, [_PLAIN], b"statistics are not available yet\n"
+        _bound.context = _bound.make()
     context = _bound.context
-    if context is None:
-        return 503, [_PLAIN], b"statistics are not available yet\n"
     head = txn.req
     if head.method not in (b"GET", b"HEAD"):
         return 405, [_PLAIN, (b"allow", b"GET, HEAD")], b"only GET and HEAD\n"

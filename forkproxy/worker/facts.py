@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from forkproxy.plan import Plan
-from forkproxy.stats.info import Facts
+
+if TYPE_CHECKING:
+    from forkproxy.stats.info import Facts
 
 
 def of(plan: Plan, started: float, **more: int | bool) -> Facts:
     """The facts of ``plan``; ``started`` is the epoch of the master's start, ``more`` what the caller knows better."""
+    from forkproxy.stats.info import Facts  # here and not above: statistics are loaded where somebody can ask for them
+
     settings = plan.global_
     return Facts(
         pid=os.getpid(),

@@ -11,18 +11,20 @@ import os
 import signal
 import traceback
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from setproctitle import setproctitle
 
 from forkproxy.net.loop import Loop, Timer, Watched
 from forkproxy.state import layout
 from forkproxy.stats import service
-from forkproxy.stats.context import Context
 from forkproxy.worker import environment, facts, handover, privileges
 from forkproxy.worker.channel import Channel, Message
 from forkproxy.worker.heritage import Heritage, RuntimeFactory, RuntimeLike
 from forkproxy.worker.inbox import Inbox
+
+if TYPE_CHECKING:
+    from forkproxy.stats.context import Context
 
 #: How often an idle worker shows that it is alive.
 BEAT_S = 0.5
@@ -57,8 +59,7 @@ class WorkerRole:
         self._epoch = self._servers[layout.EPOCH]
         self._cells[layout.PID] = os.getpid()
         self._cells[layout.GENERATION] = heritage.generation
-        state = heritage.state
-        service.bind(Context(heritage.plan, state.rows, state.servers, lambda: facts.of(heritage.plan, state.started)))
+        service.bind(self._statistics)
         self.runtime: RuntimeLike = factory(heritage, loop)
         self.runtime.attach([heritage.escrow[name] for name in heritage.share])
         self._inbox = Inbox(heritage.inbox, loop, self.runtime.adopt) if heritage.inbox is not None else None
@@ -68,6 +69,12 @@ class WorkerRole:
         self._beat()
         self._title()
         self.channel.send("ready")
+
+    def _statistics(self) -> Context:
+        from forkproxy.stats.context import Context
+
+        plan, state = self.heritage.plan, self.heritage.state
+        return Context(plan, state.rows, state.servers, lambda: facts.of(plan, state.started))
 
     # -- life signs
 

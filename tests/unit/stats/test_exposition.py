@@ -188,7 +188,7 @@ class _Txn:
 def test_service(full: World) -> None:
     service._bound.context = None
     assert service.prometheus_exporter(_Txn(b"/metrics"))[0] == 503
-    handler = service.bind(full.context)
+    handler = service.bind(lambda: full.context)
     status, fields, body = handler(_Txn(b"/metrics?scope=frontend"))
     assert status == 200 and (b"content-type", b"text/plain; version=0.0.4; charset=utf-8") in fields
     assert one(body.decode(), "haproxy_frontend_sessions_total", proxy="f") == 10
