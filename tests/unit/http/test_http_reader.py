@@ -182,3 +182,14 @@ def test_common_heads_never_see_the_careful_road(monkeypatch: pytest.MonkeyPatch
     ):
         assert parse_response(raw, 0, LIMITS, b"GET") is not None
     assert parse_response(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", 0, LIMITS, b"HEAD") is not None
+
+
+@pytest.mark.parametrize(("key", "good"), [("x" * 24, True), ("x" * 23, False), ("x" * 25, False), ("", False)])
+def test_the_key_of_a_websocket_handshake(key: str, good: bool) -> None:
+    raw = f"GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: {key}\r\n\r\n".encode()
+    if good:
+        found = parse_request(raw, 0, Limits())
+        assert found is not None and found[0].upgrade == b"websocket"
+    else:
+        with pytest.raises(ProtocolError, match="without a valid key"):
+            parse_request(raw, 0, Limits())

@@ -182,6 +182,7 @@ def test_clear_counters(rows: Rows) -> None:
     rows.clear(0, everything=False)
     total = rows.totals(KEY)
     assert (total[REQ_TOT], total[SESS_CUR], total[SESS_MAX], total[TTIME_MAX], total[RTIME]) == (5, 2, 2, 0, 10)
+    assert a[base + SESS_MAX] == 2  # and not 0: the maximum begins with what there is
     rows.clear(0, everything=True)
     total = rows.totals(KEY)
     assert (total[REQ_TOT], total[SESS_CUR], total[SESS_MAX], total[RTIME], total[SESS_RATE]) == (0, 2, 2, 0, 0)

@@ -91,10 +91,11 @@ def test_attach_refuses_strangers(monkeypatch: pytest.MonkeyPatch) -> None:
     segment.close()
 
 
-def test_nobody_can_shrink_it() -> None:
+def test_nobody_can_change_its_size() -> None:
     segment = Segment.create(slots=1, rows=1)
-    with pytest.raises(PermissionError):
-        os.ftruncate(segment.fd, 0)
+    for size in (0, 1 << 24):
+        with pytest.raises(PermissionError):
+            os.ftruncate(segment.fd, size)
     assert not os.get_inheritable(segment.fd)
     segment.close()
 

@@ -38,6 +38,9 @@ def test_set_and_get_move_the_epoch_when_workers_are_concerned(table: ServerTabl
     assert table.epoch == 2
     table.bump()
     assert table.epoch == 3
+    for name in ("srv_op", "srv_admin", "weight", "uweight"):
+        assert table.set("b/s1", **{name: 7})
+    assert table.epoch == 7
 
 
 def test_counting_cells(table: ServerTable) -> None:

@@ -72,3 +72,8 @@ def test_zone(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_unknown_format() -> None:
     with pytest.raises(ValueError, match="unknown log format"):
         make("rfc1", 16, 1024, "p", 1)
+
+
+@pytest.mark.parametrize("fmt", ["rfc5424", "timed", "iso"])
+def test_a_fraction_is_never_rounded_to_the_next_second(fmt: str) -> None:
+    assert b".999999" in make(fmt, 0, 100, "t", 1)(6, 1_700_000_000.9999998, b"x")
