@@ -186,7 +186,7 @@ class _Txn:
 
 
 def test_service(full: World) -> None:
-    service._bound.context = None
+    service._bound.make = service._bound.context = None
     assert service.prometheus_exporter(_Txn(b"/metrics"))[0] == 503
     handler = service.bind(lambda: full.context)
     status, fields, body = handler(_Txn(b"/metrics?scope=frontend"))
@@ -197,4 +197,4 @@ def test_service(full: World) -> None:
     assert handler(_Txn(b"/metrics", b"POST"))[0] == 405
     assert handler(_Txn(b"/metrics?x=y"))[0] == 400
     assert handler(_Txn(b"/metrics", b"GET", b"application/openmetrics-text"))[2].endswith(b"# EOF\n")
-    service._bound.context = None
+    service._bound.make = service._bound.context = None
