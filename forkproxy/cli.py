@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from forkproxy import COMPAT_VERSION, __date__, __version__
 from forkproxy.config.options import Options
+from forkproxy.values import replace
 
 if TYPE_CHECKING:
     from forkproxy.config.diagnostics import Diagnostics

@@ -8,8 +8,9 @@ Knows nothing of sockets, configuration or counters' addresses.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
+
+from forkproxy.values import frozen
 
 
 class ConfigError(Exception):
@@ -75,7 +76,7 @@ class Cause(Enum):
     NORMAL = "-"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StreamError:
     """Why a stream ended: ``cause`` and ``phase`` (together the log's flags), and what follows from them.
 

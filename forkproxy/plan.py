@@ -11,8 +11,9 @@ configuration uses.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+from forkproxy.values import field, frozen
 
 #: ``step(txn) -> Verdict | None``; None: look at the next rule.
 Step = Callable[[Any], Any]
@@ -21,7 +22,7 @@ Steps = tuple[Step, ...] | None
 Render = Callable[[Any], bytes]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Place:
     """Where something was written, for messages at run time."""
 
@@ -32,7 +33,7 @@ class Place:
         return f"{self.file}:{self.line}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Address:
     """One socket address, resolved (manual 2.9).
 
@@ -55,7 +56,7 @@ class Address:
         return f"{self.family}@{self.host}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Bind:
     """One listening address of a frontend or of the runtime CLI (one per port of a range)."""
 
@@ -98,7 +99,7 @@ class Bind:
         return " ".join(parts)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Timeouts:
     """The timeouts of a proxy in seconds; the manual's fall-backs are already applied (http-request ← client …)."""
 
@@ -115,7 +116,7 @@ class Timeouts:
     tarpit_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class LogTarget:
     """One ``log`` line (manual 4.2 "log", 3.1 "log"): where, how, and from which level on."""
 
@@ -131,7 +132,7 @@ class LogTarget:
     tag: str = ""  # log-tag of the proxy that inherits it
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ErrorReply:
     """What a status code answers: whole raw message (errorfile) or parts (http-error / errorfiles)."""
 
@@ -142,7 +143,7 @@ class ErrorReply:
     reply: Any = None  # rules.verdict.Reply for http-error
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class CheckStep:
     """One rule of an ``http-check`` or ``tcp-check`` sequence: ``kind`` is connect/send/expect/comment…; ``args`` its options."""
 
@@ -151,7 +152,7 @@ class CheckStep:
     comment: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Check:
     """How a server's health is checked (manual 5.2 check, inter, rise …; 4.2 option httpchk, http-check).
 
@@ -176,7 +177,7 @@ class Check:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Server:
     """One server of a backend, defaults merged."""
 
@@ -221,7 +222,7 @@ class Server:
         return f"{self.backend}/{self.name}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Balance:
     """``balance`` and ``hash-type`` of a backend (manual 4.2).
 
@@ -239,7 +240,7 @@ class Balance:
     hash_preserve_affinity: str = "always"  # or "maxconn", "maxqueue"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Proxy:
     """What frontends and backends have in common. A ``listen`` section becomes one of each with the same name."""
 
@@ -272,7 +273,7 @@ class Proxy:
     capabilities: Mapping[str, Any] = field(default_factory=dict)  # what later issues add (cookie, stick, cache …)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Backend(Proxy):
     """Where streams go."""
 
@@ -287,7 +288,7 @@ class Backend(Proxy):
     default_server_check: Check | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Frontend(Proxy):
     """Where clients arrive."""
 
@@ -316,7 +317,7 @@ class Frontend(Proxy):
     capture_cookie: tuple[bytes, int, bool] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Global:
     """The ``global`` section and what the command line changed in it."""
 
@@ -363,7 +364,7 @@ class Global:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Plan:
     """Everything that a running service needs to know about its configuration."""
 

@@ -7,9 +7,10 @@ messages are made from these tables. Knows nothing of what it registers: factori
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
 from typing import Any, TypeVar
+
+from forkproxy.values import field, frozen
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -78,7 +79,7 @@ class Level(IntEnum):
     ADMIN = 2
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Keyword:
     """One keyword of one section. ``handler(draft, line, *values)`` is called with the values that ``args`` parsed.
 
@@ -96,7 +97,7 @@ class Keyword:
     doc: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Fetch:
     """A sample fetch. ``factory(*args)`` returns ``fetch(txn) -> value | None``; ``uses`` are indices into USES."""
 
@@ -109,7 +110,7 @@ class Fetch:
     doc: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Converter:
     """A converter. ``factory(*args)`` returns ``convert(value, txn) -> value | None``, or ``rules.expr.Pure`` around
     ``convert(value)``."""
@@ -122,7 +123,7 @@ class Converter:
     doc: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Action:
     """An action. ``factory(parser)`` reads its words and returns ``step(txn) -> Verdict | None``."""
 
@@ -135,7 +136,7 @@ class Action:
     doc: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Named:
     """Anything that needs no more than a name, a factory and its words: algorithms, checks, services, formatters."""
 
@@ -146,7 +147,7 @@ class Named:
     extra: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Command:
     """A command of the runtime CLI. ``where`` is "master", "worker" or both; ``handler(session, words)``."""
 

@@ -7,7 +7,6 @@ comes out only without any.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from forkproxy import balance as algorithms
@@ -26,6 +25,7 @@ from forkproxy.rules import logformat
 from forkproxy.rules.context import RuleContext
 from forkproxy.rules.patterns import PatternFiles
 from forkproxy.rules.ruleset import fold_use_backend
+from forkproxy.values import replace
 
 _FORMATS = {
     "httplog": logformat.HTTPLOG, "clf": logformat.CLF, "tcplog": logformat.TCPLOG, "tcpclf": logformat.TCPCLF,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from forkproxy.config.drafts import BindDraft, ProxyDraft, ServerDraft
 from forkproxy.config.line import Line
 from forkproxy.errors import ConfigError
 from forkproxy.plan import Address, Bind, Check, Server, Timeouts
+from forkproxy.values import replace
 
 
 def numbers(explicit: Iterable[int | None]) -> list[int]:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from enum import Enum
 
 from forkproxy import COMPAT_VERSION
+from forkproxy.values import frozen
 
 #: What ``-vv`` reports and ``feature()`` answers: what this program really has.
 FEATURES = {
@@ -51,7 +51,7 @@ def version_key(text: str) -> tuple[int, int, int, int, int]:
     return int(major), int(minor or 0), int(patch or 0), released, int(commits or 0)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Context:
     """What predicates look at: the environment, and which switches of ``enabled()`` are on."""
 

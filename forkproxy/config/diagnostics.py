@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
 from heapq import nlargest
 from itertools import pairwise
 
 from forkproxy.errors import ConfigError
+from forkproxy.values import frozen
 
 #: A source line longer than this is shown as a window around its mark.
 SHOWN_COLUMNS = 160
@@ -45,7 +45,7 @@ _LABELS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Message:
     """One thing to tell; ``line`` 0 means that it belongs to no line, ``column`` 0 that no word is to be marked."""
 

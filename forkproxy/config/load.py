@@ -12,7 +12,6 @@ import pkgutil
 import socket
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 
 from forkproxy import COMPAT_VERSION
 from forkproxy.config import conditions, lexer, reader
@@ -22,12 +21,13 @@ from forkproxy.config.options import Options
 from forkproxy.config.sections import Fatal, Reading
 from forkproxy.errors import ConfigError
 from forkproxy.plan import Plan
+from forkproxy.values import frozen, replace
 
 _CONDITIONALS = frozenset({".if", ".elif", ".else", ".endif"})
 _MESSAGES = {".notice": Severity.NOTICE, ".warning": Severity.WARNING, ".alert": Severity.ALERT, ".diag": Severity.DIAG}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Result:
     """``plan`` is None when there was an alert. ``files`` are the files that were read; ``dump`` the lines as words, one list
     per line, when the command line asked for them (-dC); ``quiet`` says that ``-q`` or the files ask for silence."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import pairwise
 
 from forkproxy.config.address import parse_address
 from forkproxy.config.known import refusal
 from forkproxy.config.line import Line
 from forkproxy.plan import LogTarget
+from forkproxy.values import replace
 
 FACILITIES = (
     "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "auth2", "ftp", "ntp", "audit", "alert", "cron2",

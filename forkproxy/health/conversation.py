@@ -7,14 +7,14 @@ what happened (connected, bytes, end, time is up) and say what to do next. Next 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
 from forkproxy.health.status import Status
 from forkproxy.plan import Address
+from forkproxy.values import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Result:
     """How a check ended. ``code`` is the application's (0: none), ``text`` what logs show as "info" (may be empty)."""
 
@@ -23,7 +23,7 @@ class Result:
     text: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Hop:
     """A connection to open. None and 0 mean "as for the check in general"."""
 
@@ -32,7 +32,7 @@ class Hop:
     send_proxy: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class View:
     """How the balancer sees the server when a check starts; only ``http-check send-state`` needs it.
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from forkproxy import registry
@@ -22,13 +21,14 @@ from forkproxy.health.status import Status
 from forkproxy.http.message import BodyKind, ResponseHead
 from forkproxy.http.reader import Limits, parse_response
 from forkproxy.plan import Check, CheckStep
+from forkproxy.values import frozen
 
 _MAX_FIELDS = 101
 #: verdict on a complete head and what came of the body: True well, False not, None: more is needed; with the text for logs
 _Judge = Callable[[ResponseHead, bytes, bool], tuple[bool | None, str]]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Expect:
     """One ``http-check expect``, compiled."""
 
@@ -40,7 +40,7 @@ class _Expect:
     comment: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Exchange:
     """One request and what is expected of its answer. ``hop``: connect first (None: the connection of the exchange before)."""
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from forkproxy.http import careful
 from forkproxy.http.grammar import AUTHORITY, TARGET, TOKEN, VALUE
@@ -70,21 +69,19 @@ def _never(buf: bytes, start: int) -> re.Match[bytes] | None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
 class Limits:
     """Bounds of a head, made once per proxy. ``head_bytes``: start line, fields and empty line together (tune.bufsize less
     tune.maxrewrite); ``max_fields``: field lines (tune.http.maxhdr less one, which the manual counts for the start line);
     ``relaxed``: the "accept-unsafe-violations" of the manual."""
 
-    head_bytes: int = 15360
-    max_fields: int = 100
-    relaxed: bool = False
-    request_match: _Match = field(init=False, repr=False, compare=False)
-    response_match: _Match = field(init=False, repr=False, compare=False)
+    __slots__ = ("head_bytes", "max_fields", "relaxed", "request_match", "response_match")
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "request_match", _request_match(self.max_fields))
-        object.__setattr__(self, "response_match", _response_match(self.max_fields))
+    def __init__(self, head_bytes: int = 15360, max_fields: int = 100, relaxed: bool = False) -> None:
+        self.head_bytes = head_bytes
+        self.max_fields = max_fields
+        self.relaxed = relaxed
+        self.request_match = _request_match(max_fields)
+        self.response_match = _response_match(max_fields)
 
 
 def parse_request(buf: bytes | bytearray, start: int, limits: Limits) -> tuple[RequestHead, int] | None:

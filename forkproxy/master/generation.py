@@ -5,15 +5,14 @@ Values and small predicates only; what happens to them is the supervisor's.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from forkproxy.master.listeners import Rack
 from forkproxy.net.loop import Timer, Watched
 from forkproxy.plan import Plan
+from forkproxy.values import field, record
 from forkproxy.worker.channel import Channel
 
 
-@dataclass(slots=True, eq=False)
+@record
 class Worker:
     """One worker process.
 
@@ -41,7 +40,7 @@ class Worker:
         return self.state != "gone"
 
 
-@dataclass(slots=True, eq=False)
+@record
 class Generation:
     """All workers of one configuration, by number (1 …); a number without an entry is being replaced.
 

@@ -12,7 +12,6 @@ Source: configuration manual 5.2 "check", "inter", "addr", "port", "check-send-p
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 import os
 import random
@@ -29,6 +28,7 @@ from forkproxy.net import sockets as net_sockets
 from forkproxy.net.loop import READ, WRITE, Loop, Timer, Watched
 from forkproxy.plan import Address, Check, Plan
 from forkproxy.state.servers import ServerTable
+from forkproxy.values import replace
 
 _RECV_BYTES = 16384
 #: Steps of a slow start.
@@ -370,7 +370,7 @@ def _target(job: _Job, hop: Hop) -> Address:
     if address.family not in ("ipv4", "ipv6"):
         return address
     port = hop.port or (hop.address.port if hop.address else 0) or check.port or address.port or server.address.port
-    return address if port == address.port else dataclasses.replace(address, port=port, port_relative=False)
+    return address if port == address.port else replace(address, port=port, port_relative=False)
 
 
 def proxy_line(sock: socket.socket) -> bytes:

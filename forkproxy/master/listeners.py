@@ -21,10 +21,10 @@ import select
 import socket
 import struct
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 
 from forkproxy.net.listening import listen as listen_on
 from forkproxy.plan import Bind, Frontend, Plan
+from forkproxy.values import field, record
 
 #: Names one listening socket across processes and reloads: (key of the shelf, index in the shelf).
 SocketId = tuple[str, int]
@@ -35,7 +35,7 @@ _SO_DETACH_REUSEPORT_BPF = 68
 Listen = Callable[..., socket.socket]
 
 
-@dataclass(slots=True)
+@record
 class Shelf:
     """The sockets of one bind line: one per worker (``spread``), or one for all."""
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from forkproxy.clock import Clock
 from forkproxy.errors import ConfigError
@@ -18,6 +17,7 @@ from forkproxy.state.counters import Rows
 from forkproxy.state.names import NameTable, backend_key, frontend_key, listener_key
 from forkproxy.state.segment import Segment
 from forkproxy.state.servers import ServerTable
+from forkproxy.values import record
 
 #: Room for workers of this many reloads that are still leaving (one more than mworker-max-reloads lets live by default).
 GENERATIONS = 52
@@ -25,7 +25,7 @@ _MIN_SLOTS = 32
 _MAX_SLOTS = 480
 
 
-@dataclass(slots=True)
+@record
 class State:
     """What workers get to see."""
 

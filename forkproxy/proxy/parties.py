@@ -7,7 +7,6 @@ slot of the shared segment: only this worker writes it. Knows plan, balance and 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from forkproxy import balance
@@ -16,6 +15,7 @@ from forkproxy.http.reader import Limits
 from forkproxy.net.sockets import buffers, keepalive, reset_on_close
 from forkproxy.proxy import counting
 from forkproxy.registry import Needs
+from forkproxy.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from forkproxy.registry import ACL_ALIASES, FETCHES, Needs, Type
@@ -15,6 +14,7 @@ from forkproxy.rules.errors import NotYet
 from forkproxy.rules.expr import ExprError, Sample, cast_sample, parse_sample
 from forkproxy.rules.patterns import METHODS, Entry, Find, View, build_index
 from forkproxy.rules.words import Words, to_bytes
+from forkproxy.values import frozen
 
 Pred = Callable[[Any], Any]
 
@@ -30,7 +30,7 @@ _DEFAULT_METHODS = {
 _OPERATORS = ("eq", "ge", "gt", "le", "lt")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Exact:
     """The shape "this sample equals one of these strings", by which many rules can be folded into one look-up."""
 
@@ -39,7 +39,7 @@ class Exact:
     icase: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AclTest:
     """One compiled line. ``match(txn)`` is true or false by truth value."""
 

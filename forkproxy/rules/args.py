@@ -7,12 +7,12 @@ with the reason. :func:`split_args` follows the second level of quoting of the m
 from __future__ import annotations
 
 import socket
-from dataclasses import dataclass
 from typing import Any
 
 from forkproxy.rules.context import RuleContext
 from forkproxy.rules.types import Addr, parse_addr
 from forkproxy.rules.words import to_bytes
+from forkproxy.values import frozen
 
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", " ": " ", "\\": "\\", "'": "'", '"': '"'}
 
@@ -54,7 +54,7 @@ def split_args(text: str, start: int) -> tuple[list[str], int]:
     raise ValueError("unmatched quote" if quote else "expected ')'")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Arg:
     """One argument. ``optional`` ones may be left out (also left empty), then the factory gets ``default``."""
 
@@ -66,12 +66,12 @@ class Arg:
         return to_bytes(text)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Str(Arg):
     """Any text, as bytes."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Int(Arg):
     """A signed 64-bit integer, optionally limited."""
 
@@ -89,7 +89,7 @@ class Int(Arg):
         return value
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OneOf(Arg):
     """One of a few words, given to the factory as text."""
 
@@ -101,7 +101,7 @@ class OneOf(Arg):
         return text
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Name(Arg):
     """The name of something that exists only when the whole file was read; given as text ("" for left out)."""
 
@@ -109,7 +109,7 @@ class Name(Arg):
         return text
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Var(Arg):
     """The name of a variable with its scope, or a number where ``number`` is set."""
 
@@ -126,7 +126,7 @@ class Var(Arg):
         return check_name(text)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class IPv4(Arg):
     """An IPv4 address."""
 
@@ -139,7 +139,7 @@ class IPv4(Arg):
         return addr
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class IPv6(Arg):
     """An IPv6 address."""
 
@@ -152,7 +152,7 @@ class IPv6(Arg):
         return addr
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Mask(Arg):
     """A netmask as a number of bits or in address notation; given as an integer. ``bits`` is 32 or 128."""
 
@@ -172,7 +172,7 @@ class Mask(Arg):
             raise ValueError(f"'{text}' is not a netmask") from None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Context(Arg):
     """No argument of the file: gives the factory the :class:`RuleContext` (stands last in ``args``)."""
 

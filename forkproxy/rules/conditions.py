@@ -7,7 +7,6 @@ are, and NotYet otherwise. All other conditions compile to plain boolean closure
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from forkproxy.registry import Needs
@@ -16,6 +15,7 @@ from forkproxy.rules.acl import AclTest, Exact, Pred, compile_acl
 from forkproxy.rules.context import KIND_LABELS, RuleContext
 from forkproxy.rules.errors import NotYet
 from forkproxy.rules.words import Words
+from forkproxy.values import frozen
 
 #: fetches with one of these needs may be undecided
 PARTIAL = Needs.L6 | Needs.RES_L6 | Needs.BODY | Needs.RES_BODY
@@ -47,7 +47,7 @@ PREDEFINED = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Term:
     """One ACL of a condition: ``tests`` are its lines, still growing unless ``fixed``."""
 
@@ -56,7 +56,7 @@ class Term:
     fixed: bool  # nobody can add a line any more
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Condition:
     """A compiled condition; iterating gives ``(pred, needs)``. ``pred(txn)`` is a truth value; it raises NotYet when undecided.
 

@@ -6,8 +6,9 @@ Also the table that says which column of ``registry.USES`` each kind of rule bel
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
+
+from forkproxy.values import field, record, replace
 
 if TYPE_CHECKING:
     from forkproxy.rules.acl import AclTest
@@ -59,7 +60,7 @@ def _no_files() -> PatternFiles:
     return PatternFiles()
 
 
-@dataclass(slots=True)
+@record
 class RuleContext:
     """The surroundings of a rule.
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from forkproxy.errors import ConfigError
@@ -19,19 +18,20 @@ from forkproxy.rules.args import Arg, Context, split_args
 from forkproxy.rules.context import KIND_LABELS, RuleContext
 from forkproxy.rules.types import NEVER, find_cast
 from forkproxy.rules.words import Words
+from forkproxy.values import frozen
 
 FetchFn = Callable[[Any], Any]
 EachFn = Callable[[Any], Iterable[Any]]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Pure:
     """A converter that looks at nothing but its value."""
 
     fn: Callable[[Any], Any]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Multi:
     """What the factory of a fetch returns when there may be several values: ``one`` for expressions (the last value, as
     the manual has it), ``each`` for ACLs, which try them all."""
@@ -40,14 +40,14 @@ class Multi:
     each: EachFn
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Const:
     """What the factory of a constant fetch returns."""
 
     value: Any
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Typed:
     """What a factory returns when its arguments decide the type of what it gives."""
 
@@ -55,7 +55,7 @@ class Typed:
     out: Type
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Sample:
     """A compiled expression. ``fetch(txn)`` gives a Python value of type ``out`` or None for "not found".
 

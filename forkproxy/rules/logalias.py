@@ -10,7 +10,6 @@ import os
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from forkproxy.registry import Needs, formatter
@@ -18,9 +17,10 @@ from forkproxy.rules import world
 from forkproxy.rules.logencode import SAFE_LOG, header_safe, log_safe
 from forkproxy.rules.types import addr_of
 from forkproxy.rules.web import path_of
+from forkproxy.values import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Wish:
     """How the alias is wanted: in hexadecimal; in which mode; before the end of the stream (logasap); in a log; in quotes."""
 
@@ -35,7 +35,7 @@ class Wish:
         return code if self.log and not self.quote else code.replace('b"-"', 'b""')
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Code:
     """``code`` is an expression of bytes (kind "s", or "b" when flag Q does not quote it) or a number ("d", fractions are
     cut); ``absorbs``: an empty value takes the

@@ -11,7 +11,6 @@ The same engine renders header values, bodies and redirects: ``style`` says what
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 from forkproxy.errors import ConfigError
@@ -21,6 +20,7 @@ from forkproxy.rules import logalias, logencode
 from forkproxy.rules.context import RuleContext
 from forkproxy.rules.expr import ExprError, Sample, cast_sample, parse_sample
 from forkproxy.rules.words import Words, to_bytes
+from forkproxy.values import field, frozen, record, replace
 
 HTTPLOG = (
     "%ci:%cp [%tr] %ft %b/%s %TR/%Tw/%Tc/%Tr/%Ta %ST %B %CC %CS %tsc %ac/%fc/%bc/%sc/%rc %sq/%bq %hr %hs %{+Q}r"
@@ -48,7 +48,7 @@ HTTP_ONLY = frozenset({"CC", "CS", "HM", "HP", "HPO", "HQ", "HU", "HV", "TR", "T
 STYLES = ("log", "http", "raw")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Format:
     """A compiled format; iterating gives ``(render, needs)``. ``constant`` is its text when nothing in it varies."""
 
@@ -60,7 +60,7 @@ class Format:
         return iter((self.render, self.needs))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Flags:
     """Flags of an item: Q X E bin json cbor."""
 
@@ -82,7 +82,7 @@ class Flags:
         return made
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Item:
     """One variable part: ``code`` is a Python expression of bytes ("s", or "b": never quoted), a number ("d") or any value ("v")."""
 
@@ -95,7 +95,7 @@ class Item:
     form: str = ""  # the conversion of ``code`` where it is not %b or %d; takes several expressions
 
 
-@dataclass(slots=True)
+@record
 class _Draft:
     """What the parser collects: parts are literals (bytes), None for a separator, or items."""
 

@@ -7,7 +7,6 @@ nothing but ``for step in steps: verdict = step(txn)``.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import forkproxy.rules.library  # noqa: F401  (fills the registry)
@@ -21,11 +20,12 @@ from forkproxy.rules.errors import NotYet
 from forkproxy.rules.logformat import compile_format
 from forkproxy.rules.verdict import WAIT
 from forkproxy.rules.words import Words, to_text
+from forkproxy.values import frozen
 
 KINDS = ("tcp-req-conn", "tcp-req-sess", "tcp-req-cont", "tcp-res-cont", "http-req", "http-res", "http-after-res")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rule:
     """One rule. ``step(txn)`` has the condition in it. ``always`` tells that the condition is missing or always true."""
 
@@ -105,7 +105,7 @@ def shadowing(rules: Sequence[Rule]) -> Rule | None:
 # -- use_backend ---------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Choice:
     """One ``use_backend`` (or ``use-server``) rule: ``target`` is a name, or made from the stream by ``render``."""
 

@@ -6,11 +6,12 @@ Shared by rules (which make verdicts) and proxy (which carries them out). Knows 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
+from forkproxy.values import frozen
 
-@dataclass(frozen=True, slots=True)
+
+@frozen
 class Verdict:
     """``kind`` is one of: allow (rule set ends), wait (more bytes are needed: call again), reply, deny, reject,
     silent-drop, tarpit, service."""
@@ -18,7 +19,7 @@ class Verdict:
     kind: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Reply(Verdict):
     """Answer the client instead of a server (return, redirect, auth, deny, tarpit with a reply).
 
@@ -40,7 +41,7 @@ class Reply(Verdict):
     raw: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Service(Verdict):
     """Let a registered service answer: ``handler(txn) -> (status, headers, body)``."""
 

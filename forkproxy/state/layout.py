@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
+
+from forkproxy.values import field, frozen
 
 
 class Kind(Enum):
@@ -32,7 +33,7 @@ class Kind(Enum):
     STATE = "state"  # the master's alone, read from its slot
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Counter:
     """One line of the table.
 

@@ -7,8 +7,9 @@ where an object has no value. Knows nothing of where values come from.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
+
+from forkproxy.values import frozen
 
 
 class Kind(IntEnum):
@@ -30,7 +31,7 @@ class Kind(IntEnum):
         return ("Frontend", "Backend", "Server", "Listener")[self]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Column:
     """``tags`` are three letters (the fourth, persistence, follows from the nature), ``type`` one of str u32 s32 u64."""
 

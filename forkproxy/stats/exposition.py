@@ -11,12 +11,12 @@ Source: prometheus.io "exposition formats", OpenMetrics 1.0.0.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
 from forkproxy.health.status import EXPORTED
 from forkproxy.stats.columns import NUMBER, Kind, Row
 from forkproxy.stats.families import COUNTER, FAMILIES, PROXY_STATES, SERVER_STATES, Family, state_of
 from forkproxy.stats.query import Query
+from forkproxy.values import frozen, record
 
 _PXNAME, _SVNAME, _STATUS = NUMBER["pxname"], NUMBER["svname"], NUMBER["status"]
 _CHECK_STATUS, _CHECK_CODE = NUMBER["check_status"], NUMBER["check_code"]
@@ -26,7 +26,7 @@ _SCOPE = {Kind.FRONTEND: "frontend", Kind.BACKEND: "backend", Kind.SERVER: "serv
 _SLICE = 250
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Sample:
     """One value of a family that is not a column: ``labels`` is the text between the braces, already escaped, or empty."""
 
@@ -34,7 +34,7 @@ class Sample:
     labels: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Plain:
     """A family of the process or of the workers."""
 
@@ -44,7 +44,7 @@ class Plain:
     samples: tuple[Sample, ...]
 
 
-@dataclass(slots=True)
+@record
 class Snapshot:
     """What one scrape shows. ``rows`` are made one after the other when they are asked for.
 

@@ -7,15 +7,14 @@ Names are those of HAProxy's exporter, since dashboards and alerts ask for them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from forkproxy.state import layout
 from forkproxy.stats.columns import HIDDEN, NUMBER, Kind
+from forkproxy.values import frozen
 
 COUNTER, GAUGE = "counter", "gauge"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Family:
     """One family of one scope.
 

@@ -12,20 +12,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from forkproxy import COMPAT_VERSION, __date__, __version__
 from forkproxy.state import layout
 from forkproxy.stats.csv import json_field
 from forkproxy.stats.exposition import Plain, Sample, labels
 from forkproxy.stats.families import COUNTER, GAUGE
+from forkproxy.values import frozen, record
 
 #: What "show info" calls this program: monitoring tools look for this name, and compare the first two parts of the version.
 NAME = "HAProxy"
 VERSION = f"{COMPAT_VERSION}-forkproxy-{__version__}"
 
 
-@dataclass(slots=True, kw_only=True)
+@record
 class Facts:
     """What the process that answers knows of itself and of the service; times are epoch seconds, memory in bytes."""
 
@@ -47,7 +47,7 @@ class Facts:
     boot_ms: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Field:
     """One field: its number (holes are meant), name, tags, type and value."""
 

@@ -9,7 +9,6 @@ Source: management manual 9.1; which columns an object has was compared with HAP
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 
 from forkproxy.health.machine import Admin, State, status_text
 from forkproxy.health.status import Status
@@ -20,6 +19,7 @@ from forkproxy.state.names import backend_key, frontend_key, listener_key
 from forkproxy.state.servers import ServerState, ServerTable, shown_weight
 from forkproxy.stats.columns import HIDDEN, NUMBER, Kind, Row, empty_row
 from forkproxy.stats.families import state_of
+from forkproxy.values import field, record
 
 #: Columns of HTTP alone: empty for proxies in TCP mode.
 _HTTP_ONLY = frozenset(
@@ -46,7 +46,7 @@ def _copies(letter: str, http: bool) -> tuple[tuple[int, int], ...]:
 _COPIES = {(letter, http): _copies(letter, http) for letter in "LFBS" for http in (True, False)}
 
 
-@dataclass(slots=True)
+@record
 class Extras:
     """What only the master knows."""
 
@@ -57,7 +57,7 @@ class Extras:
     address: Callable[[Server], Address] | None = None
 
 
-@dataclass(slots=True)
+@record
 class Summary:
     """The servers of one backend taken together."""
 

@@ -9,8 +9,9 @@ An unknown parameter or scope is a bad request. Pure.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from urllib.parse import unquote_plus
+
+from forkproxy.values import frozen
 
 SCOPES = frozenset({"global", "frontend", "backend", "server", "listener", "worker"})
 
@@ -18,7 +19,7 @@ CONTENT_TYPE_TEXT = b"text/plain; version=0.0.4; charset=utf-8"
 CONTENT_TYPE_OPENMETRICS = b"application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Query:
     """What one scrape asks for."""
 

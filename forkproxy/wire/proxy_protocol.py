@@ -9,9 +9,9 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from forkproxy.errors import ProtocolError
+from forkproxy.values import frozen
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 
@@ -26,7 +26,7 @@ _FAMILIES = {1: ("ipv4", socket.AF_INET, 4), 2: ("ipv6", socket.AF_INET6, 16)}
 _UNIX_BYTES = 108
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Header:
     """What a header says. ``local`` (LOCAL, UNKNOWN, an unspecified family): the connection's own addresses hold.
 

@@ -6,7 +6,7 @@ whether waiting helps. A ClientHello may span several records of type handshake.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from forkproxy.values import frozen
 
 _HANDSHAKE = 0x16
 _CLIENT_HELLO = 1
@@ -20,7 +20,7 @@ class NotTls(Exception):
     """These bytes do not begin a TLS handshake."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ClientHello:
     """``sni`` is b"" without a server name; versions are numbers as on the wire (0x0303 is TLS 1.2).
 

@@ -22,8 +22,8 @@ import os
 import socket
 import struct
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
+from forkproxy.values import record
 from forkproxy.worker.inbox import Ends
 
 SocketId = tuple[str, int]
@@ -37,7 +37,7 @@ _PATIENCE_S = 1.0
 PLACES = 4
 
 
-@dataclass(slots=True)
+@record
 class Estate:
     """What is handed over: the listening sockets by name, the rendezvous, the eventfd, the inbox; ``memory``: descriptor of the segment and
     the dumped table of names, or None."""

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from forkproxy.net.loop import Loop
 from forkproxy.plan import Bind, Frontend, Plan
+from forkproxy.values import field, record
 from forkproxy.worker.inbox import Ends
 
 #: Names one listening socket across processes and reloads: (key of the bind, index in its group).
@@ -58,7 +58,7 @@ class RuntimeLike(Protocol):
         """Nothing is left to serve: let go of the loop, close what is open."""
 
 
-@dataclass(slots=True, kw_only=True)
+@record
 class Heritage:
     """What one worker is born with."""
 

@@ -7,12 +7,12 @@ when it can be reloaded (``-W``); otherwise it drops them once everything is bou
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 
 from forkproxy.plan import Global
+from forkproxy.values import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Privileges:
     """What to drop to; None or "" leaves that part alone."""
 

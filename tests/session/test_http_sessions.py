@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import gc
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +15,7 @@ from forkproxy.proxy.stream import Stream
 from forkproxy.proxy.upstream import Upstream
 from forkproxy.rules.types import addr_of
 from forkproxy.rules.verdict import WAIT, Reply
+from forkproxy.values import replace
 from tests.session.stage import Stage, Wire
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -135,7 +135,7 @@ def test_the_view_counts_what_is_here(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_a_servers_address_leaves_open_is_as_the_client_meant(monkeypatch: pytest.MonkeyPatch, address: Address, target: str) -> None:
     stage = http(monkeypatch)
     srv = stage.be.servers[0]
-    srv.plan = dataclasses.replace(srv.plan, address=address)
+    srv.plan = replace(srv.plan, address=address)
     stage.says(stage.client(), GET)
     (c,) = stage.rt.clients
     assert c.stream is not None and str(srv.target(c.stream)) == target

@@ -15,7 +15,6 @@ import pwd
 import re
 import socket
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
 
 from forkproxy.config import log_target
@@ -27,6 +26,7 @@ from forkproxy.config.options import Options
 from forkproxy.errors import ConfigError
 from forkproxy.plan import Bind
 from forkproxy.registry import keyword
+from forkproxy.values import replace
 
 _NODE = re.compile(r"[A-Za-z0-9._-]+")
 #: The upper bound of file descriptors that HAProxy assumes when nothing says otherwise (manual 3.1 "fd-hard-limit").

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import errno
 import socket
-from dataclasses import replace
 
 import pytest
 
 from forkproxy.master.listeners import ListenError, Rack, pending
 from forkproxy.net import sockets
 from forkproxy.plan import Address, Bind, Frontend, Global, Plan
+from forkproxy.values import replace
 
 
 def plan(*ports: int) -> Plan:

@@ -8,7 +8,6 @@ import select
 import socket
 import stat
 import struct
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from forkproxy.net import sockets
 from forkproxy.net.listening import BindError, listen
 from forkproxy.net.sockets import accept, dial
 from forkproxy.plan import Address, Bind
+from forkproxy.values import replace
 
 TCP = socket.IPPROTO_TCP
 V4 = Bind(address=Address("ipv4", "127.0.0.1"))

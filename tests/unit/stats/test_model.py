@@ -208,9 +208,8 @@ def test_info(small: World) -> None:
 
 
 def test_listeners_only_with_socket_stats(small: World) -> None:
-    from dataclasses import replace
-
     from forkproxy.stats.model import Model
+    from forkproxy.values import replace
 
     frontend = replace(small.plan.frontends[0], options=frozenset({"socket-stats"}))
     model = Model(replace(small.plan, frontends=(frontend,)), small.rows, small.servers)
