@@ -37,16 +37,11 @@ _LEGEND = (
 
 def register_all() -> None:
     """Import the rooms that register without config: algorithms, checks and commands come with them."""
-    import importlib
-    import pkgutil
-
     from forkproxy.config.load import register
 
     register()
     for package in ("rules.fetches", "rules.converters", "rules.actions", "balance", "health", "stats", "master.commands"):
-        module = importlib.import_module(f"forkproxy.{package}")
-        for found in pkgutil.iter_modules(module.__path__):
-            importlib.import_module(f"{module.__name__}.{found.name}")
+        registry.gather(f"forkproxy.{package}")
 
 
 # -- classes ---------------------------------------------------------------------------------------------------------------

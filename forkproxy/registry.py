@@ -6,6 +6,8 @@ messages are made from these tables. Knows nothing of what it registers: factori
 
 from __future__ import annotations
 
+import importlib
+import os
 from collections.abc import Callable, Iterable
 from enum import IntEnum, IntFlag
 from typing import Any, TypeVar
@@ -170,6 +172,15 @@ FORMATTERS: dict[str, Named] = {}
 COMMANDS: dict[str, Command] = {}
 #: ACL names that are a fetch with a match method: ``hdr_beg`` → ("req.hdr", "beg"). Registered with :func:`acl_alias`.
 ACL_ALIASES: dict[str, tuple[str, str]] = {}
+
+
+def gather(package: str) -> None:
+    """Import every module of ``package`` (a dotted name), so that what they register is known: a new file needs no other mention."""
+    for path in importlib.import_module(package).__path__:
+        for name in sorted(os.listdir(path)):  # pkgutil would do the same and import inspect
+            module, _, suffix = name.partition(".")
+            if suffix == "py" and module != "__init__":
+                importlib.import_module(f"{package}.{module}")
 
 
 def _doc(obj: Any) -> str:

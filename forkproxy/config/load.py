@@ -6,9 +6,7 @@ working directory) is undone before it returns; the environment that the file as
 
 from __future__ import annotations
 
-import importlib
 import os
-import pkgutil
 import socket
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +19,7 @@ from forkproxy.config.options import Options
 from forkproxy.config.sections import Fatal, Reading
 from forkproxy.errors import ConfigError
 from forkproxy.plan import Plan
+from forkproxy.registry import gather
 from forkproxy.values import frozen, replace
 
 _CONDITIONALS = frozenset({".if", ".elif", ".else", ".endif"})
@@ -41,10 +40,7 @@ class Result:
 
 def register() -> None:
     """Import every module of ``config.keywords``, so that the registry is complete."""
-    from forkproxy.config import keywords
-
-    for module in pkgutil.iter_modules(keywords.__path__):
-        importlib.import_module(f"{keywords.__name__}.{module.name}")
+    gather("forkproxy.config.keywords")
 
 
 def load(files: Iterable[str], options: Options) -> Result:

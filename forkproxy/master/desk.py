@@ -12,6 +12,7 @@ from forkproxy.master.listeners import ListenError
 from forkproxy.net.listening import listen
 from forkproxy.net.loop import Loop
 from forkproxy.plan import Bind, Plan
+from forkproxy.registry import gather
 
 if TYPE_CHECKING:
     from forkproxy.master.cli_server import CliServer
@@ -77,10 +78,9 @@ class Desk:
         if listeners or settings.stats_endpoint or old_cli is not None:
             self.context = make_context(plan)
         if listeners or old_cli is not None:
-            from forkproxy.master import commands
             from forkproxy.master.cli_server import CliServer
 
-            commands.register()
+            gather("forkproxy.master.commands")
             self._cli = CliServer(self._loop, self._master, listeners, timeout_s=settings.stats_timeout_s, maxconn=settings.stats_maxconn)
             if old_cli is not None:
                 self._cli.adopt(old_cli)

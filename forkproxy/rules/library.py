@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
+from forkproxy.registry import gather
 
-from forkproxy.rules import actions, converters, fetches
-
-for _package in (fetches, converters, actions):
-    for _module in pkgutil.iter_modules(_package.__path__):
-        importlib.import_module(f"{_package.__name__}.{_module.name}")
+for _kind in ("fetches", "converters", "actions"):
+    gather(f"forkproxy.rules.{_kind}")

@@ -7,12 +7,11 @@ from typing import Any
 
 import pytest
 
-from forkproxy.master import commands
 from forkproxy.master.cli_session import Deferred, Session, split, words_of
 from forkproxy.plan import Address, Bind, Global, Plan
-from forkproxy.registry import COMMANDS, Command, Level
+from forkproxy.registry import COMMANDS, Command, Level, gather
 
-commands.register()
+gather("forkproxy.master.commands")
 
 
 def session(*, mastercli: bool = False, level: str = "admin") -> Session:
