@@ -144,7 +144,6 @@ _SWITCHES: dict[str, tuple[str, ...]] = {
     "Ws": ("master_worker", "notify"),
     "V": ("verbose",),
     "q": ("quiet",),
-    "4": ("ipv4_only",),
     "dD": ("diag",),
     "dF": ("no_splice",),
     "dL": ("list_libraries",),
@@ -154,9 +153,8 @@ _SWITCHES: dict[str, tuple[str, ...]] = {
     "dW": ("zero_warning",),
     "dZ": ("no_splice",),
     "dr": ("ignore_resolution",),
-    "de": ("no_epoll",),
-    # nothing here to switch off: getaddrinfo, forks, kTLS, pollers that do not exist, CPU affinity
-    "dG": (), "dI": (), "dT": (), "dc": (), "dk": (), "dp": (), "dv": (),
+    # nothing here to switch off: resolvers, pollers, getaddrinfo, forks, kTLS, CPU affinity
+    "4": (), "de": (), "dG": (), "dI": (), "dT": (), "dc": (), "dk": (), "dp": (), "dv": (),
 }  # fmt: skip
 
 

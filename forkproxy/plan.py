@@ -285,7 +285,6 @@ class Backend(Proxy):
     http_reuse: str = "safe"
     allbackups: bool = False
     use_server: tuple[tuple[Callable[[Any], bool] | None, Callable[[Any], str]], ...] = ()
-    default_server_check: Check | None = None
 
 
 @frozen
@@ -309,7 +308,6 @@ class Frontend(Proxy):
     unique_id_header: bytes = b""
     monitor_uri: bytes = b""
     monitor_fail: tuple[Callable[[Any], bool], ...] = ()
-    monitor_net: Any = None
     rate_limit_sessions: int = 0
     #: declared captures: (request slots, response slots) of (name, length), cookie capture (name, length, prefix?) or None
     capture_request: tuple[tuple[bytes, int], ...] = ()
@@ -355,7 +353,6 @@ class Global:
     server_state_file: str = ""
     node: str = ""
     description: str = ""
-    localpeer: str = ""
     nosplice: bool = False
     quiet: bool = False
     zero_warning: bool = False
@@ -372,7 +369,6 @@ class Plan:
     frontends: tuple[Frontend, ...] = ()
     backends: Mapping[str, Backend] = field(default_factory=dict)
     files: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
     #: named error sets, maps, userlists, rings … by "kind/name", for later issues
     objects: Mapping[str, Any] = field(default_factory=dict)
 

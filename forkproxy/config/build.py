@@ -13,7 +13,7 @@ from forkproxy import balance as algorithms
 from forkproxy.config import known
 from forkproxy.config.build_rules import HTTP_KINDS, KINDS, RuleSets, compile_format, compile_key
 from forkproxy.config.build_server import ServerBuilder, build_binds, check_order, numbers, resolve_tracking
-from forkproxy.config.diagnostics import Diagnostics, Severity, did_you_mean
+from forkproxy.config.diagnostics import Diagnostics, did_you_mean
 from forkproxy.config.drafts import GlobalDraft, ProxyDraft
 from forkproxy.config.keywords.balance import HTTP_ALGORITHMS
 from forkproxy.config.keywords.options import BACK_ONLY, FRONT_ONLY, HTTP_ONLY
@@ -92,7 +92,6 @@ class _Builder:
             frontends=tuple(frontends),
             backends=_full(linked, frontends),
             files=tuple(dict.fromkeys(p.line.file for p in self.proxies if p.line is not None)),
-            notes=tuple(m.text for m in self.diag.messages if m.severity == Severity.NOTE),
             objects=dict(self.objects),
         )
 
@@ -231,7 +230,6 @@ class _Builder:
             http_reuse=draft.http_reuse or "safe",
             allbackups=draft.on("allbackups"),
             use_server=tuple((pred, name) for _, pred, name, _ in rules.use_server),
-            default_server_check=builder.checks,
         )
 
     def _balance(self, draft: ProxyDraft, context: RuleContext) -> tuple[Balance, Needs]:

@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 
 class GlobalDraft:
     """All ``global`` sections of a run, added up. ``settings`` has the field names of ``plan.Global``; ``options`` what is
-    not a field of it."""
+    not a field of it. ``peer_fixed`` tells that ``-L`` has named this instance."""
 
-    __slots__ = ("lines", "log_targets", "options", "settings", "stats_endpoint", "stats_sockets")
+    __slots__ = ("lines", "log_targets", "options", "peer_fixed", "settings", "stats_endpoint", "stats_sockets")
 
-    def __init__(self) -> None:
+    def __init__(self, peer_fixed: bool = False) -> None:
+        self.peer_fixed = peer_fixed
         self.settings: dict[str, Any] = {}
         self.options: dict[str, Any] = {}
         self.log_targets: list[LogTarget] = []

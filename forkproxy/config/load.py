@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from forkproxy import COMPAT_VERSION
 from forkproxy.config import conditions, lexer, reader
 from forkproxy.config.diagnostics import Diagnostics, Severity, did_you_mean
+from forkproxy.config.drafts import GlobalDraft
 from forkproxy.config.line import Line
 from forkproxy.config.options import Options
 from forkproxy.config.sections import Fatal, Reading
@@ -56,8 +57,8 @@ def load(files: Iterable[str], options: Options) -> Result:
         except ConfigError as exc:
             diag.error(exc)
             return Result(None, diag, quiet=_quiet(options, {}))
-        _predefine(options, paths, any("_LOG_FMT" in text for _path, text in texts))
         before = dict(os.environ)
+        _predefine(options, paths, any("_LOG_FMT" in text for _path, text in texts))
         reading = Reading(diag, options)
         dump: list[tuple[str, tuple[str, ...]]] = []
         fatal = False
@@ -74,9 +75,8 @@ def load(files: Iterable[str], options: Options) -> Result:
                 diag.alert(f"Error(s) found in configuration file : {path}")
             if fatal:
                 return Result(None, diag, tuple(paths), tuple(dump), _quiet(options, reading.global_draft.settings))
-        reading.global_draft.options["environment"] = _changes(before)
         known = {m.file for m in diag.messages if m.severity is Severity.ALERT}
-        plan = _build(reading, diag, options, paths)
+        plan = _build(reading, diag, options, paths, before)
         if diag.failed:
             plan = None
             for path in dict.fromkeys(m.file for m in diag.messages if m.severity is Severity.ALERT and m.line):
@@ -91,11 +91,13 @@ def _quiet(options: Options, settings: Mapping[str, object]) -> bool:
     return (options.quiet or bool(settings.get("quiet"))) and not options.verbose
 
 
-def _build(reading: Reading, diag: Diagnostics, options: Options, paths: list[str]) -> Plan | None:
+def _build(reading: Reading, diag: Diagnostics, options: Options, paths: list[str], before: dict[str, str]) -> Plan | None:
     from forkproxy.config import build
     from forkproxy.config.keywords import global_, http_errors, userlist
 
     global_.finish(reading.global_draft, reading.proxies, diag, options)
+    _announce(reading.global_draft)
+    reading.global_draft.options["environment"] = _changes(before)
     for name, made in list(reading.objects.items()):
         if isinstance(made, userlist.UserList):
             reading.objects[name] = made.finish()
@@ -151,6 +153,17 @@ def _predefine(options: Options, paths: list[str], formats: bool) -> None:
             text = getattr(logformat, attribute, None)
             if text is not None:
                 env[f"HAPROXY_{name}_LOG_FMT"] = text.decode() if isinstance(text, bytes) else str(text)
+
+
+def _announce(draft: GlobalDraft) -> None:
+    """Set the variables that tell where the runtime CLI listens: known after the last line, there for rules and processes (manual 2.3)."""
+    for name, addresses in (
+        ("HAPROXY_CLI", [a for bind in draft.stats_sockets for a in bind.addresses]),
+        ("HAPROXY_MASTER_CLI", [bind.address for bind in draft.settings["master_sockets"]]),
+    ):
+        os.environ.pop(name, None)
+        if addresses:
+            os.environ[name] = ";".join(f"{a.family}@{a.host}:{a.port}" if a.port else f"{a.family}@{a.host}" for a in addresses)
 
 
 class _File:

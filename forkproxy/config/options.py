@@ -29,8 +29,6 @@ class Options:
     no_server_verify: bool = False  # -dV
     no_splice: bool = False  # -dS, -dZ, -dF
     no_reuseport: bool = False  # -dR
-    no_epoll: bool = False  # -de
-    ipv4_only: bool = False  # -4
     memory_limit_mb: int = 0  # -m
     maxconn: int = 0  # -n
     proxy_maxconn: int = 0  # -N

@@ -56,7 +56,7 @@ class Reading:
     def __init__(self, diag: Diagnostics, options: Options) -> None:
         self.diag = diag
         self.options = options
-        self.global_draft = GlobalDraft()
+        self.global_draft = GlobalDraft(bool(options.localpeer))
         self.proxies: list[ProxyDraft] = []
         self.defaults: dict[str, ProxyDraft] = {}
         self.anonymous_defaults: ProxyDraft | None = None

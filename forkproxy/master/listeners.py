@@ -170,7 +170,7 @@ def _listen(listen: Listen, frontend: Frontend, bind: Bind, spread: bool) -> soc
     try:
         return listen(bind, backlog=_backlog(frontend, bind), reuseport=spread)
     except OSError as exc:
-        raise ListenError(f"Starting proxy {frontend.name}: {exc}") from exc
+        raise ListenError(f"Binding [{bind.place}] for proxy {frontend.name}: {exc}") from exc
 
 
 def _backlog(frontend: Frontend, bind: Bind) -> int:

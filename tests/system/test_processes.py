@@ -175,7 +175,7 @@ def test_an_occupied_port_ends_with_status_1(start: Start) -> None:
         port = taken.getsockname()[1]
         proxy = start(hello(port))
         assert proxy.wait() == 1
-    assert f"Starting proxy f: cannot bind socket (Address already in use) for [127.0.0.1:{port}]" in proxy.stderr
+    assert f"for proxy f: cannot bind socket (Address already in use) for [127.0.0.1:{port}]" in proxy.stderr
 
 
 def test_inherited_socket_by_variable(start: Start) -> None:

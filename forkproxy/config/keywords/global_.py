@@ -143,8 +143,11 @@ def close_spread_time(draft: GlobalDraft, line: Line, text: str) -> None:
 
 @keyword("global", "localpeer", args=(Word("a name"),))
 def localpeer(draft: GlobalDraft, line: Line, name: str) -> None:
-    """The name of this instance; ``-L`` has precedence."""
-    draft.settings["localpeer"] = name
+    """The name of this instance, also in HAPROXY_LOCALPEER; ``-L`` has precedence."""
+    if draft.peer_fixed:
+        line.warn("'localpeer' ignored since it is already set by using the '-L' command line argument.")
+    else:
+        os.environ["HAPROXY_LOCALPEER"] = name
 
 
 @keyword("global", "node", args=(Word("a name"),))
@@ -396,7 +399,6 @@ def finish(draft: GlobalDraft, proxies: Iterable[ProxyDraft], diag: Diagnostics,
     settings["nosplice"] = settings.get("nosplice", False) or options.no_splice
     if options.pidfile:
         settings["pidfile"] = options.pidfile
-    settings["localpeer"] = options.localpeer or settings.get("localpeer") or os.environ.get("HAPROXY_LOCALPEER", "")
     settings["nbproc"] = 1 if options.debug else settings.get("nbproc") or len(os.sched_getaffinity(0))
     draft.options.pop("default_path", None)
     draft.options["noreuseport"] = draft.options.get("noreuseport", False) or options.no_reuseport

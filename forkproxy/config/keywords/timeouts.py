@@ -48,7 +48,6 @@ for _row in _TIMEOUTS:
 @keyword(PROXIES, "timeout client-hs", args=(Time("ms"),), note="forkproxy has no TLS handshake with clients yet; timeout client applies")
 def _client_hs(draft: ProxyDraft, line: Line, value_s: float) -> None:
     """How long a client has for its TLS handshake."""
-    draft.settings["client_hs_s"] = value_s
 
 
 def _former(name: str, now: str) -> Callable[..., None]:

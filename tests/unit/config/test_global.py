@@ -53,7 +53,6 @@ def complaint(tmp_path: Path, line: str) -> str:
         ("grace 1500", "grace_s", 1.5),
         ("close-spread-time 10s", "close_spread_s", 10.0),
         ("close-spread-time infinite", "close_spread_s", math.inf),
-        ("localpeer p", "localpeer", "p"),
         ("node n-1.x", "node", "n-1.x"),
         ("description a b", "description", "a b"),
         ("server-state-file /x", "server_state_file", "/x"),
@@ -145,8 +144,8 @@ def test_a_second_maxconn_is_reported_and_the_first_one_counts(tmp_path: Path) -
 
 
 def test_the_command_line_has_precedence(tmp_path: Path) -> None:
-    made = read(tmp_path, "maxconn 10\nlocalpeer a\npidfile /a", maxconn=20, localpeer="b", pidfile="/b", no_splice=True, zero_warning=True)
-    assert (made.maxconn, made.localpeer, made.pidfile, made.nosplice, made.zero_warning) == (20, "b", "/b", True, True)
+    made = read(tmp_path, "maxconn 10\npidfile /a", maxconn=20, pidfile="/b", no_splice=True, zero_warning=True)
+    assert (made.maxconn, made.pidfile, made.nosplice, made.zero_warning) == (20, "/b", True, True)
     assert not read(tmp_path, "daemon", foreground=True).daemon
     assert not read(tmp_path, "quiet", verbose=True).quiet
     assert read(tmp_path, "", daemon=True).daemon
@@ -296,5 +295,5 @@ def test_accepted_keywords_never_warn(tmp_path: Path) -> None:
     path.write_text("global\n" + "".join(f" {name} 1\n" for name in names))
     result = load([str(path)], Options())
     assert result.plan is not None
-    assert len(result.plan.notes) == len(names) > 150
+    assert len(result.diagnostics.messages) == len(names) > 150
     assert {m.severity for m in result.diagnostics.messages} == {Severity.NOTE}

@@ -150,7 +150,7 @@ def test_an_accepted_keyword_leaves_a_note_and_no_warning(tmp_path: Path) -> Non
     result = run(tmp_path, "global\n thread-groups 2\n no busy-polling\n" + GOOD)
     assert [m.severity for m in result.diagnostics.messages] == [Severity.NOTE, Severity.NOTE]
     assert result.plan is not None
-    assert any("forkproxy has no threads" in note for note in result.plan.notes)
+    assert "forkproxy has no threads" in result.diagnostics.messages[0].text
 
 
 def test_conditional_blocks_choose_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,7 +176,7 @@ def test_environment_of_the_file_is_seen_by_later_lines_and_undone(tmp_path: Pat
     assert result.plan is not None
     made = result.plan.global_
     assert (made.node, made.description) == ("fresh-old", "gone")
-    assert made.options["environment"] == {"FP_NEW": "fresh", "FP_OLD": None}
+    assert {name: text for name, text in made.options["environment"].items() if name[:3] == "FP_"} == {"FP_NEW": "fresh", "FP_OLD": None}
     again = run(tmp_path, text)
     assert again.plan is not None and again.plan.global_.node == "fresh-old"
 
@@ -209,6 +209,26 @@ def test_predefined_variables(tmp_path: Path) -> None:
     assert result.plan.global_.description == f"3.4 me no {tmp_path / 'f.cfg'}"
     result = run(tmp_path, text, localpeer="me", master_worker=True)
     assert result.plan is not None and " me 1 " in result.plan.global_.description
+
+
+def test_the_name_of_the_instance(tmp_path: Path) -> None:
+    text = 'global\n localpeer named\n description "$HAPROXY_LOCALPEER"\n' + GOOD
+    result = run(tmp_path, text)
+    assert result.plan is not None and result.plan.global_.description == "named" and not result.diagnostics.warned
+    result = run(tmp_path, text, localpeer="me")
+    assert result.plan is not None and result.plan.global_.description == "me"
+    assert ["'-L' command line argument" in m.text for m in result.diagnostics.messages] == [True]
+
+
+def test_what_processes_find_in_their_environment(tmp_path: Path) -> None:
+    sockets = "global\n stats socket /run/cli.sock level admin\n stats socket 127.0.0.1:18098,[::1]:18099\n"
+    result = run(tmp_path, sockets + GOOD, localpeer="me", master_sockets=("/run/master.sock,mode,600", "127.0.0.1:18097"))
+    assert result.plan is not None
+    there = result.plan.global_.options["environment"]
+    assert there["HAPROXY_CLI"] == "unix@/run/cli.sock;ipv4@127.0.0.1:18098;ipv6@::1:18099"
+    assert there["HAPROXY_MASTER_CLI"] == "unix@/run/master.sock;ipv4@127.0.0.1:18097"
+    assert (there["HAPROXY_LOCALPEER"], there["HAPROXY_CFGFILES"]) == ("me", str(tmp_path / "f.cfg"))
+    assert "HAPROXY_CLI" not in os.environ
 
 
 def test_log_formats_are_variables(tmp_path: Path) -> None:
