@@ -25,26 +25,31 @@ class Messages:
         self.log: Callable[[int, bytes], object] | None = None
         self.history: deque[str] = deque(maxlen=500)
 
-    def say(self, level: int, text: str, *, log: bool = True) -> None:
-        """Tell one line."""
+    def say(self, level: int, text: str, *, log: bool = True) -> str:
+        """Tell one message; returns the line that was shown."""
         line = f"{f'[{_LABELS[level]}]':<10} ({os.getpid()}) : {text}"
+        self.show(line)
+        if log and self.log is not None:
+            self.log(level, text.encode(errors="replace"))
+        return line
+
+    def show(self, line: str) -> None:
+        """A line that is complete already, such as what reading a configuration gives: shown and kept, not logged."""
         self.history.append(line)
         if not self.quiet:
             try:
                 print(line, file=sys.stderr, flush=True)
             except (OSError, ValueError):
                 pass  # a closed terminal must not end the service
-        if log and self.log is not None:
-            self.log(level, text.encode(errors="replace"))
 
-    def alert(self, text: str) -> None:
+    def alert(self, text: str) -> str:
         """Something failed."""
-        self.say(ALERT, text)
+        return self.say(ALERT, text)
 
-    def warning(self, text: str) -> None:
+    def warning(self, text: str) -> str:
         """Something the operator should look at."""
-        self.say(WARNING, text)
+        return self.say(WARNING, text)
 
-    def notice(self, text: str) -> None:
+    def notice(self, text: str) -> str:
         """Something happened as it should."""
-        self.say(NOTICE, text)
+        return self.say(NOTICE, text)

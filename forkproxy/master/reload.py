@@ -13,9 +13,9 @@ Knows the supervisor and the rack; knows no signal and no command.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
-import sys
 import traceback
 from collections.abc import Callable
 from typing import NoReturn
@@ -43,7 +43,7 @@ Done = Callable[[bool, list[str]], None]
 
 
 class Reloader:
-    """One reload at a time; a request during one is remembered once.
+    """One reload at a time; requests during one are answered together by one more, which reads the files as they are then.
 
     ``on_begin()``, ``on_end(success)`` tell the outside (systemd, process title); ``on_switch(plan)`` is called in the moment in
     which the new generation takes over. ``inline``: no child, no fork (``-d``).
@@ -75,8 +75,9 @@ class Reloader:
         self._on_switch = on_switch
         self._on_end = on_end
         self._busy = False
-        self._again = False
-        self._waiting: list[Done] = []
+        self._waiting: list[Done] = []  # who hears how the reload that is going on ends …
+        self._later: list[Done] = []  # … and how the one after it ends
+        self._again: bool | None = None  # whether there is to be one after it, and whether a hard one
         self._told: list[str] = []
         self._next: Generation | None = None
         self._limit: Timer | None = None
@@ -84,20 +85,14 @@ class Reloader:
         self._owing: set[int] = set()  # pids of workers that have not let go of the surplus sockets yet
         self._hard = False
 
-    @property
-    def busy(self) -> bool:
-        """Whether a reload is going on."""
-        return self._busy
-
     def request(self, done: Done | None = None, *, hard: bool = False) -> None:
         """Reload now, or once more after the one that is going on. ``hard``: old workers end at once (``hard-reload``)."""
         if self._busy:
-            self._again = True
+            self._again = hard or bool(self._again)
             if done is not None:
-                self._waiting.append(done)
+                self._later.append(done)
             return
         self._busy = True
-        self._again = False
         self._hard = hard
         self._told = []
         if done is not None:
@@ -134,12 +129,9 @@ class Reloader:
         text = bytearray()
 
         def readable(w: Watched, _mask: int) -> None:
-            try:
-                data = os.read(read_end, 65536)
-            except BlockingIOError:
-                return
-            text.extend(data)
-            if not data:
+            with contextlib.suppress(BlockingIOError):
+                while data := os.read(read_end, 65536):
+                    text.extend(data)
                 self.loop.remove(w)
 
         pipe = Watched(read_end, readable)
@@ -148,15 +140,8 @@ class Reloader:
         def ended(status: int) -> None:
             self.loop.remove(process)
             os.close(process.fd)
+            readable(pipe, 0)
             self.loop.remove(pipe)
-            while True:
-                try:
-                    data = os.read(read_end, 65536)
-                except OSError:
-                    break
-                if not data:
-                    break
-                text.extend(data)
             os.close(read_end)
             if self.supervisor.stopping:
                 return
@@ -258,8 +243,6 @@ class Reloader:
                 if other is not generation:
                     for worker in other.workers.values():
                         worker.reloads += 1
-            for other in self.supervisor.generations:
-                if other is not generation:
                     self.supervisor.bequeath(other, generation.plan)
             if self._hard:
                 self.supervisor.stop_generation(old)
@@ -311,16 +294,12 @@ class Reloader:
 
     def _tell(self, line: str) -> None:
         self._told.append(line)
-        self.messages.history.append(line)
-        if not self.messages.quiet:
-            print(line, file=sys.stderr, flush=True)
+        self.messages.show(line)
 
     def _fail(self, reason: str) -> None:
         if reason:
-            self.messages.alert(reason)
-            self._told.append(self.messages.history[-1])
-        self.messages.warning("Loading failure! Reload failed, the running configuration stays in force.")
-        self._told.append(self.messages.history[-1])
+            self._told.append(self.messages.alert(reason))
+        self._told.append(self.messages.warning("Loading failure! Reload failed, the running configuration stays in force."))
         self.failed += 1
         self._finish(False)
 
@@ -331,14 +310,15 @@ class Reloader:
         self._busy = False
         self.last_failed = not success
         if success:
-            self.messages.notice("Loading success.")
-            self._told.append(self.messages.history[-1])
+            self._told.append(self.messages.notice("Loading success."))
         self._on_end(success)
         waiting, self._waiting = self._waiting, []
         for done in waiting:
             done(success, self._told)
-        if self._again:
-            self.loop.call_soon(self.request)
+        if self._again is not None:
+            hard, self._again = self._again, None
+            self._waiting, self._later = self._later, []
+            self.request(hard=hard)
 
 
 def _try_out(load: Load, loop: Loop, pipe: int) -> NoReturn:
