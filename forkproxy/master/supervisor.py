@@ -116,7 +116,6 @@ class Supervisor:
         ours, theirs = channels.pair()
         rack = generation.rack
         pulse = self.shared.pulse(slot)
-        pulse[0] = 0
         heritage = Heritage(
             number=number,
             generation=generation.serial,

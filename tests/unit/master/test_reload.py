@@ -9,9 +9,17 @@ from dataclasses import replace
 import pytest
 
 from forkproxy.errors import ConfigError
+from forkproxy.master.listeners import Rack
 from forkproxy.master.reload import DRY_S, QUEUE_S, READY_S, Reloader
 from forkproxy.plan import Address, Bind, Frontend, Global, Plan
 from tests.unit.master.test_supervisor import Fake, House
+
+
+class Here(Reloader):
+    """Reads where it stands instead of in a child first."""
+
+    def _check(self) -> None:
+        self._read()
 
 
 class Yard(House):
@@ -19,13 +27,16 @@ class Yard(House):
 
     def __init__(self) -> None:
         super().__init__()
+        self.plan = replace(self.plan, global_=replace(self.plan.global_, nbproc=1), frontends=self.plan.frontends[:1])
+        self.rack.close()
+        self.rack = Rack.build(self.plan, 2)
         self.file: Plan | None = self.plan
         self.answers: list[tuple[str, bool, list[str]]] = []
         self.prepared: Callable[[Plan], None] = lambda _plan: None
         self.ends: list[bool] = []
         self.switched: list[Plan] = []
-        self.reloader = Reloader(
-            self.loop, self.supervisor, self.messages, self.load, inline=True,
+        self.reloader = Here(
+            self.loop, self.supervisor, self.messages, self.load,
             on_begin=lambda: None, prepare=lambda plan: self.prepared(plan), on_switch=self.switched.append, on_end=self.ends.append,
         )  # fmt: skip
         self.supervisor.listen(
@@ -50,6 +61,11 @@ class Yard(House):
     def ops(self, fake: Fake) -> list[str]:
         self.turn()
         return [message["op"] for message in fake.told]
+
+    def say(self, fake: Fake, op: str) -> None:
+        assert fake.channel is not None
+        fake.channel.send(op)
+        self.turn()
 
     def end(self, fake: Fake, status: int = 0) -> None:
         fake.end(status)
@@ -138,42 +154,76 @@ def test_a_failure_on_the_way_closes_what_was_bound(yard: Yard, failure: str) ->
     assert [s.fileno() >= 0 for s in yard.rack.sockets().values()] == [True, True]
 
 
+def with_workers(plan: Plan, count: int) -> Plan:
+    return replace(plan, global_=replace(plan.global_, nbproc=count))
+
+
 def test_removed_listeners_are_emptied_first_and_closed_when_the_old_ones_have_stopped(yard: Yard) -> None:
-    both = elsewhere(yard.plan)
+    both = with_workers(elsewhere(yard.plan), 2)
     yard.file = both
     yard.request("a")
-    yard.ready(yard.spawner.fakes[1])
+    second, third = yard.spawner.fakes[1:]
+    yard.ready(second)
+    yard.ready(third)
     yard.end(yard.spawner.fakes[0])
-    second = yard.spawner.fakes[1]
     yard.file = yard.plan
     address = both.frontends[1].binds[0].address
     with socket.create_connection((address.host, address.port)):
         yard.request("b")
-        yard.ready(yard.spawner.fakes[2])
+        yard.ready(yard.spawner.fakes[3])
         assert yard.ops(second) == []  # a connection waits in the queue of what goes away
         yard.turn(QUEUE_S + 0.1)
         assert yard.ops(second) == ["heirs", "drain"]
         shelf = yard.supervisor.generations[0].rack.shelves[both.frontends[1].binds[0].key]
-        assert shelf.sockets
-        assert second.channel is not None
-        second.channel.send("stopped")
-        yard.turn()
+        yard.say(second, "stopped")
+        assert shelf.sockets  # the other one may still accept from them
+        yard.say(third, "stopped")
         assert not shelf.sockets
 
 
 def test_surplus_sockets_run_dry_before_they_are_closed(yard: Yard) -> None:
-    """The first rack was made for two workers; one that serves alone accepts from both sockets for a while."""
+    """With fewer workers the surplus sockets of a group are shared out, until nothing comes to them any more."""
+    yard.file = with_workers(yard.plan, 3)
     yard.request("a")
-    new = yard.spawner.fakes[1]
-    yard.ready(new)
+    for fake in yard.spawner.fakes[1:]:
+        yard.ready(fake)
+    yard.file = with_workers(yard.plan, 2)
+    yard.request("b")
+    old, one, two = yard.spawner.fakes[3:]
+    assert old not in (one, two)
+    yard.ready(one)
+    yard.ready(two)
     rack = yard.supervisor.generations[-1].rack
-    assert len(rack.surplus()) == 1 and len(new.heritage.share) == 2
+    assert len(rack.surplus()) == 1 and [len(one.heritage.share), len(two.heritage.share)] == [2, 1]
+    yard.end(two, 9)  # its replacement is about to accept from them
     yard.turn(DRY_S + 0.1)
-    assert yard.ops(new) == ["release"] and new.told[-1]["forget"] and len(rack.surplus()) == 1
-    assert new.channel is not None
-    new.channel.send("released")
-    yard.turn()
+    assert yard.ops(one) == []
+    replacement = yard.spawner.fakes[6]
+    yard.ready(replacement)
+    yard.turn(DRY_S + 0.1)
+    assert yard.ops(one) == yard.ops(replacement) == ["release"] and one.told[-1]["forget"]
+    yard.say(one, "released")
+    assert len(rack.surplus()) == 1
+    yard.say(replacement, "released")
     assert rack.surplus() == []
+
+
+def test_a_failed_reload_with_fewer_workers_sends_connections_to_all_again(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    steered: list[int] = []
+    monkeypatch.setattr("forkproxy.master.reload.steer", lambda shelf: steered.append(shelf.wanted))
+    yard.request("a")
+    yard.end(yard.spawner.fakes[1], 9)
+    assert steered == [2]
+
+
+def test_whose_idle_clients_have_nowhere_to_go(yard: Yard) -> None:
+    """Clients of an address that speaks HTTP no more are not passed on."""
+    frontend = replace(yard.plan.frontends[0], mode="http")
+    for number, mode in enumerate(("http", "tcp"), 1):
+        yard.file = replace(yard.plan, frontends=(replace(frontend, mode=mode),))
+        yard.request(mode)
+        yard.ready(yard.spawner.fakes[number])
+    assert [m["without"] for m in yard.spawner.fakes[1].told if m["op"] == "heirs"] == [[frontend.binds[0].key]]
 
 
 def test_a_worker_that_survives_too_many_reloads_is_stopped(yard: Yard) -> None:

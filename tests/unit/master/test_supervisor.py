@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -70,7 +71,9 @@ class House:
         with socket.create_server(("127.0.0.1", 0)) as probe:
             port = probe.getsockname()[1]
         frontend = Frontend(name="f", id=1, binds=(Bind(address=Address("ipv4", "127.0.0.1", port)),))
-        self.plan = Plan(global_=Global(nbproc=2, hard_stop_after_s=9.0), frontends=(frontend,))
+        self._directory = tempfile.TemporaryDirectory()
+        shared = Frontend(name="u", id=2, binds=(Bind(address=Address("unix", f"{self._directory.name}/sock")),))
+        self.plan = Plan(global_=Global(nbproc=2, hard_stop_after_s=9.0), frontends=(frontend, shared))
         self.spawner = FakeSpawner()
         self.messages = Messages(quiet=True)
         self.shared = Shared(self.plan, 2, self.clock)
@@ -114,6 +117,7 @@ class House:
                 fake.channel.close()
         self.rack.close()
         self.loop.close()
+        self._directory.cleanup()
 
 
 def test_ready_when_all_are(house: House) -> None:
@@ -144,7 +148,7 @@ def test_a_crash_loop_is_slowed_down_and_another_worker_accepts_meanwhile(house:
     assert len(house.spawner.fakes) == 3
     house.turn()
     assert [m["op"] for m in first.told] == ["adopt"]
-    assert [index for _key, index in first.told[0]["sockets"]] == [1]
+    assert [index for _key, index in first.told[0]["sockets"]] == [1]  # and not the unix socket, from which it accepts anyway
     house.turn(BACKOFF_FIRST_S)
     assert len(house.spawner.fakes) == 4
     house.ready(house.spawner.fakes[-1])
@@ -154,6 +158,45 @@ def test_a_crash_loop_is_slowed_down_and_another_worker_accepts_meanwhile(house:
     assert len(house.spawner.fakes) == 4  # twice as long now
     house.turn(BACKOFF_FIRST_S)
     assert len(house.spawner.fakes) == 5
+
+
+def test_who_accepts_for_a_missing_one_is_replaced_in_that_too(house: House) -> None:
+    """Two of three workers die again and again: the third one accepts for both."""
+    generation = house.supervisor.start(house.plan, house.rack, 3)
+    for fake in house.spawner.fakes:
+        house.ready(fake)
+    house.supervisor.promote(generation)
+    first, second, third = house.spawner.fakes
+    for fake in (third, second):
+        fake.end(KILLED)
+        again = house.spawner.fakes[-1]
+        house.ready(again)
+        again.end(KILLED)
+        house.turn()
+    assert generation.fosters == {2: 1, 3: 1}
+    first.end(KILLED)  # once is nothing: its replacement comes at once …
+    house.ready(house.spawner.fakes[-1])
+    house.spawner.fakes[-1].end(KILLED)  # … and then nobody is left to accept for anyone
+    assert generation.fosters == {}
+
+
+def test_a_worker_that_becomes_ready_during_a_pause_pauses_too(house: House) -> None:
+    house.start()
+    house.supervisor.paused = True
+    house.spawner.fakes[0].end(KILLED)
+    house.ready(house.spawner.fakes[-1])
+    assert [m["op"] for m in house.spawner.fakes[-1].told] == ["pause"]
+
+
+def test_a_worker_that_ended_in_good_order_may_have_heard_what_the_master_hears_next(house: House) -> None:
+    """A signal to the whole group: no alert, no replacement, if the master is told to leave as well."""
+    house.start()
+    house.spawner.fakes[0].end(0)
+    house.supervisor.drain_all()
+    house.turn(1)
+    assert len(house.spawner.fakes) == 2 and not house.messages.history
+    house.spawner.fakes[1].end(0)
+    assert house.happened == ["ready", "empty"]
 
 
 def test_a_worker_without_a_sign_of_life_is_killed(house: House) -> None:
@@ -190,12 +233,21 @@ def test_draining_tells_the_bounds_and_does_not_replace(house: House) -> None:
     house.spawner.fakes[1].end(0)
     assert house.happened == ["ready", "empty"]
     assert len(house.spawner.fakes) == 2
-    assert not generation.workers
+    assert not generation.workers and not house.supervisor.generations
+
+
+def test_a_worker_that_is_not_ready_yet_has_nothing_to_finish(house: House) -> None:
+    house.supervisor.start(house.plan, house.rack, 2)
+    house.ready(house.spawner.fakes[0])
+    house.supervisor.drain_all()
+    house.turn()
+    assert [[m["op"] for m in fake.told] for fake in house.spawner.fakes] == [["drain"], ["stop"]]
 
 
 def test_a_worker_that_does_not_stop_is_killed(house: House) -> None:
     house.start()
     house.supervisor.stop_all()
+    house.supervisor.stop_all()  # a second signal changes nothing
     house.turn()
     assert house.spawner.fakes[0].told[-1]["op"] == "stop"
     assert house.spawner.signals == []
@@ -213,8 +265,8 @@ def test_a_new_generation_that_dies_is_stillborn_and_not_replaced(house: House) 
 
 def test_slots_are_given_back(house: House) -> None:
     house.start()
-    live = house.shared.state.segment.live()
-    assert len(live) == 2
+    segment = house.shared.state.segment
+    assert sorted(segment.owner(slot) for slot in segment.live()) == [1001, 1002]
     house.turn(60)
     for _ in range(50):
         house.turn(60)
