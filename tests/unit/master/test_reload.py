@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 import pytest
 
@@ -12,6 +11,7 @@ from forkproxy.errors import ConfigError
 from forkproxy.master.listeners import Rack
 from forkproxy.master.reload import DRY_S, QUEUE_S, READY_S, Reloader
 from forkproxy.plan import Address, Bind, Frontend, Global, Plan
+from forkproxy.values import replace
 from tests.unit.master.test_supervisor import Fake, House
 
 
