@@ -5,6 +5,8 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 # where Debian puts haproxy and nginx, which an ordinary user's path leaves out
 export PATH := $(PATH):/usr/sbin:/sbin
+# the tests wait more than they work: twice as many at once as there are processors; tests of one file stay together
+PARALLEL ?= -n $$(( 2 * $$(nproc) )) --dist loadfile
 
 .PHONY: run test check quick lint system fuzz bench reference peers clean help
 
@@ -44,14 +46,14 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 
 quick: $(VENV)/.dev
-	$(BIN)/pytest tests -m "not system"
+	$(BIN)/pytest tests -m "not system" -n auto --dist loadfile
 
 # The real peers: haproxy, nginx, wrk … A test that needs one that cannot be had is skipped and says so.
 peers:
 	@sh tests/install-peers.sh
 
 system: $(VENV)/.dev peers
-	$(BIN)/pytest -rs tests -m system
+	$(BIN)/pytest -rs tests -m system $(PARALLEL)
 
 fuzz: $(VENV)/.dev
 	FORKPROXY_FUZZ=long $(BIN)/pytest tests/fuzz --timeout=1800

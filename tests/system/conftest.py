@@ -46,18 +46,6 @@ def eventually(check: Callable[[], Any], what: str = "", deadline_s: float = DEA
         time.sleep(0.005)
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now."""
-    socks = [socket.socket() for _ in range(count)]
-    try:
-        for sock in socks:
-            sock.bind(("127.0.0.1", 0))
-        return [sock.getsockname()[1] for sock in socks]
-    finally:
-        for sock in socks:
-            sock.close()
-
-
 def get(port: int, path: str = "/", timeout_s: float = 5.0) -> tuple[int, bytes]:
     """One request on a connection of its own: (status, body)."""
     with socket.create_connection(("127.0.0.1", port), timeout_s) as sock:

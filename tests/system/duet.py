@@ -15,19 +15,25 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.ports import free_ports
+
 ROOT = Path(__file__).resolve().parents[2]
 Script = Callable[[socket.socket], object]
+#: how each balancer is started, by its name
+COMMANDS = {"haproxy": ["haproxy", "-db"], "forkproxy": [sys.executable, str(ROOT / "bin" / "forkproxy"), "-d"]}
 
 
 class Seen(NamedTuple):
-    """What an exchange came to: bytes at the client, bytes at each connection of the server, lines of the log."""
+    """What an exchange came to: bytes at the client, bytes at each connection of the server, lines of the log, how long it took."""
 
     client: bytes
     server: list[bytes]
     log: list[str]
+    took_s: float = 0.0
 
 
 def read_head(sock: socket.socket, got: bytes = b"") -> bytes:
@@ -42,12 +48,13 @@ def read_head(sock: socket.socket, got: bytes = b"") -> bytes:
 
 def read_all(sock: socket.socket, got: bytes = b"") -> bytes:
     """Receive until the peer closes or resets."""
+    parts = [got]
     try:
         while data := sock.recv(65536):
-            got += data
+            parts.append(data)
     except ConnectionError:
-        got += b"<reset>"
-    return got
+        parts.append(b"<reset>")
+    return b"".join(parts)
 
 
 def read_until(sock: socket.socket, end: bytes, got: bytes = b"") -> bytes:
@@ -89,10 +96,12 @@ class Origin:
         spy.over = True
 
     def begin(self, script: Script) -> None:
-        """The next exchange: idle connections of earlier ones are closed, so that both balancers start alike."""
+        """The next exchange: connections of earlier ones are closed, so that both balancers start alike."""
         for peer in self.open:
             with contextlib.suppress(OSError):
                 peer.shutdown(socket.SHUT_RDWR)
+        if self.open:
+            time.sleep(0.005)  # the balancer notices that they are gone
         self.script = script
         self.open, self.seen = [], []
 
@@ -105,7 +114,7 @@ class Spy:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self.got = b""
+        self.got = bytearray()
         self.over = False
 
     def recv(self, size: int) -> bytes:
@@ -126,30 +135,26 @@ def listened(port: int) -> bool:
 
 class Side:
     """One of the two balancers with an origin and a log of its own. ``{port}``, ``{origin}``, ``{log}``, ``{dead}`` (a port
-    that refuses), ``{dir}`` and ``{name}`` in the text are filled in."""
+    that refuses), ``{dir}`` and ``{name}`` in the text are filled in. It serves from here on; leaving the ``with`` ends it."""
 
-    def __init__(self, directory: Path, name: str, command: list[str], text: str) -> None:
+    def __init__(self, directory: Path, text: str, name: str = "forkproxy") -> None:
         self.name = name
         self.origin = Origin()
         self.log = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.log.bind(("127.0.0.1", 0))
-        self.dead = socket.socket()  # bound and never listening: nobody else gets the port meanwhile
-        self.dead.bind(("127.0.0.1", 0))
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port, dead = free_ports(2)
         file = directory / f"{name}.cfg"
         log = f"127.0.0.1:{self.log.getsockname()[1]}"
-        dead = self.dead.getsockname()[1]
         file.write_text(text.format(port=self.port, origin=self.origin.port, log=log, dir=directory, dead=dead, name=name))
         self.stderr = open(directory / f"{name}.err", "wb")  # noqa: SIM115  (open as long as the process runs)
         environ = {**os.environ, "PYTHONPATH": str(ROOT)}
         self.process = subprocess.Popen(
-            [*command, "-f", str(file)], stdin=subprocess.DEVNULL, stdout=self.stderr, stderr=self.stderr, env=environ
+            [*COMMANDS[name], "-f", str(file)], stdin=subprocess.DEVNULL, stdout=self.stderr, stderr=self.stderr, env=environ
         )
-        end = time.monotonic() + 10
+        end = time.monotonic() + 15
         while not listened(self.port):
             if self.process.poll() is not None or time.monotonic() > end:
+                self.close()
                 raise RuntimeError(f"{name} did not start: {(directory / f'{name}.err').read_text()}")
             time.sleep(0.01)
 
@@ -166,11 +171,17 @@ class Side:
                 found.append(normal(text))
         return found
 
+    def __enter__(self) -> Side:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
     def run(self, client: Script, server: Script, log_lines: int, settle: bool = False) -> Seen:
         """One exchange; ``settle`` waits for the server's scripts to end, too."""
         self.lines(0.0)
         self.origin.begin(server)
-        time.sleep(0.01)  # the balancers notice that idle connections are gone
+        began = time.monotonic()
         with socket.create_connection(("127.0.0.1", self.port), timeout=8) as sock:
             got = client(sock)
         lines: list[str] = []
@@ -180,7 +191,8 @@ class Side:
         lines += self.lines(0.01)  # one too many would show here
         while settle and time.monotonic() < end and not all(spy.over for spy in self.origin.seen):
             time.sleep(0.001)
-        return Seen(fields(bytes(got or b"")), [fields(spy.got) for spy in self.origin.seen], lines)  # type: ignore[call-overload]
+        took_s = time.monotonic() - began
+        return Seen(fields(bytes(got or b"")), [fields(bytes(spy.got)) for spy in self.origin.seen], lines, took_s)  # type: ignore[call-overload]
 
     def close(self) -> None:
         self.process.terminate()
@@ -190,7 +202,6 @@ class Side:
             self.process.kill()
             self.process.wait(5)
         self.origin.close()
-        self.dead.close()
         self.log.close()
         self.stderr.close()
 
@@ -234,16 +245,48 @@ def joined(data: bytes) -> bytes:
 
 
 class Duet:
-    """Both balancers with one configuration."""
+    """Both balancers with one configuration; leaving the ``with`` ends them."""
 
     def __init__(self, directory: Path, text: str) -> None:
-        self.reference = Side(directory, "haproxy", ["haproxy", "-db"], text)
-        self.ours = Side(directory, "forkproxy", [sys.executable, str(ROOT / "bin" / "forkproxy"), "-d"], text)
+        self.pool = ThreadPoolExecutor(2)
+        self.reference = Side(directory, text, "haproxy")
+        try:
+            self.ours = Side(directory, text)
+        except BaseException:
+            self.reference.close()
+            raise
 
-    def run(self, client: Script, server: Script, log_lines: int = 1, settle: bool = False) -> tuple[Seen, Seen]:
-        """(what the reference came to, what we came to)."""
-        return self.reference.run(client, server, log_lines, settle), self.ours.run(client, server, log_lines, settle)
+    def __enter__(self) -> Duet:
+        return self
 
-    def close(self) -> None:
+    def __exit__(self, *exc: object) -> None:
         self.reference.close()
         self.ours.close()
+        self.pool.shutdown()
+
+    def run(self, client: Script, server: Script | tuple[bytes, ...], log_lines: int = 1, settle: bool = False) -> tuple[Seen, Seen]:
+        """(what the reference came to, what we came to): one exchange with each, at the same time. A tuple is the answers of a server
+        in turn (:func:`in_turn`)."""
+
+        def one(side: Side) -> Seen:
+            return side.run(client, in_turn(*server) if isinstance(server, tuple) else server, log_lines, settle)
+
+        reference, ours = self.pool.map(one, (self.reference, self.ours))
+        return reference, ours
+
+
+def in_turn(*answers: bytes) -> Script:
+    """A server with another answer for each connection: empty closes without one, "hang" never answers."""
+    left = list(answers)
+
+    def script(sock: socket.socket) -> None:
+        raw = left.pop(0) if left else b""
+        read_head(sock)
+        if raw == b"hang":
+            while sock.recv(65536):
+                pass
+        elif raw:
+            sock.sendall(raw)
+            sock.recv(65536)
+
+    return script

@@ -13,7 +13,8 @@ from collections.abc import Callable
 import psutil
 import pytest
 
-from tests.system.conftest import DEFAULTS, Proxy, eventually, free_ports, get
+from tests.ports import free_ports
+from tests.system.conftest import DEFAULTS, Proxy, eventually, get
 from tests.system.duet import Origin, read_head
 
 pytestmark = pytest.mark.system

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.ports import free_ports
+
 HAPROXY = shutil.which("haproxy") or "/usr/sbin/haproxy"
 FORKPROXY = Path(__file__).parents[2] / "bin" / "forkproxy"
 pytestmark = [pytest.mark.system, pytest.mark.skipif(not os.path.exists(HAPROXY), reason="needs Debian's haproxy as oracle")]
@@ -34,14 +36,6 @@ BACKENDS = [
     ("static-rr", "map-based"),
 ]
 WEIGHTS = (3, 1, 2)
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
 
 
 def start(command: list[str], port: int) -> subprocess.Popen[bytes]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.system.duet import ROOT, Side, read_head, read_until
+from tests.system.duet import Side, read_head, read_until
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
@@ -36,14 +35,12 @@ listen fe
   bind 127.0.0.1:{port}
   server s 127.0.0.1:{origin}
 """
-OURS = [sys.executable, str(ROOT / "bin" / "forkproxy"), "-d"]
 
 
 @pytest.fixture(scope="module")
 def side(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Side]:
-    running = Side(tmp_path_factory.mktemp("bulk"), "forkproxy", OURS, TEXT)
-    yield running
-    running.close()
+    with Side(tmp_path_factory.mktemp("bulk"), TEXT) as running:
+        yield running
 
 
 def pour(sock: socket.socket, size: int, framed: bool = False) -> int:
@@ -236,8 +233,7 @@ def test_a_stalled_server_stops_the_client(side: Side) -> None:
 def test_a_body_that_waits_is_not_read(tmp_path: Path) -> None:
     """While a request waits in a queue its body waits in the kernel."""
     text = TEXT.replace("127.0.0.1:{origin}", "127.0.0.1:{origin} maxconn 1") + "  timeout queue 10s\n"
-    running = Side(tmp_path, "forkproxy", OURS, text)
-    try:
+    with Side(tmp_path, text) as running:
         hold = threading.Event()
 
         def server(sock: socket.socket) -> None:
@@ -266,5 +262,3 @@ def test_a_body_that_waits_is_not_read(tmp_path: Path) -> None:
             second.settimeout(20)
             second.sendall(bytes((8 << 20) - sent))
             assert read_until(second, b"%8d" % (8 << 20)).startswith(b"HTTP/1.1 200 ")
-    finally:
-        running.close()

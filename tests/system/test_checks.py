@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Proxy, eventually, free_ports, get
+from tests.ports import free_ports
+from tests.system.conftest import Proxy, eventually, get
 
 pytestmark = pytest.mark.system
 

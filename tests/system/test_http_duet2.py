@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import shutil
-import socket
-from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.system.duet import Duet, Script, Seen, read_all, read_head, read_until
+from tests.system.duet import Duet, read_all
+from tests.system.scripts import GET, LAST, OK, Case, Different, alike, answer, ask, asks, differences, last, leaves, told
 
 pytestmark = [pytest.mark.system, pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs haproxy")]
 
@@ -28,80 +27,12 @@ defaults
   retries 2
 """
 
-GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
-LAST = b"GET %b HTTP/1.1\r\nHost: a\r\n%bConnection: close\r\n\r\n"
+ROOT = GET % b"/"
 SECOND = LAST % (b"/2", b"")
 WEBSOCKET = b"Upgrade: websocket\r\nConnection: Upgrade\r\n"
 SWITCH = b"HTTP/1.1 101 Switching Protocols\r\n"
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 
 
-def ask(raw: bytes) -> Script:
-    """A client that sends ``raw`` and reads until the end."""
-
-    def script(sock: socket.socket) -> bytes:
-        sock.sendall(raw)
-        return read_all(sock)
-
-    return script
-
-
-def last(target: bytes = b"/", fields: bytes = b"") -> Script:
-    """A client that asks once and wants its connection closed."""
-    return ask(LAST % (target, fields))
-
-
-def asks(*requests: bytes, end: bytes = b"hello") -> Script:
-    """A client that sends one request after the other, each after the answer to the one before."""
-
-    def script(sock: socket.socket) -> bytes:
-        got = b""
-        for request in requests[:-1]:
-            sock.sendall(request)
-            got += read_until(sock, end)
-        sock.sendall(requests[-1])
-        return read_all(sock, got)
-
-    return script
-
-
-def leaves(sock: socket.socket) -> bytes:
-    """A client that asks and says no more, while the server thinks."""
-    sock.sendall(GET)
-    sock.shutdown(socket.SHUT_WR)
-    return read_all(sock)
-
-
-def answer(raw: bytes, times: int = 1) -> Script:
-    """A server that reads a head and sends ``raw``, so many times on each connection."""
-
-    def script(sock: socket.socket) -> None:
-        for _ in range(times):
-            if not read_head(sock):
-                return
-            sock.sendall(raw)
-        sock.recv(65536)
-
-    return script
-
-
-def in_turn(*answers: bytes) -> Script:
-    """A server that gives another answer on each connection (empty: closes without one)."""
-    left = list(answers)
-
-    def script(sock: socket.socket) -> None:
-        raw = left.pop(0) if left else b""
-        read_head(sock)
-        if raw == b"hang":
-            sock.recv(65536)
-        elif raw:
-            sock.sendall(raw)
-            sock.recv(65536)
-
-    return script
-
-
-Case = tuple[Script, "Script | tuple[bytes, ...]", int]
 #: name → (sections behind the defaults, exchanges by name: client, server or answers in turn, lines of the log)
 FILES: dict[str, tuple[str, dict[str, Case]]] = {
     "captures": (
@@ -198,7 +129,7 @@ listen fe
   option http-server-close
   server s 127.0.0.1:{origin}
 """,
-        {"two requests": (asks(GET, SECOND), answer(OK), 2)},
+        {"two requests": (asks(ROOT, SECOND), answer(OK), 2)},
     ),
     "httpclose": (
         """
@@ -207,7 +138,7 @@ listen fe
   option httpclose
   server s 127.0.0.1:{origin}
 """,
-        {"one": (ask(GET), answer(OK), 1)},
+        {"one": (ask(ROOT), answer(OK), 1)},
     ),
     "pretend keep-alive": (
         """
@@ -217,7 +148,7 @@ listen fe
   option http-pretend-keepalive
   server s 127.0.0.1:{origin}
 """,
-        {"two requests": (asks(GET, SECOND), answer(OK), 2)},
+        {"two requests": (asks(ROOT, SECOND), answer(OK), 2)},
     ),
     "redir": (
         """
@@ -276,7 +207,7 @@ listen fe
   server s 127.0.0.1:{origin}
 """,
         {
-            "101 that nobody asked for": (ask(GET), answer(SWITCH + b"Upgrade: x\r\nConnection: upgrade\r\n\r\n"), 1),
+            "101 that nobody asked for": (ask(ROOT), answer(SWITCH + b"Upgrade: x\r\nConnection: upgrade\r\n\r\n"), 1),
             "wrong accept value": (
                 ask(b"GET / HTTP/1.1\r\nHost: a\r\n" + WEBSOCKET + b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"),
                 answer(SWITCH + WEBSOCKET + b"Sec-WebSocket-Accept: nonsense\r\n\r\n"), 1),
@@ -299,7 +230,7 @@ listen fe
             "forged": (ask(b"POST /forged HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nConnection: close\r\n\r\nabcde"), answer(OK), 1),
             "path": (last(b"/moved"), answer(OK), 1),
             "method": (last(b"/method"), answer(OK), 1),
-            "no length to the client": (ask(GET), answer(b"HTTP/1.1 201 Created\r\nContent-Length: 5\r\n\r\nhello"), 1),
+            "no length to the client": (ask(ROOT), answer(b"HTTP/1.1 201 Created\r\nContent-Length: 5\r\n\r\nhello"), 1),
             "status": (last(), answer(b"HTTP/1.1 203 Other\r\nContent-Length: 5\r\n\r\nhello"), 1),
         },
     ),
@@ -392,7 +323,7 @@ backend be
 """,
         {
             "one": (last(), answer(OK), 1),
-            "kept": (asks(GET, SECOND), answer(OK, 2), 2),
+            "kept": (asks(ROOT, SECOND), answer(OK, 2), 2),
             "bad": (ask(b"BAD\r\n\r\n"), answer(OK), 1),
         },
     ),
@@ -496,7 +427,7 @@ listen fe
   option abortonclose
   server s 127.0.0.1:{origin}
 """,
-        {"a client that leaves": (leaves, (b"hang",), 1)},
+        {"a client that leaves": (leaves(ROOT), (b"hang",), 1)},
     ),
     "backup and redispatch": (
         """
@@ -546,46 +477,19 @@ backend be
 }
 
 #: Where Debian's 2.6 and the 3.4 that we follow differ, or where an issue asks for more: what ours does, and why.
-DIFFERENT: dict[tuple[str, str], str] = {
-    ("timeouts by rules", "tarpit"): "2.6 logs a held request as one whose head never came",
-    ("upgrades", "wrong accept value"): "3.4 checks it, 2.6 does not",
-    ("rules on framing", "forged"): "2.6 answers 500; here no rule can make a head lie about its body",
-    ("rules on framing", "no length to the client"): "2.6 sends chunks, here the end of the connection ends the body",
-    ("errors of its own", "errorloc303"): "2.6 has only its own page for what never became a request",
+DIFFERENT: dict[str, dict[str, Different]] = {
+    "upgrades": {"wrong accept value": ("3.4 checks it, 2.6 does not", b" 502 ")},
+    "rules on framing": {
+        "forged": ("2.6 answers 500; here no rule can make a head lie about its body", b" 200 OK"),
+        "no length to the client": ("2.6 sends chunks, here the end of the connection ends the body", b"connection: close"),
+    },
+    "errors of its own": {"errorloc303": ("2.6 has only its own page for what never became a request", b" 303 ")},
 }
 
 
-def alike(data: bytes) -> bytes:
-    """Heads with their lines in order: which field comes first is nobody's business."""
-    head, end, body = data.partition(b"\r\n\r\n")
-    first, *fields = head.split(b"\r\n")
-    rest = alike(body) if body.startswith(b"HTTP/1.") else body
-    return b"\r\n".join([first, *sorted(fields)]) + end + rest
-
-
-def told(side: Seen) -> tuple[bytes, list[bytes], list[str]]:
-    """What is compared."""
-    return alike(side.client), [got for got in side.server if got], [re.sub(r" \+\d+ ", " +B ", line) for line in side.log]
-
-
-@pytest.fixture(scope="module", params=FILES)
-def duet(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Duet]]:
-    name: str = request.param
-    both = Duet(tmp_path_factory.mktemp("duet"), DEFAULTS + FILES[name][0])
-    yield name, both
-    both.close()
-
-
-def test_same(duet: tuple[str, Duet]) -> None:
-    name, both = duet
-    wrong = []
-    for title, (client, server, lines) in FILES[name][1].items():
-        sides = []
-        for side in (both.reference, both.ours):
-            sides.append(side.run(client, in_turn(*server) if isinstance(server, tuple) else server, lines))
-        reference, ours = sides
-        if (name, title) in DIFFERENT:
-            continue
-        if told(ours) != told(reference):
-            wrong.append(f"{title}:\n  haproxy   {reference}\n  forkproxy {ours}")
+@pytest.mark.parametrize("name", FILES)
+def test_same(tmp_path: Path, name: str) -> None:
+    text, cases = FILES[name]
+    with Duet(tmp_path, DEFAULTS + text) as both:
+        wrong = differences(both, cases, DIFFERENT.get(name, {}), lambda seen, title: (alike(seen.client), *told(seen)[1:]))
     assert not wrong, "\n".join(wrong)

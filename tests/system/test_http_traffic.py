@@ -9,7 +9,6 @@ import contextlib
 import shutil
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.system.duet import ROOT, Side, read_head, read_until
+from tests.system.duet import Side, read_head, read_until
 
 pytestmark = pytest.mark.system
 
@@ -40,7 +39,6 @@ listen fe
   bind 127.0.0.1:{port}
   server s 127.0.0.1:{origin}
 """
-OURS = [sys.executable, str(ROOT / "bin" / "forkproxy"), "-d"]
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
@@ -55,18 +53,9 @@ def serve(sock: socket.socket) -> None:
         sock.sendall(OK)
 
 
-@contextlib.contextmanager
-def running(directory: Path, text: str, name: str = "forkproxy") -> Iterator[Side]:
-    side = Side(directory, name, OURS if name == "forkproxy" else ["haproxy", "-db"], text)
-    try:
-        yield side
-    finally:
-        side.close()
-
-
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Side]:
-    with running(tmp_path_factory.mktemp("plain"), PLAIN) as side:
+    with Side(tmp_path_factory.mktemp("plain"), PLAIN) as side:
         yield side
 
 
@@ -78,7 +67,7 @@ def exchange(side: Side, raw: bytes, script: Callable[[socket.socket], None] = s
         got = b""
         while not got.endswith(b"\r\n\r\nok") and (data := sock.recv(65536)):
             got += data
-    return got, [spy.got for spy in side.origin.seen]
+    return got, [bytes(spy.got) for spy in side.origin.seen]
 
 
 # -- what is forwarded, and in which form
@@ -301,20 +290,20 @@ SETTINGS: dict[str, tuple[str, str]] = {
 @pytest.mark.parametrize("name", SETTINGS)
 def test_connections_are_used_as_by_haproxy(tmp_path: Path, name: str) -> None:
     text = REUSE % SETTINGS[name]
-    with running(tmp_path, text) as ours, running(tmp_path, text, "haproxy") as theirs:
+    with Side(tmp_path, text) as ours, Side(tmp_path, text, "haproxy") as theirs:
         seen = {scenario.__name__: (connections(ours, scenario), connections(theirs, scenario)) for scenario in SCENARIOS}
     assert {name: pair[0] for name, pair in seen.items()} == {name: pair[1] for name, pair in seen.items()}
 
 
 def test_a_connection_that_told_whose_it_is_serves_nobody_else(tmp_path: Path) -> None:
-    with running(tmp_path, REUSE % ("http-reuse always", "send-proxy")) as side:
+    with Side(tmp_path, REUSE % ("http-reuse always", "send-proxy")) as side:
         assert connections(side, three_clients_once) == [1, 1, 1]
         assert connections(side, three_then_a_new_one) == [3, 1]
 
 
 def test_a_connection_is_used_again_as_often_as_max_reuse_says(tmp_path: Path) -> None:
     for limit, expected in ((0, [1, 1, 1, 1]), (1, [2, 2]), (2, [3, 1])):
-        with running(tmp_path, REUSE % ("http-reuse always", f"max-reuse {limit}")) as side:
+        with Side(tmp_path, REUSE % ("http-reuse always", f"max-reuse {limit}")) as side:
             assert connections(side, three_then_a_new_one) == expected
 
 
@@ -328,7 +317,7 @@ listen fe
   server two 127.0.0.1:{origin}
   server three 127.0.0.1:{origin}
 """
-    with running(tmp_path, text) as side:
+    with Side(tmp_path, text) as side:
         side.origin.begin(serve)
         with open_to(side.port) as sock:
             names = [ask(sock).lower().split(b"x-server: ")[1].split(b"\r\n")[0] for _ in range(6)]
@@ -345,7 +334,7 @@ listen fe
   server one 127.0.0.1:{origin}
   server two 127.0.0.1:{origin}
 """
-    with running(tmp_path, text) as side:
+    with Side(tmp_path, text) as side:
         side.origin.begin(serve)
         with open_to(side.port) as sock, open_to(side.port) as other:
             names = [ask(s).lower().split(b"x-server: ")[1].split(b"\r\n")[0] for s in (sock, other, sock, sock, other)]
@@ -353,7 +342,7 @@ listen fe
 
 
 def test_idle_connections_go_after_their_delay(tmp_path: Path) -> None:
-    with running(tmp_path, REUSE % ("http-reuse always", "pool-purge-delay 100ms")) as side:
+    with Side(tmp_path, REUSE % ("http-reuse always", "pool-purge-delay 100ms")) as side:
         side.origin.begin(serve)
         with open_to(side.port) as sock:
             ask(sock)
@@ -372,7 +361,7 @@ def test_idle_connections_go_after_their_delay(tmp_path: Path) -> None:
 
 def test_connections_beyond_the_limit_of_a_bind_wait(tmp_path: Path) -> None:
     text = PLAIN.replace("bind 127.0.0.1:{port}", "bind 127.0.0.1:{port} maxconn 2")
-    with running(tmp_path, text) as side:
+    with Side(tmp_path, text) as side:
         side.origin.begin(serve)
         first, second, third = (open_to(side.port) for _ in range(3))
         with first, second, third:
@@ -388,7 +377,7 @@ def test_connections_beyond_the_limit_of_a_bind_wait(tmp_path: Path) -> None:
 
 
 def test_session_rate_is_bounded(tmp_path: Path) -> None:
-    with running(tmp_path, PLAIN + "  rate-limit sessions 10\n") as side:
+    with Side(tmp_path, PLAIN + "  rate-limit sessions 10\n") as side:
         side.origin.begin(serve)
         begin = time.monotonic()
         for _ in range(16):
@@ -402,7 +391,7 @@ def test_session_rate_is_bounded(tmp_path: Path) -> None:
 
 
 def test_memory_does_not_grow_with_requests_and_connections(tmp_path: Path) -> None:
-    with running(tmp_path, PLAIN) as side:
+    with Side(tmp_path, PLAIN) as side:
         side.origin.begin(serve)
         process = psutil.Process(side.process.pid)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.duet import ROOT, Duet, Side, read_all
+from tests.system.duet import COMMANDS, Duet, Side, read_all
 from tests.system.scripts import LAST, OK, answer, last, refuses
 
 pytestmark = [pytest.mark.system, pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs haproxy")]
@@ -30,7 +30,6 @@ defaults
   retries 0
 """
 FORMATS = ("local", "rfc3164", "rfc5424", "priority", "short", "timed", "iso", "raw")
-COMMANDS = {"haproxy": ["haproxy", "-db"], "forkproxy": [sys.executable, str(ROOT / "bin" / "forkproxy"), "-d"]}
 
 
 def collector(path: Path) -> socket.socket:
@@ -74,8 +73,7 @@ def compare(directory: Path, text: str, names: list[str], targets: list[bytes], 
         socks = {
             side: [stack.enter_context(collector(directory / f"{side}.{name}")) for name in names] for side in ("haproxy", "forkproxy")
         }
-        both = Duet(directory, text)
-        stack.callback(both.close)
+        both = stack.enter_context(Duet(directory, text))
         seen: Found = {}
         for side in (both.reference, both.ours):
             for target in targets:
@@ -159,11 +157,10 @@ def test_standard_descriptors(tmp_path: Path, target: str) -> None:
     text = f"global\n  log {target} format raw local0\n" + DEFAULTS + "  log global\n"
     text += "frontend fe\n  bind 127.0.0.1:{port}\n  http-request return status 200\n"
     found = []
-    for name, command in COMMANDS.items():
-        side = Side(tmp_path, name, command, text)
-        side.run(last(b"/one"), answer(OK), 0)
-        side.run(last(b"/two"), answer(OK), 0)
-        side.close()
+    for name in COMMANDS:
+        with Side(tmp_path, text, name) as side:
+            side.run(last(b"/one"), answer(OK), 0)
+            side.run(last(b"/two"), answer(OK), 0)
         lines = (tmp_path / f"{name}.err").read_bytes().splitlines(keepends=True)
         found.append([masked(line) for line in lines if b"GET /" in line])
     assert found[1] == found[0] and len(found[1]) == 2 and found[1][1].endswith(b'"GET /two HTTP/1.1"\n')
@@ -225,8 +222,7 @@ def test_a_syslog_that_went_away_is_counted_and_comes_back(tmp_path: Path) -> No
     text = "global\n  stats socket {dir}/cli.sock\n" + DEFAULTS + "frontend fe\n  bind 127.0.0.1:{port}\n  log {dir}/syslog local0\n"
     text += "  http-request return status 200\n"
     first = collector(tmp_path / "syslog")
-    side = Side(tmp_path, "forkproxy", COMMANDS["forkproxy"], text)
-    try:
+    with Side(tmp_path, text) as side:
         side.run(last(b"/1"), answer(OK), 0)
         assert b"GET /1 " in first.recv(4096)
         first.close()
@@ -245,8 +241,6 @@ def test_a_syslog_that_went_away_is_counted_and_comes_back(tmp_path: Path) -> No
                 with contextlib.suppress(TimeoutError):
                     line = second.recv(4096)
             assert b"GET /4 " in line
-    finally:
-        side.close()
 
 
 ANALYSED = DEFAULTS + """
@@ -265,23 +259,22 @@ backend be
 def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
     """A log file of each balancer, of the same traffic."""
     directory = tmp_path_factory.mktemp("files")
-    both = Duet(directory, ANALYSED)
     found = {}
-    for side in (both.reference, both.ours):
-        lines = []
-        for target in [b"/a", b"/b?x=1", b"/a", b"/denied", b"/fails", b"/missing"] * 3:
-            raw = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n" if target == b"/missing" else OK
-            side.origin.begin(refuses if target == b"/fails" else answer(raw))
-            with socket.create_connection(("127.0.0.1", side.port), timeout=5) as sock:
-                sock.sendall(LAST % (target, b"User-Agent: tests\r\n"))
-                read_all(sock)
-            side.log.settimeout(3)
-            while b'"GET ' not in (line := side.log.recv(65536)):
-                pass
-            lines.append(re.sub(rb"^<\d+>", b"", line))
-        found[side.name] = directory / f"{side.name}.log"
-        found[side.name].write_bytes(b"".join(lines))
-    both.close()
+    with Duet(directory, ANALYSED) as both:
+        for side in (both.reference, both.ours):
+            lines = []
+            for target in [b"/a", b"/b?x=1", b"/a", b"/denied", b"/fails", b"/missing"] * 3:
+                raw = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n" if target == b"/missing" else OK
+                side.origin.begin(refuses if target == b"/fails" else answer(raw))
+                with socket.create_connection(("127.0.0.1", side.port), timeout=5) as sock:
+                    sock.sendall(LAST % (target, b"User-Agent: tests\r\n"))
+                    read_all(sock)
+                side.log.settimeout(3)
+                while b'"GET ' not in (line := side.log.recv(65536)):
+                    pass
+                lines.append(re.sub(rb"^<\d+>", b"", line))
+            found[side.name] = directory / f"{side.name}.log"
+            found[side.name].write_bytes(b"".join(lines))
     yield found
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import socket
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from tests.system.duet import ROOT, Side, read_all, read_head, read_until
+from tests.system.duet import Side, read_all, read_head, read_until
 
 pytestmark = pytest.mark.system
 
@@ -39,9 +38,8 @@ COUNT = 10_000
 
 @pytest.fixture(scope="module")
 def side(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Side]:
-    running = Side(tmp_path_factory.mktemp("pipes"), "forkproxy", [sys.executable, str(ROOT / "bin" / "forkproxy"), "-d"], TEXT)
-    yield running
-    running.close()
+    with Side(tmp_path_factory.mktemp("pipes"), TEXT) as running:
+        yield running
 
 
 def echo(sock: socket.socket) -> None:

@@ -16,7 +16,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.system.conftest import DEFAULTS, Load, Proxy, eventually, free_ports, get, hello, refused
+from tests.ports import free_ports
+from tests.system.conftest import DEFAULTS, Load, Proxy, eventually, get, hello, refused
 
 pytestmark = pytest.mark.system
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.conftest import DEFAULTS, Proxy, eventually, free_ports, get, hello
+from tests.ports import free_ports
+from tests.system.conftest import DEFAULTS, Proxy, eventually, get, hello
 
 pytestmark = pytest.mark.system
 

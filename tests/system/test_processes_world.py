@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.conftest import DEFAULTS, ROOT, Load, Proxy, eventually, free_ports, get, gone, hello, listening, refused
+from tests.ports import free_ports
+from tests.system.conftest import DEFAULTS, ROOT, Load, Proxy, eventually, get, gone, hello, listening, refused
 from tests.system.test_processes_cli import ask
 
 pytestmark = pytest.mark.system

@@ -14,7 +14,8 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from .conftest import Proxy, eventually, free_ports, get
+from tests.ports import free_ports
+from tests.system.conftest import Proxy, eventually, get
 
 pytestmark = pytest.mark.system
 

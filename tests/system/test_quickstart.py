@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.conftest import ROOT, Proxy, eventually, free_ports, get
+from tests.ports import free_ports
+from tests.system.conftest import ROOT, Proxy, eventually, get
 
 pytestmark = pytest.mark.system
 

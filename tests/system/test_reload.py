@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.system.conftest import Load, Proxy, eventually, free_ports, get, hello, listening, refused
+from tests.ports import free_ports
+from tests.system.conftest import Load, Proxy, eventually, get, hello, listening, refused
 
 pytestmark = pytest.mark.system
 
@@ -104,10 +105,8 @@ def test_notifications_of_a_reload(start: Start) -> None:
 
 def test_an_old_worker_finishes_what_it_has(start: Start) -> None:
     """A slow TCP session outlives the reload, until hard-stop-after."""
-    port, origin_port = free_ports(2)
-    with socket.socket() as origin:
-        origin.bind(("127.0.0.1", origin_port))
-        origin.listen()
+    (port,) = free_ports(1)
+    with socket.create_server(("127.0.0.1", 0)) as origin:
 
         def config(hard: str) -> str:
             return f"""
@@ -121,7 +120,7 @@ defaults
 listen t
   mode tcp
   bind 127.0.0.1:{port}
-  server s 127.0.0.1:{origin_port}
+  server s 127.0.0.1:{origin.getsockname()[1]}
 """
 
         proxy = start(config("1s")).ready()

@@ -14,7 +14,8 @@ from collections.abc import Callable
 import psutil
 import pytest
 
-from tests.system.conftest import DEFAULTS, Proxy, eventually, free_ports, get, gone, hello
+from tests.ports import free_ports
+from tests.system.conftest import DEFAULTS, Proxy, eventually, get, gone, hello
 
 pytestmark = pytest.mark.system
 

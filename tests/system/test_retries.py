@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.conftest import Proxy, eventually, free_ports, get
+from tests.ports import free_ports
+from tests.system.conftest import Proxy, eventually, get
 
 TEXT = """
 global

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.conftest import DEFAULTS, Proxy, eventually, free_ports, get, hello, listening, refused
+from tests.ports import free_ports
+from tests.system.conftest import DEFAULTS, Proxy, eventually, get, hello, listening, refused
 
 pytestmark = pytest.mark.system
 
@@ -57,8 +58,9 @@ def test_end_as_haproxy(tmp_path: Path, start: Start, mode: str, signum: int) ->
 
 
 def test_usr1_finishes_what_there_is(start: Start) -> None:
-    port, origin_port = free_ports(2)
-    config = f"""
+    (port,) = free_ports(1)
+    with socket.create_server(("127.0.0.1", 0)) as origin:
+        config = f"""
 global
   nbthread 2
 defaults
@@ -68,11 +70,8 @@ defaults
 listen t
   mode tcp
   bind 127.0.0.1:{port}
-  server s 127.0.0.1:{origin_port}
+  server s 127.0.0.1:{origin.getsockname()[1]}
 """
-    with socket.socket() as origin:
-        origin.bind(("127.0.0.1", origin_port))
-        origin.listen()
         proxy = start(config).ready()
         with socket.create_connection(("127.0.0.1", port), 5) as client:
             server, _ = origin.accept()

@@ -7,13 +7,13 @@ import re
 import shutil
 import socket
 import time
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.system.duet import Duet, Script, read_all, read_head, read_until
-from tests.system.scripts import GET, LAST, OK, answer, ask, hangs, last, refuses, reset, told
+from tests.system.duet import Duet, Script, Seen, read_all, read_head, read_until
+from tests.system.scripts import GET, LAST, OK, Case, Different, answer, ask, differences, hangs, hole, last, leaves, refuses, reset, told
 
 pytestmark = [pytest.mark.system, pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs haproxy")]
 
@@ -132,18 +132,7 @@ BIG = b"HTTP/1.1 200 OK\r\nContent-Length: 30000000\r\n\r\n"
 PART = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\npart"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 PAUSE_S = 0.08
-
-
-def leaves(raw: bytes, wait_s: float = PAUSE_S) -> Script:
-    """A client that closes its sending half a moment after it asked."""
-
-    def script(sock: socket.socket) -> bytes:
-        sock.sendall(raw)
-        time.sleep(wait_s)  # the balancer is to be waiting for something else by then
-        sock.shutdown(socket.SHUT_WR)
-        return read_all(sock)
-
-    return script
+ends = partial(leaves, wait_s=PAUSE_S)
 
 
 def breaks(raw: bytes, until: bytes = b"") -> Script:
@@ -265,16 +254,15 @@ def tunnels(sock: socket.socket) -> None:
 UPGRADE = b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: echo\r\nConnection: Upgrade\r\n\r\n"
 HALF = b"POST /%b HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nhalf"
 
-Case = tuple[Script, Script, int]
 STATES: dict[str, tuple[str, dict[str, Case]]] = {
     "http": (
         HTTP,
         {
             "-- normal": (last(), answer(OK), 1),
-            "-- tunnel ended": (leaves(UPGRADE), tunnels, 1),
+            "-- tunnel ended": (ends(UPGRADE), tunnels, 1),
             "-- until close": (ask(GET % b"/"), sends(b"HTTP/1.1 200 OK\r\n\r\nend", "close"), 1),
-            "CR nothing but the end": (leaves(b"", 0.0), answer(OK), 1),
-            "CR a part": (leaves(b"GET / HT"), answer(OK), 1),
+            "CR nothing but the end": (leaves(b""), answer(OK), 1),
+            "CR a part": (ends(b"GET / HT"), answer(OK), 1),
             "CR reset": (breaks(b"GET / HT"), answer(OK), 1),
             "cR nothing": (read_all, answer(OK), 1),
             "cR a part": (ask(b"GET / HT"), answer(OK), 1),
@@ -283,7 +271,7 @@ STATES: dict[str, tuple[str, dict[str, Case]]] = {
             "PR denied": (last(b"/deny"), answer(OK), 1),
             "PR rejected": (last(b"/reject"), answer(OK), 1),
             "PT": (last(b"/tarpit"), answer(OK), 1),
-            "PT the client left": (leaves(LAST % (b"/tarpit", b"")), answer(OK), 1),
+            "PT the client left": (ends(LAST % (b"/tarpit", b"")), answer(OK), 1),
             "LR return": (last(b"/return"), answer(OK), 1),
             "LR redirect": (last(b"/redirect"), answer(OK), 1),
             "SC no server": (last(b"/none"), answer(OK), 1),
@@ -292,10 +280,10 @@ STATES: dict[str, tuple[str, dict[str, Case]]] = {
             "SC refused, redispatched": (last(b"/retried"), answer(OK), 1),
             "sC": (last(b"/hole"), answer(OK), 1),
             "RC": (last(b"/nowhere"), answer(OK), 1),
-            "CC": (leaves(LAST % (b"/patient", b"")), answer(OK), 1),
+            "CC": (ends(LAST % (b"/patient", b"")), answer(OK), 1),
             "sQ": (beside(LAST % (b"/one", b""), last(b"/one/2")), hangs, 1),
-            "CQ": (beside(LAST % (b"/one", b""), leaves(LAST % (b"/one/2", b""), 0.03)), hangs, 1),
-            "CH": (leaves(LAST % (b"/abort", b"")), hangs, 1),
+            "CQ": (beside(LAST % (b"/one", b""), ends(LAST % (b"/one/2", b""), wait_s=0.03)), hangs, 1),
+            "CH": (ends(LAST % (b"/abort", b"")), hangs, 1),
             "CH reset": (breaks(LAST % (b"/abort", b"")), hangs, 1),
             "SH closed": (last(), refuses, 1),
             "SH reset": (last(), resets, 1),
@@ -304,10 +292,10 @@ STATES: dict[str, tuple[str, dict[str, Case]]] = {
             "PH bad": (last(), answer(b"WHAT\r\n\r\n"), 1),
             "PH denied": (last(), answer(b"HTTP/1.1 210 X\r\nContent-Length: 0\r\n\r\n"), 1),
             "CD upload": (breaks(HALF % b"slow"), hangs, 1),
-            "CD upload ended": (leaves(HALF % b"slow"), hangs, 1),
+            "CD upload ended": (ends(HALF % b"slow"), hangs, 1),
             "CD download": (breaks(LAST % (b"/slow", b""), b"x" * 1000), floods(BIG), 1),
             "cD client-fin": (stays(UPGRADE), sends(b"HTTP/1.1 101 S\r\nUpgrade: echo\r\nConnection: Upgrade\r\n\r\n", "close"), 1),
-            "sD server-fin": (leaves(UPGRADE), ignores(b"HTTP/1.1 101 S\r\nUpgrade: echo\r\nConnection: Upgrade\r\n\r\n"), 1),
+            "sD server-fin": (ends(UPGRADE), ignores(b"HTTP/1.1 101 S\r\nUpgrade: echo\r\nConnection: Upgrade\r\n\r\n"), 1),
             "CD tunnel": (breaks(UPGRADE, b"\r\n\r\n"), tunnels, 1),
             "cD tunnel": (ask(UPGRADE), tunnels, 1),
             "SD closed": (last(), sends(PART, "close"), 1),
@@ -323,7 +311,7 @@ STATES: dict[str, tuple[str, dict[str, Case]]] = {
     "tcp": (
         TCP,
         {
-            "-- normal": (leaves(b"echo"), sends(b"ok", "close"), 1),
+            "-- normal": (ends(b"echo"), sends(b"ok", "close"), 1),
             "PR rejected": (ask(b"deny"), sends(b"ok"), 1),
             "PD answer rejected": (ask(b"echo"), sends(b"deny"), 1),
             "CR reset": (breaks(b"ab"), sends(b"ok"), 1),
@@ -332,14 +320,14 @@ STATES: dict[str, tuple[str, dict[str, Case]]] = {
             "SC down": (ask(b"down"), sends(b"ok"), 1),
             "sC": (ask(b"hole"), sends(b"ok"), 1),
             "RC": (ask(b"nowh"), sends(b"ok"), 1),
-            "CC": (leaves(b"pati"), sends(b"ok"), 1),
+            "CC": (ends(b"pati"), sends(b"ok"), 1),
             "sQ": (beside(b"one1", ask(b"one1")), sends(b"ok"), 1),
-            "CQ": (beside(b"one1", leaves(b"one1", 0.03)), sends(b"ok"), 1),
+            "CQ": (beside(b"one1", ends(b"one1", wait_s=0.03)), sends(b"ok"), 1),
             "cD": (ask(b"echo"), sends(b"ok"), 1),
             "-- after the server's end": (ask(b"echo"), sends(b"ok", "close"), 1),
-            "-- after the client's end": (leaves(b"echo"), sends(b"ok"), 1),
+            "-- after the client's end": (ends(b"echo"), sends(b"ok"), 1),
             "cD client-fin": (stays(b"echo"), sends(b"ok", "close"), 1),
-            "sD server-fin": (leaves(b"echo"), ignores(b"ok"), 1),
+            "sD server-fin": (ends(b"echo"), ignores(b"ok"), 1),
             "SD": (ask(b"echo"), sends(b"ok", "reset"), 1),
             "CD": (breaks(b"echo", b"ok"), sends(b"ok"), 1),
             "cD deaf": (deaf(b"echo"), floods(b"ok"), 1),
@@ -348,69 +336,36 @@ STATES: dict[str, tuple[str, dict[str, Case]]] = {
 }
 
 #: Where Debian's 2.6 and the 3.4 that we follow differ, or where an issue asks for more: why, and what our line must have.
-DIFFERENT: dict[tuple[str, str], tuple[str, str]] = {
-    ("http", "cD client-fin"): ("2.6 does not wait; the manual names WebSockets among what client-fin is for", " cD"),
-    ("http", "PD bad chunk"): ("the manual's word for it is PD, 2.6 says SD", " PD"),
-    ("http", "RC"): ("2.6 calls an address that is not ours refused by the server, here it is a missing resource", " RC"),
-    ("tcp", "RC"): ("2.6 calls an address that is not ours refused by the server, here it is a missing resource", " RC"),
-    ("http", "CC"): ("2.6 does not see that the client left, 3.4 does", " CC"),
-    ("http", "CQ"): ("2.6 does not see that the client left, 3.4 does", " CQ"),
-    ("http", "CH"): ("2.6 does not see that the client left, 3.4 does", " CH"),
-    ("http", "CH reset"): ("2.6 does not see that the client left, 3.4 does", " CH"),
-    ("tcp", "CR reset"): ("2.6 still names the backend that it would have chosen", " CR"),
+DIFFERENT: dict[str, dict[str, Different]] = {
+    "http": {
+        "cD client-fin": ("2.6 does not wait; the manual names WebSockets among what client-fin is for", " cD"),
+        "PD bad chunk": ("the manual's word for it is PD, 2.6 says SD", " PD"),
+        "RC": ("2.6 calls an address that is not ours refused by the server, here it is a missing resource", " RC"),
+        "CC": ("2.6 does not see that the client left, 3.4 does", " CC"),
+        "CQ": ("2.6 does not see that the client left, 3.4 does", " CQ"),
+        "CH": ("2.6 does not see that the client left, 3.4 does", " CH"),
+        "CH reset": ("2.6 does not see that the client left, 3.4 does", " CH"),
+    },
+    "tcp": {
+        "RC": ("2.6 calls an address that is not ours refused by the server, here it is a missing resource", " RC"),
+        "CR reset": ("2.6 still names the backend that it would have chosen", " CR"),
+    },
 }
-
-
-@contextlib.contextmanager
-def hole() -> Iterator[int]:
-    """A port that answers no SYN: its queue is full."""
-    with socket.socket() as full, contextlib.ExitStack() as stack:
-        full.bind(("127.0.0.1", 0))
-        full.listen(0)
-        for _ in range(3):
-            filler = stack.enter_context(socket.socket())
-            filler.setblocking(False)
-            filler.connect_ex(full.getsockname())
-        yield full.getsockname()[1]
-
 
 #: the line of the connection that only holds a slot; 3.4 sees it end, 2.6 does not
 HOLDER = ' CH-- 1/1/0/0/0 0/0 "GET /one HTTP/1.1"'
 
 
-def rounded(seen: tuple[bytes, list[bytes], list[str]]) -> tuple[bytes, list[bytes], list[str]]:
-    """How much the kernel's buffers took is not the balancers' doing."""
-    client, server, log = seen
+def rounded(seen: Seen, title: str) -> object:
+    """What is compared: how much the kernel's buffers took is not the balancers' doing."""
+    client, server, log = told(seen)
     return client, server, [re.sub(r" \d{6,} ", " MANY ", line) for line in log if HOLDER not in line]
 
 
-@pytest.fixture(scope="module", params=STATES)
-def duet(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Duet]]:
-    mode: str = request.param
-    directory: Path = tmp_path_factory.mktemp("states")
-    with hole() as port:
-        text = DEFAULTS.replace("MODE", mode).replace("FORMAT", mode) + STATES[mode][0].replace("HOLE", str(port))
-        both = Duet(directory, text)
-        yield mode, both
-        both.close()
-
-
 @pytest.mark.timeout(150)
-def test_same(duet: tuple[str, Duet]) -> None:
-    mode, both = duet
-    wrong = []
-    for title, (client, server, lines) in STATES[mode][1].items():
-        took_s, sides = [], []
-        for side in (both.reference, both.ours):
-            began = time.monotonic()
-            sides.append(rounded(told(side.run(client, server, lines))))
-            took_s.append(time.monotonic() - began)
-        reference, ours = sides
-        if (mode, title) in DIFFERENT:
-            if not any(DIFFERENT[mode, title][1] in line for line in ours[2]):
-                wrong.append(f"{title}: {ours}")
-            continue
-        if any(" " + title[:2] in line for line in ours[2]) and ours == reference and abs(took_s[0] - took_s[1]) < 0.2:
-            continue
-        wrong.append(f"{title}:\n  haproxy   {reference}\n  forkproxy {ours}\n  took {took_s}")
+@pytest.mark.parametrize("mode", STATES)
+def test_same(tmp_path: Path, mode: str) -> None:
+    text, cases = STATES[mode]
+    with hole() as port, Duet(tmp_path, (DEFAULTS + text).replace("MODE", mode).replace("FORMAT", mode).replace("HOLE", str(port))) as both:
+        wrong = differences(both, cases, DIFFERENT[mode], rounded, lambda title: " " + title[:2], slack_s=0.2)
     assert not wrong, "\n".join(wrong)

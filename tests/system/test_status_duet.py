@@ -5,14 +5,12 @@ from __future__ import annotations
 import re
 import shutil
 import socket
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.system.duet import ROOT, Duet, Script, Seen, Side, read_all
-from tests.system.scripts import GET, LAST, OK, answer, ask, hangs, kept, last, refuses, told
+from tests.system.duet import Duet, Script, Seen, Side, read_all
+from tests.system.scripts import OK, Case, Different, answer, ask, differences, hangs, kept, last, refuses, told
 
 pytestmark = [pytest.mark.system, pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs haproxy")]
 
@@ -159,7 +157,6 @@ FILES = {
     "429.http": b"HTTP/1.1 429 Slower\r\ncontent-length: 9\r\nx-more: y\r\n\r\nmine 429\n",
 }
 
-Case = tuple[Script, Script, int]
 END = b"</html>\n"
 
 
@@ -260,72 +257,41 @@ SETS: dict[str, tuple[str, dict[str, Case]]] = {
 }
 
 #: Where Debian's 2.6 and the 3.4 that we follow differ, or where an issue asks for more: why, and what our answer must have.
-DIFFERENT: dict[tuple[str, str], tuple[str, bytes]] = {
-    ("rules", "422"): (
-        "2.6 closes without a word, here the page says so",
-        b"HTTP/1.1 422 Unprocessable Content",
-    ),
-    ("rules", "413"): (
-        "2.6 closes without a word, here the page says so",
-        b"HTTP/1.1 413 Payload Too Large",
-    ),
-    ("rules", "414"): (
-        "2.6 says 400",
-        b"HTTP/1.1 414 URI Too Long",
-    ),
-    ("rules", "431"): (
-        "2.6 says 400",
-        b"HTTP/1.1 431 Request Header Fields Too Large",
-    ),
-    ("rules", "502 kept"): (
-        "2.6 closes silently when the client's request is not its first, 3.4 when the server's connection is not new",
-        b"HTTP/1.1 502 Bad Gateway",
-    ),
-    ("rules", "kept after errorfile"): (
-        "an errorfile closes",
-        b"x-more: y\r\nconnection: close",
-    ),
-    ("errors", "http-error of 408"): (
-        "2.6 has only its own page for what never became a request",
-        b"HTTP/1.1 408 Request Time-out\r\ncontent-length: 4",
-    ),
+DIFFERENT: dict[str, dict[str, Different]] = {
+    "rules": {
+        "422": ("2.6 closes without a word, here the page says so", b"HTTP/1.1 422 Unprocessable Content"),
+        "413": ("2.6 closes without a word, here the page says so", b"HTTP/1.1 413 Payload Too Large"),
+        "414": ("2.6 says 400", b"HTTP/1.1 414 URI Too Long"),
+        "431": ("2.6 says 400", b"HTTP/1.1 431 Request Header Fields Too Large"),
+        "502 kept": (
+            "2.6 closes silently when the client's request is not its first, 3.4 when the server's connection is not new",
+            b"HTTP/1.1 502 Bad Gateway",
+        ),
+        "kept after errorfile": ("an errorfile closes", b"x-more: y\r\nconnection: close"),
+    },
+    "errors": {
+        "http-error of 408": (
+            "2.6 has only its own page for what never became a request",
+            b"HTTP/1.1 408 Request Time-out\r\ncontent-length: 4",
+        ),
+    },
 }
 
 
-@pytest.fixture(scope="module", params=SETS)
-def duet(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Duet]]:
-    name: str = request.param
-    directory: Path = tmp_path_factory.mktemp("duet")
-    for file, content in FILES.items():
-        (directory / file).write_bytes(content)
-    both = Duet(directory, DEFAULTS + SETS[name][0])
-    yield name, both
-    both.close()
-
-
-def measured(side: Seen, title: str) -> tuple[bytes, list[bytes], list[str]]:
+def measured(seen: Seen, title: str) -> object:
     """What is compared; the length of a page that a HEAD request does not get is our own."""
-    client, server, log = told(side)
+    client, server, log = told(seen)
     return (re.sub(rb"content-length: \d+\r\n(?=cache-control)", b"", client) if title.startswith("HEAD") else client), server, log
 
 
-def test_same(duet: tuple[str, Duet]) -> None:
-    name, both = duet
-    wrong = []
-    for title, (client, server, lines) in SETS[name][1].items():
-        reference, ours = both.run(client, server, lines)
-        if (name, title) in DIFFERENT:
-            if DIFFERENT[name, title][1] not in ours.client:
-                wrong.append(f"{title}: {told(ours)}")
-        elif measured(ours, title) != measured(reference, title):
-            wrong.append(f"{title}:\n  haproxy   {told(reference)}\n  forkproxy {told(ours)}")
+@pytest.mark.parametrize("name", SETS)
+def test_same(tmp_path: Path, name: str) -> None:
+    for file, content in FILES.items():
+        (tmp_path / file).write_bytes(content)
+    text, cases = SETS[name]
+    with Duet(tmp_path, DEFAULTS + text) as both:
+        wrong = differences(both, cases, DIFFERENT.get(name, {}), measured)
     assert not wrong, "\n".join(wrong)
-
-
-def test_names() -> None:
-    """Bytes of the exchanges themselves are well-formed: a typing mistake here would be equal on both sides."""
-    assert GET % b"/" == b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
-    assert (LAST % (b"/", b"")).endswith(b"Connection: close\r\n\r\n")
 
 
 def test_a_large_file_to_a_slow_reader(tmp_path: Path) -> None:
@@ -334,10 +300,7 @@ def test_a_large_file_to_a_slow_reader(tmp_path: Path) -> None:
     (tmp_path / "big").write_bytes(content)
     text = DEFAULTS + "frontend fe\n  bind 127.0.0.1:{port}\n"
     text += "  http-request return status 200 content-type application/octet-stream file {dir}/big\n"
-    side = Side(tmp_path, "forkproxy", [sys.executable, str(ROOT / "bin" / "forkproxy"), "-d"], text)
-    try:
+    with Side(tmp_path, text) as side:
         got = side.run(last(), answer(OK), 1)
-    finally:
-        side.close()
     assert got.client.endswith(content) and got.client.count(b"content-length: %d\r\n" % len(content)) == 1
     assert " LR-- " in got.log[0]

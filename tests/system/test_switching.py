@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.system.duet import ROOT, Side, read_all, read_head, read_until
+from tests.system.duet import Side, read_all, read_head, read_until
 
 websockets_client = pytest.importorskip("websockets.sync.client")
 websockets_server = pytest.importorskip("websockets.sync.server")
@@ -37,7 +36,6 @@ listen fe
   http-request set-path /declined if { path /no }
   server s 127.0.0.1:%s
 """
-OURS = [sys.executable, str(ROOT / "bin" / "forkproxy"), "-d"]
 
 
 @pytest.fixture(scope="module")
@@ -61,14 +59,13 @@ def echo() -> Iterator[int]:
 
 def begin(directory: Path, tunnel: str, server: int | str) -> Side:
     text = TEXT.replace("{ path /no }", "{{ path /no }}") % (tunnel, server)
-    return Side(directory, "forkproxy", OURS, text)
+    return Side(directory, text)
 
 
 @pytest.fixture(scope="module")
 def side(tmp_path_factory: pytest.TempPathFactory, echo: int) -> Iterator[Side]:
-    running = begin(tmp_path_factory.mktemp("ws"), "5s", echo)
-    yield running
-    running.close()
+    with begin(tmp_path_factory.mktemp("ws"), "5s", echo) as running:
+        yield running
 
 
 def test_messages_of_every_size_and_kind(side: Side) -> None:
@@ -111,8 +108,7 @@ def test_a_declined_upgrade_goes_on_as_http(side: Side) -> None:
 
 
 def test_the_timer_of_a_tunnel_ends_it(tmp_path: Path, echo: int) -> None:
-    running = begin(tmp_path, "300ms", echo)
-    try:
+    with begin(tmp_path, "300ms", echo) as running:
         with websockets_client.connect(f"ws://127.0.0.1:{running.port}/chat", compression=None) as ws:
             ws.send("one")
             assert ws.recv(timeout=5) == "one"
@@ -122,13 +118,10 @@ def test_the_timer_of_a_tunnel_ends_it(tmp_path: Path, echo: int) -> None:
             assert 0.2 < time.monotonic() - began < 1.0
         line = running.lines(1.0, 1)[0]
         assert " 101 " in line and (" cD-- " in line or " sD-- " in line), line
-    finally:
-        running.close()
 
 
 def test_connect_makes_a_tunnel(tmp_path: Path) -> None:
-    running = begin(tmp_path, "5s", "{origin}")
-    try:
+    with begin(tmp_path, "5s", "{origin}") as running:
         def server(sock: socket.socket) -> None:
             assert read_head(sock).startswith(b"CONNECT far.example:443 HTTP/1.1\r\n")
             sock.sendall(b"HTTP/1.1 200 Connected\r\n\r\nfirst")
@@ -146,5 +139,3 @@ def test_connect_makes_a_tunnel(tmp_path: Path) -> None:
             read_until(sock, b"\xff\x00")
             sock.shutdown(socket.SHUT_WR)
             assert read_all(sock) == b"goodbye"
-    finally:
-        running.close()

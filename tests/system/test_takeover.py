@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.conftest import Load, Proxy, eventually, free_ports, get, gone, hello, refused
+from tests.ports import free_ports
+from tests.system.conftest import Load, Proxy, eventually, get, gone, hello, refused
 
 pytestmark = pytest.mark.system
 

@@ -7,15 +7,15 @@ import re
 import shutil
 import socket
 import ssl
-import struct
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from tests.system.duet import Duet, Script, read_all, read_until
+from tests.system import scripts
+from tests.system.duet import Duet, Script, Seen, read_all, read_until
+from tests.system.scripts import differences, hole, reset
 
 pytestmark = pytest.mark.skipif(shutil.which("haproxy") is None, reason="haproxy is the reference")
 
@@ -39,25 +39,6 @@ frontend fe
 backend be
   server s 127.0.0.1:{origin}
 """
-
-
-@contextlib.contextmanager
-def hole() -> Iterator[int]:
-    """A port that answers no SYN: its queue is full."""
-    with socket.socket() as full, contextlib.ExitStack() as stack:
-        full.bind(("127.0.0.1", 0))
-        full.listen(0)
-        for _ in range(3):
-            filler = stack.enter_context(socket.socket())
-            filler.setblocking(False)
-            filler.connect_ex(full.getsockname())
-        yield full.getsockname()[1]
-
-
-def reset(sock: socket.socket) -> None:
-    """Close with a RST."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    sock.close()
 
 
 # -- clients and servers
@@ -305,18 +286,18 @@ CASES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_same(case: Case, tmp_path: Path) -> None:
-    with hole() as port:
-        duet = Duet(tmp_path, HEAD + case.text.replace("HOLE", str(port)))
-        try:
-            theirs, ours = duet.run(case.client, case.server, case.lines, True)
-        finally:
-            duet.close()
-    assert exact(ours.log) == exact(theirs.log)
-    assert ours.client == theirs.client
-    assert ours.server == theirs.server
+#: cases of one file share the started pair
+FILES: dict[str, dict[str, scripts.Case]] = {}
+for case in CASES:
+    FILES.setdefault(case.text, {})[case.name] = (case.client, case.server, case.lines)
 
 
-def exact(log: list[str]) -> list[str]:
-    return [re.sub(r" B ", " n ", line) for line in log]
+def exact(seen: Seen, title: str) -> object:
+    return seen.client, seen.server, [re.sub(r" B ", " n ", line) for line in seen.log]
+
+
+@pytest.mark.parametrize("text", FILES, ids=lambda text: next(iter(FILES[text])))
+def test_same(text: str, tmp_path: Path) -> None:
+    with hole() as port, Duet(tmp_path, HEAD + text.replace("HOLE", str(port))) as both:
+        wrong = differences(both, FILES[text], {}, exact, settle=True)
+    assert not wrong, "\n".join(wrong)

@@ -18,7 +18,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.system.conftest import Proxy, eventually, free_ports, get
+from tests.ports import free_ports
+from tests.system.conftest import Proxy, eventually, get
 
 MIB = 1 << 20
 

@@ -16,6 +16,7 @@ import pytest
 
 from forkproxy.wire.proxy_protocol import LOCAL_V2, TYPE_AUTHORITY, TYPE_UNIQUE_ID, build_v1, build_v2, parse
 from forkproxy.wire.syslog import FORMATS, make
+from tests.ports import free_ports
 
 HAPROXY = shutil.which("haproxy") or "/usr/sbin/haproxy"
 pytestmark = [pytest.mark.system, pytest.mark.skipif(not os.path.exists(HAPROXY), reason="needs Debian's haproxy as oracle")]
@@ -50,12 +51,6 @@ listen send2
   bind [::1]:{ports[1]}
   server s {dir}/two send-proxy-v2
 """
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
 
 
 def connect(path: Path | tuple[str, int]) -> socket.socket:
@@ -98,7 +93,7 @@ class Oracle:
             listener.bind(str(directory / name))
             listener.listen()
             self.servers[name] = listener
-        self.ports = [free_port(), free_port()]
+        self.ports = free_ports(2)
         config = directory / "cfg"
         config.write_text(CONFIG.format(dir=directory, logs="\n".join(lines), ports=self.ports))
         self.process = subprocess.Popen([HAPROXY, "-q", "-db", "-f", str(config)])
