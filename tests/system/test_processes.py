@@ -57,8 +57,8 @@ def machine_s() -> float:
 
 
 def test_is_ready_soon(start: Start) -> None:
-    """In under 300 ms on a machine that takes 120 ms for the yardstick. Other work on the machine stretches the wall clock, therefore it is
-    processor time that counts: until it is ready, the service waits for nothing else."""
+    """For about the price of the yardstick (90 ms, where 300 are allowed), and by far not for twice as much. Other work on the machine
+    stretches the wall clock, therefore it is processor time that counts: until it is ready, the service waits for nothing else."""
     (port,) = free_ports(1)
     start(hello(port)).ready().end()  # byte code is compiled by now
     took: list[float] = []
@@ -68,7 +68,7 @@ def test_is_ready_soon(start: Start) -> None:
         proxy = start(hello(port)).ready()
         took.append(sum(sum(p.cpu_times()[:2]) for p in (psutil.Process(proxy.pid), *proxy.workers)))
         proxy.end()
-    assert min(took) < 2.5 * min(yard), f"seconds of processor time until ready: {took}, for the yardstick: {yard}"
+    assert min(took) < 1.8 * min(yard), f"seconds of processor time until ready: {took}, for the yardstick: {yard}"
 
 
 def test_new_connections_spread_evenly(start: Start) -> None:
