@@ -133,3 +133,32 @@ def test_paused_twice_it_serves_again() -> None:
             client.sendall(b"ping")
             assert server.recv(9) == b"ping"
     rack.close()
+
+
+def test_what_was_bound_alone_stays_alone() -> None:
+    """A socket without SO_REUSEPORT admits no other beside it, whatever the new file says."""
+    (port,) = ports(1)
+    alone = plan(port)
+    old = Rack.build(replace(alone, global_=Global(options={"noreuseport": True})), 2)
+    new = Rack.build(plan(port), 2, old=old)
+    assert [len(s.sockets) for s in new.shelves.values()] == [1]
+    assert new.share(0, 2) == new.share(1, 2)
+    old.close()
+    new.close()
+
+
+@pytest.mark.parametrize(
+    ("bind", "frontend", "expected"),
+    [({"backlog": 5, "maxconn": 9}, 7, 5), ({"maxconn": 9}, 7, 7), ({"maxconn": 9}, 0, 9), ({}, 0, 1024)],
+)
+def test_the_length_of_the_queue(bind: dict[str, int], frontend: int, expected: int) -> None:
+    asked: list[int] = []
+
+    def listen(one: Bind, *, backlog: int, reuseport: bool) -> socket.socket:
+        asked.append(backlog)
+        return socket.socket()
+
+    one = Bind(address=Address("ipv4", "127.0.0.1", 1), **bind)  # type: ignore[arg-type]
+    fe = Frontend(name="f", id=1, binds=(one,), backlog=frontend)
+    Rack.build(Plan(global_=Global(), frontends=(fe,)), 1, listen=listen).close()
+    assert asked == [expected]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 import threading
 import uuid
 from pathlib import Path
@@ -83,3 +84,15 @@ def test_the_name_follows_the_real_files(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "a")
     assert handover.name_of([str(tmp_path / "a")]) == handover.name_of([str(tmp_path / "link")])
     assert handover.name_of([str(tmp_path / "a")]) != handover.name_of([str(tmp_path / "b")])
+
+
+def test_strangers_get_nothing() -> None:
+    class Peer:
+        def __init__(self, uid: int) -> None:
+            self.uid = uid
+
+        def getsockopt(self, *_args: int) -> bytes:
+            return struct.pack("3i", 1, self.uid, 1)
+
+    trusted = [handover._trusted(Peer(uid)) for uid in (0, os.geteuid(), 54321)]  # type: ignore[arg-type]
+    assert trusted == [True, True, False]

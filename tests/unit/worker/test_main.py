@@ -12,8 +12,8 @@ import pytest
 from forkproxy.clock import ManualClock
 from forkproxy.master.shared import Shared
 from forkproxy.net.loop import Loop, Watched
-from forkproxy.plan import Address, Backend, Frontend, Global, Plan, Server
-from forkproxy.state import servers
+from forkproxy.plan import Address, Backend, Bind, Frontend, Global, Plan, Server
+from forkproxy.state import layout, servers
 from forkproxy.worker import channel, inbox
 from forkproxy.worker.heritage import Heritage, Listener
 from forkproxy.worker.main import WorkerRole
@@ -27,10 +27,10 @@ class Runtime:
         self.left = 0
 
     def attach(self, listeners: list[Listener]) -> None:
-        self.told.append("attach")
+        self.told.append(("attach", [sock for _fe, _bind, sock in listeners]))
 
     def detach(self, sockets: Iterable[socket.socket] | None = None) -> None:
-        self.told.append("detach")
+        self.told.append("detach" if sockets is None else ("detach", list(sockets)))
 
     def pause(self) -> None:
         self.told.append("pause")
@@ -190,6 +190,42 @@ def test_an_orphan_with_a_successor_gives_its_clients_away_at_once(stage: Stage)
     os.eventfd_write(stage.successor, 1)
     stage.turn()
     assert stage.told == [("heirs", []), "detach", ("drain", None)]
+
+
+def test_adopts_and_lets_go_of_sockets(stage: Stage) -> None:
+    heritage = stage.role.heritage
+    socks = [socket.socket() for _ in range(3)]
+    bind = Bind(address=Address("ipv4", "127.0.0.1", 1))
+    heritage.escrow = {("k", i): (heritage.plan.frontends[0], bind, sock) for i, sock in enumerate(socks)}
+    heritage.share = [("k", 0)]
+    for op, index, more in (
+        ("adopt", 1, {}),
+        ("adopt", 1, {}),  # again: nothing new
+        ("adopt", 0, {}),  # its own
+        ("release", 1, {"forget": False}),
+        ("release", 2, {"forget": False}),  # never had it
+        ("adopt", 1, {}),
+        ("release", 0, {"forget": True}),
+        ("adopt", 0, {}),  # gone for good
+    ):
+        stage.master.send(op, sockets=[["k", index]], **more)
+        stage.turn()
+    attached = [("attach", [socks[1]]), ("attach", []), ("attach", [])]
+    assert stage.told == [
+        *attached, ("detach", [socks[1]]), ("detach", []), ("attach", [socks[1]]), ("detach", [socks[0]]), ("attach", []),
+    ]  # fmt: skip
+    assert stage.said == ["ready", "released", "released", "released"]
+    assert [sock.fileno() >= 0 for sock in socks] == [False, True, True]
+    assert heritage.share == []
+    stage.runtime.left = 1
+    stage.master.send("drain")
+    stage.master.send("drain")
+    stage.master.send("adopt", sockets=[["k", 1]])
+    stage.told.clear()
+    stage.turn()
+    assert stage.told == ["detach", ("drain", None)]
+    assert stage.shared.state.segment.slot(heritage.slot)[layout.DRAINING] == 1
+    assert all(sock.fileno() < 0 for sock in socks)
 
 
 def test_hard_stop(stage: Stage) -> None:
