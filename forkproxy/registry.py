@@ -252,6 +252,13 @@ def acl_alias(name: str, fetch_name: str, match: str) -> None:
     _once(ACL_ALIASES, name, (fetch_name, match))
 
 
+def string_aliases(name: str, fetch_name: str) -> None:
+    """Register the ACL names ``name``, ``name_beg`` … of a fetch that gives text: one for each way to look for a text."""
+    acl_alias(name, fetch_name, "str")
+    for match in ("beg", "dir", "dom", "end", "len", "reg", "sub"):
+        acl_alias(f"{name}_{match}", fetch_name, match)
+
+
 def _named(table: dict[str, Named], name: str, synopsis: str, extra: dict[str, Any]) -> Callable[[F], F]:
     def deco(fn: F) -> F:
         _once(table, name, Named(name, fn, synopsis, _doc(fn), extra))

@@ -77,6 +77,18 @@ class Head:
         start = at + len(name) + 1
         return raw[start : raw.index(b"\r", start)].strip(b" \t")
 
+    def last(self, name: bytes) -> bytes | None:
+        """The value of the last field called ``name`` (lower case); None without one."""
+        lower = self._lower
+        if lower is None:
+            lower = self._lower = b"\n" + self.fields_raw.lower()
+        at = lower.rfind(b"\n" + name + b":")
+        if at < 0:
+            return None
+        raw = self.fields_raw
+        start = at + len(name) + 1
+        return raw[start : raw.index(b"\r", start)].strip(b" \t")
+
     def get_all(self, name: bytes) -> list[bytes]:
         """The values of every field called ``name`` (lower case), one entry per line, in order."""
         lower = self._twin()
@@ -127,10 +139,17 @@ class Head:
         self.changed = True
         return count
 
-    def set(self, name: bytes, value: bytes) -> None:
-        """Cut every field called ``name`` (any case), then append one."""
-        self.remove(name.lower())
-        self.add(name, value)
+    def set(self, name: bytes, value: bytes, lower: bytes = b"") -> None:
+        """Cut every field called ``name`` (any case), then append one; ``lower`` is the name in lower case where that is known."""
+        lower = lower or name.lower()
+        twin = self._lower
+        if twin is None or twin.find(b"\n" + lower + b":") >= 0:
+            self.remove(lower)
+            twin = self._twin()
+        line = b"%b: %b\r\n" % (name, value)
+        self.fields_raw += line
+        self._lower = twin + line.lower()
+        self.changed = True
 
     def replace_all(self, fields: Iterable[tuple[bytes, bytes]]) -> None:
         """Put ``fields`` in the place of all that were there."""

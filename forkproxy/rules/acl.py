@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from forkproxy.registry import ACL_ALIASES, FETCHES, Needs, Type
@@ -117,7 +118,7 @@ def compile_acl(words: Words, ctx: RuleContext, stop: str | None = None) -> AclT
     exact = None
     if method == "str" and not views:
         exact = Exact(cast, tuple(p.text for p in patterns), icase)
-    match = _predicate(cast, _test(method, finders, views, patterns, icase))
+    match = _predicate(cast, _check(method, finders, views, patterns, icase))
     if not sample.converted and words.words[start].partition("(")[0] in _GROWING:
         match = _patient(match)
     constant = bool(match(None)) if cast.constant and not views else None
@@ -148,36 +149,28 @@ def _criterion(text: str, words: Words, ctx: RuleContext) -> tuple[Sample, str, 
     return sample, method, name in ("req.ssl_ver", "req_ssl_ver")
 
 
-def _test(method: str, finders: list[Find], views: list[View], patterns: list[Entry], icase: bool) -> Callable[[Any], Any]:
-    """One function of a value that is true when any list has it; the common shapes get the shortest code."""
+#: a test of ``value`` as the source of an expression, and what its names mean: common ones become part of their predicate, since a call
+#: costs as much as they do
+_Check = tuple[str, dict[str, Any]]
+
+
+def _check(method: str, finders: list[Find], views: list[View], patterns: list[Entry], icase: bool) -> _Check:
+    """What is true when any list has the value."""
     if not views:
-        if method == "bool":
-            return bool
-        if method == "found":
-            return lambda value: True
+        if method in ("found", "bool"):
+            return "True" if method == "found" else "value", {}
         if method == "str":
             exact = frozenset(p.text.lower() if icase else p.text for p in patterns)
-            return (lambda value: value.lower() in exact) if icase else exact.__contains__
+            return "value.lower() in exact" if icase else "value in exact", {"exact": exact}
         if method in ("beg", "end") and not icase and len(patterns) <= 32:
-            texts = tuple(p.text for p in patterns)
-            if method == "beg":
-                return lambda value: value.startswith(texts)
-            return lambda value: value.endswith(texts)
-        return finders[0]
-    if len(views) == 1 and not finders:
-        view = views[0]
-        return lambda value: view.find(value)
-
-    def test(value: Any) -> Any:
-        for view in views:
-            if view.find(value) is not None:
-                return True
-        for find in finders:  # noqa: SIM110  (a generator costs more)
-            if find(value) is not None:
-                return True
-        return False
-
-    return test
+            call = "startswith" if method == "beg" else "endswith"
+            return f"value.{call}(texts)", {"texts": tuple(p.text for p in patterns)}
+    names: dict[str, Any] = {f"view{i}": view for i, view in enumerate(views)}
+    calls = [f"{name}.find" for name in names]
+    for i, find in enumerate(finders):
+        names[f"find{i}"] = find
+        calls.append(f"find{i}")
+    return " or ".join(f"{call}(value) is not None" for call in calls), names
 
 
 #: Samples that are there at once and change while bytes come in: a test that fails is not decided before the last byte.
@@ -195,23 +188,21 @@ def _patient(match: Pred) -> Pred:
     return decided
 
 
-def _predicate(sample: Sample, test: Callable[[Any], Any]) -> Pred:
+@lru_cache
+def _maker(body: str, names: tuple[str, ...]) -> Callable[..., Pred]:
+    """``make(fetch, *names)``: a predicate with that body."""
+    space: dict[str, Any] = {}
+    exec(f"def make({', '.join(('fetch', *names))}):\n def match(txn):\n  {body}\n return match", space)  # of words made here only
+    made: Callable[..., Pred] = space["make"]
+    return made
+
+
+def _predicate(sample: Sample, check: _Check) -> Pred:
+    code, names = check
     if sample.each is not None:
-        each = sample.each
-
-        def any_value(txn: Any) -> bool:
-            for value in each(txn):  # noqa: SIM110  (a generator costs more)
-                if test(value):
-                    return True
-            return False
-
-        return any_value
-    fetch = sample.fetch
-    if test is bool:
-        return fetch  # None and False are both no
-
-    def one_value(txn: Any) -> Any:
-        value = fetch(txn)
-        return value is not None and test(value)
-
-    return one_value
+        body = f"for value in fetch(txn):\n   if {code}: return True\n  return False"
+    elif code == "value":
+        return sample.fetch  # None and False are both no
+    else:
+        body = f"value = fetch(txn)\n  return value is not None and ({code})"
+    return _maker(body, tuple(names))(sample.each or sample.fetch, *names.values())

@@ -8,7 +8,8 @@ expression of a constant and pure converters is computed once, here.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 from forkproxy.errors import ConfigError
@@ -18,7 +19,7 @@ from forkproxy.rules.args import Arg, Context, split_args
 from forkproxy.rules.context import KIND_LABELS, RuleContext
 from forkproxy.rules.types import NEVER, find_cast
 from forkproxy.rules.words import Words
-from forkproxy.values import frozen
+from forkproxy.values import frozen, replace
 
 FetchFn = Callable[[Any], Any]
 EachFn = Callable[[Any], Iterable[Any]]
@@ -41,6 +42,14 @@ class Multi:
 
 
 @frozen
+class Texted:
+    """What the factory of a fetch returns that has a shorter way to its value as a string than by the cast."""
+
+    fn: FetchFn
+    as_text: FetchFn
+
+
+@frozen
 class Const:
     """What the factory of a constant fetch returns."""
 
@@ -60,7 +69,8 @@ class Sample:
     """A compiled expression. ``fetch(txn)`` gives a Python value of type ``out`` or None for "not found".
 
     ``each`` (None for single-valued ones) gives all values. ``text`` is the expression as written; two samples with the same
-    text mean the same. ``constant`` tells that ``fetch`` ignores its argument.
+    text mean the same. ``constant`` tells that ``fetch`` ignores its argument, ``converted`` that converters follow the fetch.
+    ``as_text`` gives the same as ``fetch`` and the cast to a string, cheaper.
     """
 
     fetch: FetchFn
@@ -70,15 +80,8 @@ class Sample:
     text: str
     each: EachFn | None = None
     constant: bool = False
-    fetch_name: str = ""
     converted: bool = False
-
-    def cast(self, want: Type) -> FetchFn | None:
-        """``fetch`` followed by the cast to ``want``; None when there is no such cast."""
-        step = find_cast(self.out, want)
-        if step is NEVER:
-            return None
-        return self.fetch if step is None else _then(self.fetch, step)
+    as_text: FetchFn | None = None
 
 
 class ExprError(ValueError):
@@ -122,10 +125,9 @@ def cast_sample(sample: Sample, want: Type) -> Sample:
         return sample
     if step is NEVER:
         raise ExprError(f"'{sample.text}' gives a value of type '{sample.out.label}', which cannot become '{want.label}'")
-    each = _then_each(sample.each, step) if sample.each is not None else None
-    return Sample(
-        _then(sample.fetch, step), want, sample.needs, sample.uses, sample.text, each, sample.constant, sample.fetch_name, sample.converted
-    )
+    links = [(step, False)]
+    fetch = sample.as_text if want == Type.STR and sample.as_text is not None else _chain(sample.fetch, links)
+    return replace(sample, fetch=fetch, out=want, each=_chain(sample.each, links, True), as_text=None)
 
 
 def parse_sample(text: str, start: int, ctx: RuleContext, *, check: bool = True) -> tuple[Sample, int]:
@@ -148,14 +150,17 @@ def parse_sample(text: str, start: int, ctx: RuleContext, *, check: bool = True)
     out = entry.out
     if isinstance(made, Typed):
         made, out = made.fn, made.out
-    constant, each = False, None
+    constant, each, as_text = False, None, None
     if isinstance(made, Multi):
         fetch, each = made.one, made.each
     elif isinstance(made, Const):
         fetch, constant = _constant(made.value), True
+    elif isinstance(made, Texted):
+        fetch, as_text = made.fn, made.as_text
     else:
         fetch = made
-    converted = False
+    links: list[Link] = []
+    after = end
     while text[end : end + 1] == ",":
         found = _NAME.match(text, end + 1)
         if found is None:
@@ -172,20 +177,25 @@ def parse_sample(text: str, start: int, ctx: RuleContext, *, check: bool = True)
                 f"converter '{conv_name}' cannot be applied: it takes type '{conv.into.label}' and gets '{out.label}'"
             )
         if step is not None:
-            fetch, each = _then(fetch, step), _then_each(each, step)
+            if as_text is not None and not links and conv.into == Type.STR:
+                fetch = as_text
+            else:
+                links.append((step, False))
         made = _build(f"converter '{conv_name}'", conv.factory, values)
         given = conv.out
         if isinstance(made, Typed):
             made, given = made.fn, made.out
         if isinstance(made, Pure):
-            fetch, each = _then(fetch, made.fn), _then_each(each, made.fn)
+            links.append((made.fn, False))
         else:
-            fetch, each, constant = _then_txn(fetch, made), _then_each_txn(each, made), False
+            links.append((made, True))
+            constant = False
         out = (out if conv.into in (Type.ANY, Type.SAME) else conv.into) if given == Type.SAME else given
-        converted = True
+        as_text = None
+    fetch, converted = _chain(fetch, links), end > after
     if constant:
         fetch = _constant(fetch(None))
-    return Sample(fetch, out, entry.needs, entry.uses, text[start:end], each, constant, name, converted), end
+    return Sample(fetch, out, entry.needs, entry.uses, text[start:end], _chain(each, links, True), constant, converted, as_text), end
 
 
 def _arguments(what: str, specs: tuple[Arg, ...], text: str, end: int, ctx: RuleContext) -> tuple[list[Any], int]:
@@ -229,29 +239,36 @@ def _constant(value: Any) -> FetchFn:
     return lambda txn: value
 
 
-def _then(fetch: FetchFn, step: Callable[[Any], Any]) -> FetchFn:
-    def run(txn: Any) -> Any:
-        value = fetch(txn)
-        return None if value is None else step(value)
-
-    return run
+#: one step behind a fetch: a function, and whether it wants the transaction, too
+Link = tuple[Callable[..., Any], bool]
 
 
-def _then_txn(fetch: FetchFn, step: Callable[[Any, Any], Any]) -> FetchFn:
-    def run(txn: Any) -> Any:
-        value = fetch(txn)
-        return None if value is None else step(value, txn)
+@lru_cache
+def _chainer(shape: tuple[bool, ...], many: bool) -> Callable[..., Any]:
+    """What joins a fetch and as many steps as ``shape`` is long (true: it takes the transaction) to one function; ``many``: a fetch of
+    several values.
 
-    return run
+    Made as source, since a closure around a closure for each step costs one more Python call each (0.06 µs).
+    """
+    gone = "continue" if many else "return None"
+    body = []
+    for i, wants in enumerate(shape):
+        body += [f"if value is None: {gone}", f"value = s{i}(value{', txn' if wants else ''})"]
+    if many:
+        body = ["found = []", "for value in fetch(txn):", *(" " + line for line in (*body, "if value is not None: found.append(value)"))]
+        body.append("return found")
+    else:
+        body = ["value = fetch(txn)", *body, "return value"]
+    names = "".join(f", s{i}" for i in range(len(shape)))
+    source = f"def make(fetch{names}):\n def run(txn):\n" + "".join(f"  {line}\n" for line in body) + " return run"
+    space: dict[str, Any] = {}
+    exec(source, space)  # of words made here only
+    made: Callable[..., Any] = space["make"]
+    return made
 
 
-def _then_each(each: EachFn | None, step: Callable[[Any], Any]) -> EachFn | None:
-    if each is None:
-        return None
-    return lambda txn: [made for value in each(txn) if (made := step(value)) is not None]
-
-
-def _then_each_txn(each: EachFn | None, step: Callable[[Any, Any], Any]) -> EachFn | None:
-    if each is None:
-        return None
-    return lambda txn: [made for value in each(txn) if (made := step(value, txn)) is not None]
+def _chain(fetch: Any, links: Sequence[Link], many: bool = False) -> Any:
+    """``fetch`` followed by ``links``; what is not found stays so."""
+    if fetch is None or not links:
+        return fetch
+    return _chainer(tuple(wants for _, wants in links), many)(fetch, *(fn for fn, _ in links))

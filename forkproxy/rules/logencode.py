@@ -67,16 +67,6 @@ def raw_text(value: bytes | None) -> bytes:
     return b"" if value is None else value
 
 
-def absent(value: bytes | None) -> bytes:
-    """A text that needs no escaping."""
-    return b"" if value is None else value
-
-
-def absent_log(value: bytes | None) -> bytes:
-    """A text that needs no escaping, in a log line."""
-    return b"-" if value is None else value
-
-
 def escaped(value: bytes) -> bytes:
     """Flag E: ``"``, ``\\`` and ``]`` get a backslash."""
     return _ESCAPED.sub(rb"\\\g<0>", value)
@@ -157,8 +147,6 @@ def cbor_object(pairs: Iterable[tuple[str, Any, str]]) -> bytes:
 
 #: what generated code may call
 NAMES: dict[str, Any] = {
-    "absent": absent,
-    "absent_log": absent_log,
     "escaped": escaped,
     "spaced": spaced,
     "json_value": json_value,

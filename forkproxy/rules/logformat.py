@@ -44,6 +44,8 @@ ERRORLOG = "%ci:%cp [%t] %ft: Connection error"
 #: aliases that speak of a request, and so need HTTP mode (8.2.6, column R; %tsc, which stands there too, is taken everywhere)
 HTTP_ONLY = frozenset({"CC", "CS", "HM", "HP", "HPO", "HQ", "HU", "HV", "TR", "Ta", "Ti", "Tq", "Tr", "r", "tr", "trg", "trl"})
 
+#: types whose text needs no escaping
+_SAFE = (Type.BOOL, Type.SINT, Type.ADDR, Type.IPV4, Type.IPV6)
 #: how texts are treated: "log" (8.6, absent values are "-", blanks merge), "http" (header values and bodies), "raw"
 STYLES = ("log", "http", "raw")
 
@@ -215,7 +217,7 @@ def _item(text: str, start: int, ctx: RuleContext, style: str, draft: _Draft) ->
 def _add_sample(draft: _Draft, sample: Sample, flags: Flags, style: str, name: str, force: str) -> None:
     draft.needs |= sample.needs
     encoded = flags.json or flags.cbor
-    numeric = sample.out in (Type.SINT, Type.BOOL)
+    safe = sample.out in _SAFE
     if not encoded and not flags.bin:
         try:
             sample = cast_sample(sample, Type.STR)
@@ -231,12 +233,14 @@ def _add_sample(draft: _Draft, sample: Sample, flags: Flags, style: str, name: s
     if encoded:
         draft.parts.append(Item(f"{symbol}(txn)", "v", flags, name, force))
         return
-    # Numbers need no escaping, only a text for "absent".
-    finish = "absent_log" if style == "log" else "absent"
-    if not (numeric or sample.out == Type.SINT) or flags.escape:
+    if (safe or style == "raw") and not flags.escape and not flags.bin:
+        absent = b"-" if style == "log" and not flags.quote else b""
+        code = f"{absent!r} if (v := {symbol}(txn)) is None else v"
+    else:
         finish = f"finish{len(draft.names)}"
         draft.names[finish] = _finish(style, flags)
-    draft.parts.append(Item(f"{finish}({symbol}(txn))", "s", replace(flags, quote=flags.quote and style == "log"), name, force))
+        code = f"{finish}({symbol}(txn))"
+    draft.parts.append(Item(code, "s", replace(flags, quote=flags.quote and style == "log"), name, force))
 
 
 def _finish(style: str, flags: Flags) -> Callable[[Any], bytes]:

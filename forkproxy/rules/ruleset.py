@@ -166,7 +166,7 @@ def fold_use_backend(rules: Sequence[Choice]) -> Callable[[Any], str | None] | N
 def _namer(rule: Choice) -> _Target:
     render = rule.render
     if render is not None:
-        return lambda txn: to_text(render(txn))
+        return lambda txn: render(txn).decode("utf-8", "surrogateescape")
     target = rule.target
     return lambda txn: target
 

@@ -41,22 +41,18 @@ def add_header(p: Parser) -> Step:
 def set_header(p: Parser) -> Step:
     """Append a header field in the place of all that have the same name."""
     name = p.header_name()
+    lower = name.lower()
     render = p.format().render
     _declare(p)
     if p.on_request:
 
-        lower = name.lower()
-
         def set_in_request(txn: Any) -> None:
-            req = txn.req
-            value = render(txn)
-            req.remove(lower)
-            req.add(name, value)
+            txn.req.set(name, render(txn), lower)
 
         return set_in_request
 
     def set_in_response(txn: Any) -> None:
-        txn.res.set(name, render(txn))
+        txn.res.set(name, render(txn), lower)
 
     return set_in_response
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from forkproxy.plan import Step
-from forkproxy.registry import Type, action
+from forkproxy.registry import action
 from forkproxy.rules.action import EVERYWHERE, Parser
 from forkproxy.rules.variables import Setter, check_name, conditional_setter, setter
 
@@ -23,9 +23,7 @@ def _target(p: Parser) -> Setter:
 def set_var(p: Parser) -> Step:
     """Set a variable to a sample's value; an absent sample leaves it as it is."""
     store = _target(p)
-    sample = p.sample()
-    fetch = sample.cast(Type.STR) if sample.out == Type.METH else sample.fetch
-    assert fetch is not None  # a method is text
+    fetch = p.sample().fetch
 
     def step(txn: Any) -> None:
         value = fetch(txn)

@@ -7,7 +7,7 @@ from typing import Any
 
 from forkproxy.registry import Needs, Type, fetch
 from forkproxy.rules import phases, world
-from forkproxy.rules.expr import FetchFn
+from forkproxy.rules.expr import FetchFn, Texted
 from forkproxy.rules.types import Addr, addr_of
 
 _CLIENT: dict[str, Any] = {"needs": Needs.L4, "uses": phases.CLIENT}
@@ -20,7 +20,7 @@ def _marked(name: str) -> FetchFn:
 
 
 @fetch("src", out=Type.ADDR, **_CLIENT)
-def src() -> FetchFn:
+def src() -> Texted:
     """The client's address, or what set-src put in its place."""
 
     def get(txn: Any) -> Addr | None:
@@ -31,7 +31,14 @@ def src() -> FetchFn:
         text = txn.origin.src
         return addr_of(text) if text != "unix" else None
 
-    return get
+    def as_text(txn: Any) -> bytes | None:
+        if txn.marks is not None:
+            found = get(txn)
+            return None if found is None else found.text.encode()
+        text: str = txn.origin.src
+        return text.encode() if text != "unix" else None
+
+    return Texted(get, as_text)
 
 
 @fetch("fc_src", out=Type.ADDR, **_CLIENT)
