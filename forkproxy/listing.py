@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from forkproxy import registry
+from forkproxy.rules.args import Name
 
 _PROXY_SECTIONS = ("defaults", "frontend", "listen", "backend")
 RULE_SETS = (
@@ -111,8 +112,8 @@ def cli() -> list[str]:
 def arguments(args: Iterable[Any]) -> str:
     """``(string[,integer])``: the labels of the arguments; those that may be left out in brackets."""
     written = [a for a in args if a.label]  # one without a label is filled in by the parser
-    needed = [str(a.label) for a in written if not a.optional]
-    optional = [str(a.label) for a in written if a.optional]
+    needed = [str(a.label) for a in written if not a.optional or isinstance(a, Name)]  # as HAProxy has it, whose default is the own proxy
+    optional = [str(a.label) for a in written if a.optional and not isinstance(a, Name)]
     if not needed and not optional:
         return ""
     inner = ",".join(needed)

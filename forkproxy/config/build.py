@@ -138,6 +138,7 @@ class _Builder:
             captures=(draft.capture_request, draft.capture_response),
             logasap=draft.on("logasap"),
             known=self.known,
+            find=lambda kind, name: self._find(draft, kind, name),
         )
         rules = RuleSets(draft, context)
         rules.compile()
@@ -170,6 +171,21 @@ class _Builder:
             **steps,
         }
         return common, rules, context
+
+    def _find(self, draft: ProxyDraft, kind: str, name: str) -> None:
+        """Raise ValueError unless there is a proxy or server called ``name`` ("": ``draft`` itself) for an expression in ``draft``."""
+        if kind == "server":
+            owner, _, server = name.rpartition("/")
+            proxy = self.backends.get(owner) if owner else draft
+            if proxy is None:
+                raise ValueError(f"unable to find proxy '{owner}'")
+            if all(s.name != server for s in proxy.servers):
+                raise ValueError(f"unable to find server '{server}' in proxy '{proxy.name}'")
+        elif not name:
+            if not (draft.is_backend if kind == "backend" else draft.is_frontend):
+                raise ValueError(f"proxy '{draft.name}' has not {kind} capability")
+        elif name not in (self.backends if kind == "backend" else self.frontends):
+            raise ValueError(f"unable to find {kind} '{name}'{_hint(name, self.backends if kind == 'backend' else self.frontends)}")
 
     def _log_targets(self, draft: ProxyDraft) -> tuple[LogTarget, ...]:
         tag = draft.log_tag or self.global_draft.settings.get("log_tag", "haproxy")

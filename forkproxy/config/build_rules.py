@@ -12,7 +12,7 @@ from forkproxy.config.drafts import ProxyDraft, RuleDraft
 from forkproxy.config.line import Line
 from forkproxy.errors import ConfigError
 from forkproxy.plan import ErrorReply, Render, Step, Steps
-from forkproxy.registry import Ends, Needs
+from forkproxy.registry import Needs
 from forkproxy.rules import logformat
 from forkproxy.rules.acl import compile_acl
 from forkproxy.rules.action import Parser
@@ -49,13 +49,14 @@ class RuleSets:
     name of a stream's server, line); ``errors`` those of http-error.
     """
 
-    __slots__ = ("context", "draft", "errors", "monitor_fail", "needs", "steps", "use_backend", "use_server")
+    __slots__ = ("context", "draft", "errors", "final", "monitor_fail", "needs", "steps", "use_backend", "use_server")
 
     def __init__(self, draft: ProxyDraft, context: RuleContext) -> None:
         self.draft = draft
         self.context = context
         self.steps: dict[str, list[Step]] = {}
         self.needs: dict[str, Needs] = {}
+        self.final: dict[str, bool] = {}  # whether the last rule of a kind ends its set in any case
         self.use_backend: list[tuple[Choice, Line]] = []
         self.use_server: list[tuple[str, Callable[[Any], bool] | None, Callable[[Any], str], Line]] = []
         self.monitor_fail: list[Callable[[Any], bool]] = []
@@ -121,6 +122,9 @@ class RuleSets:
 
     def _step(self, kind: str, rule_set: str, words: Words) -> None:
         rule = parse_rule(rule_set, words, self.context)
+        if self.final.get(kind):
+            self.context.warn(f"previous '{kind}' action is final and has no condition attached, further entries are NOOP.")
+        self.final[kind] = rule.final and kind.startswith("http-")
         self.steps.setdefault(kind, []).append(rule.step)
         self._need(kind, rule.needs)
 
@@ -136,7 +140,7 @@ class RuleSets:
         self._need("use-server", choice.needs)
 
     def _http_error(self, words: Words) -> None:
-        reply = read_reply(Parser(words, self.context.at("http-error"), "http-res", "http-error", "", Ends.STREAM), "reply", 200, False)
+        reply = read_reply(Parser(words, self.context.at("http-error"), "http-res", "http-error", ""), "reply", 200, False)
         words.end("http-error")
         self.errors[reply.status] = ErrorReply(status=reply.status, raw=reply.raw, reply=reply)
 

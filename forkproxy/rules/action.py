@@ -9,8 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from forkproxy.plan import Render
-from forkproxy.registry import Ends, Needs, Type
+from forkproxy.registry import Needs, Type
 from forkproxy.rules.context import RuleContext
 from forkproxy.rules.expr import Sample, compile_sample
 from forkproxy.rules.logalias import request_line
@@ -32,18 +31,17 @@ _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0
 class Parser:
     """One rule being read. ``name`` is the action's word, ``inside`` what stood in parentheses after it.
 
-    ``needs`` grows with what the arguments need; ``ends`` may be changed by the factory.
+    ``needs`` grows with what the arguments need.
     """
 
-    __slots__ = ("ctx", "ends", "inside", "kind", "name", "needs", "words")
+    __slots__ = ("ctx", "inside", "kind", "name", "needs", "words")
 
-    def __init__(self, words: Words, ctx: RuleContext, kind: str, name: str, inside: str, ends: Ends) -> None:
+    def __init__(self, words: Words, ctx: RuleContext, kind: str, name: str, inside: str) -> None:
         self.words = words
         self.ctx = ctx
         self.kind = kind
         self.name = name
         self.inside = inside
-        self.ends = ends
         self.needs = Needs.NONE
 
     @property
@@ -120,11 +118,6 @@ class Parser:
     def is_time(self) -> bool:
         """Is the next word a time (and not an expression)?"""
         return _TIME.fullmatch(self.words.peek() or "") is not None
-
-
-def renderer(made: Format) -> Render:
-    """The function that renders, the shortest one for a constant."""
-    return made.render
 
 
 def mark(txn: Any, name: str, value: Any) -> None:

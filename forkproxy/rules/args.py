@@ -65,6 +65,10 @@ class Arg:
     def parse(self, text: str, ctx: RuleContext) -> Any:
         return to_bytes(text)
 
+    def absent(self, ctx: RuleContext) -> Any:
+        """The value of an optional one that was left out."""
+        return self.default
+
 
 @frozen
 class Str(Arg):
@@ -96,6 +100,8 @@ class OneOf(Arg):
     words: tuple[str, ...] = ()
 
     def parse(self, text: str, ctx: RuleContext) -> str:
+        if not text and self.default is not None:
+            return str(self.default)
         if text not in self.words:
             raise ValueError(f"'{text}' is not one of {', '.join(repr(w) for w in self.words)}")
         return text
@@ -103,24 +109,32 @@ class OneOf(Arg):
 
 @frozen
 class Name(Arg):
-    """The name of something that exists only when the whole file was read; given as text ("" for left out)."""
+    """The name of a proxy or server that must exist (``label`` says which), given as text. Left out, it is the rule's own proxy, and
+    the factory gets ""."""
 
     def parse(self, text: str, ctx: RuleContext) -> str:
+        ctx.find(self.label, text)
         return text
+
+    def absent(self, ctx: RuleContext) -> str:
+        return self.parse("", ctx)
 
 
 @frozen
 class Var(Arg):
-    """The name of a variable with its scope, or a number where ``number`` is set."""
+    """The name of a variable with its scope, or a number where ``number`` is set; with ``blank`` nothing at all (None)."""
 
     number: bool = False
+    blank: bool = False
 
     def parse(self, text: str, ctx: RuleContext) -> Any:
         from forkproxy.rules.variables import check_name
 
+        if self.blank and not text:
+            return None
         if self.number:
             try:
-                return int(text, 0) if text[:1] != "0" or text == "0" or text[1:2] in "xX" else int(text)
+                return int(text)
             except ValueError:
                 pass
         return check_name(text)

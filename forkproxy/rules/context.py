@@ -54,6 +54,10 @@ def _ignore(message: str) -> None:
     return None
 
 
+def _unheard(kind: str, name: str) -> None:
+    return None
+
+
 def _no_files() -> PatternFiles:
     from forkproxy.rules.patterns import PatternFiles  # imported late: patterns and context describe each other
 
@@ -68,7 +72,8 @@ class RuleContext:
     ``caps`` is "frontend", "backend", "listen" or "defaults". ``errors`` maps the name of an ``http-errors`` section to
     its replies by status. ``files`` is shared by the whole configuration, so that a map used twice is loaded once.
     ``captures`` are the declared (request, response) capture slots of the proxy so far. ``warn`` takes the text of a warning,
-    ``note`` that of a note.
+    ``note`` that of a note. ``find`` is asked for what an expression names, by kind ("backend", "frontend", "server") and name ("": the
+    own proxy), and raises ValueError when there is no such thing.
     """
 
     mode: str = "http"
@@ -82,6 +87,7 @@ class RuleContext:
     captures: tuple[list[tuple[bytes, int]], list[tuple[bytes, int]]] = field(default_factory=lambda: ([], []))
     warn: Callable[[str], None] = _ignore
     note: Callable[[str], None] = _ignore
+    find: Callable[[str, str], None] = _unheard
     logasap: bool = False
     #: names that HAProxy has, by "fetch", "converter", "acl", "action", so that a missing one is refused as known
     known: Mapping[str, Collection[str]] = field(default_factory=dict)

@@ -6,7 +6,3 @@ from __future__ import annotations
 class NotYet(Exception):
     """A fetch cannot tell before more bytes have arrived. A rule set that meets it waits (``verdict.WAIT``)."""
 
-
-class RewriteError(Exception):
-    """A header or a line could not be rewritten; under ``strict-mode on`` the stream ends with status 500."""
-

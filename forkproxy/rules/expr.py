@@ -162,9 +162,13 @@ def parse_sample(text: str, start: int, ctx: RuleContext, *, check: bool = True)
     links: list[Link] = []
     after = end
     while text[end : end + 1] == ",":
-        found = _NAME.match(text, end + 1)
+        while text[end : end + 1] == ",":  # several are one, and one at the end is none
+            end += 1
+        found = _NAME.match(text, end)
+        if found is None and end == len(text):
+            break
         if found is None:
-            raise ExprError(f"missing converter after '{text[start : end + 1]}'")
+            raise ExprError(f"missing converter after '{text[start:end]}'")
         conv_name, end = found[0], found.end()
         conv = CONVERTERS.get(conv_name)
         if conv is None:
@@ -214,13 +218,15 @@ def _arguments(what: str, specs: tuple[Arg, ...], text: str, end: int, ctx: Rule
     for i, spec in enumerate(specs):
         if isinstance(spec, Context):
             values.append(ctx)
-        elif i < len(given) and (given[i] != "" or (not spec.optional and spec.label == "string")):
+        elif i < len(given) and (given[i] != "" or not spec.optional):
             try:
                 values.append(spec.parse(given[i], ctx))
             except ValueError as err:
                 raise ExprError(f"{what} : invalid argument {i + 1} : {err}") from None
         elif spec.optional:
-            values.append(spec.default)
+            values.append(spec.absent(ctx))
+        elif spec.label == "string" and i == 0 and not any(not s.optional for s in takes[1:]):
+            values.append(spec.parse("", ctx))  # the only argument that is wanted is a text: an empty one
         else:
             raise ExprError(f"missing args for {what} : argument {i + 1} must be a {spec.label}")
     return values, end

@@ -26,6 +26,8 @@ SERVER = _span(11, 19)
 BACKEND = _span(6, 19)
 #: once a server was chosen
 CHOSEN = _span(10, 19)
+#: from the choice of a server to the log
+FROM_CHOICE = _span(9, 18)
 EITHER = _span(2, 17, 19)
 
 #: what a set needs, in words

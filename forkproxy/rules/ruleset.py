@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import forkproxy.rules.library  # noqa: F401  (fills the registry)
-from forkproxy.plan import Step, Steps
-from forkproxy.registry import ACTIONS, Ends, Needs
+from forkproxy.plan import Step
+from forkproxy.registry import ACTIONS, Needs
 from forkproxy.rules.acl import Pred
 from forkproxy.rules.action import Parser
 from forkproxy.rules.conditions import PARTIAL, Condition, read_condition
@@ -27,15 +27,11 @@ KINDS = ("tcp-req-conn", "tcp-req-sess", "tcp-req-cont", "tcp-res-cont", "http-r
 
 @frozen
 class Rule:
-    """One rule. ``step(txn)`` has the condition in it. ``always`` tells that the condition is missing or always true."""
+    """One rule. ``step(txn)`` has the condition in it. ``final``: no rule behind it in the same set is ever reached."""
 
     step: Step
     needs: Needs
-    ends: Ends
-    name: str
-    always: bool
-    file: str = ""
-    line: int = 0
+    final: bool = False
 
 
 def parse_rule(kind: str, words: Words, ctx: RuleContext) -> Rule:
@@ -59,12 +55,11 @@ def parse_rule(kind: str, words: Words, ctx: RuleContext) -> Rule:
         words.fail(f"missing ')' in '{word}'")
     if entry.prefix and not bracket:
         words.fail(f"'{name}' expects its argument in parentheses, as in '{name}(txn.name)'")
-    parser = Parser(words, ctx, kind, name, inside[:-1] if bracket else "", entry.ends)
+    parser = Parser(words, ctx, kind, name, inside[:-1] if bracket else "")
     act = entry.factory(parser)
     condition = read_condition(words, ctx)
     needs = parser.needs | (condition.needs if condition is not None else Needs.NONE)
-    always = condition is None or condition.constant is True
-    return Rule(fold(act, condition, needs), needs, parser.ends, name, always, words.file, words.line)
+    return Rule(fold(act, condition, needs), needs, condition is None and bool(entry.ends))
 
 
 def fold(act: Step, condition: Condition | None, needs: Needs) -> Step:
@@ -87,19 +82,6 @@ def fold(act: Step, condition: Condition | None, needs: Needs) -> Step:
             return WAIT
 
     return patient
-
-
-def build_steps(rules: Sequence[Rule]) -> tuple[Steps, Needs]:
-    """The rule set for the plan (None without rules) and all that it needs."""
-    needs = Needs.NONE
-    for rule in rules:
-        needs |= rule.needs
-    return (tuple(rule.step for rule in rules) or None), needs
-
-
-def shadowing(rules: Sequence[Rule]) -> Rule | None:
-    """The rule, if any, after which nothing in the same set is reached: it ends the set and has no condition."""
-    return next((rule for rule in rules if rule.always and rule.ends), None)
 
 
 # -- use_backend ---------------------------------------------------------------------------------------------------------

@@ -29,8 +29,8 @@ class Origin:
     vars: dict[str, Any] | None
 
     def local(self) -> tuple[str, int]:
-        """The address and port that the client connected to."""
-        raise NotImplementedError
+        """The address and port that the client connected to; ("unix", 0) where there are none."""
+        return ("unix", 0)
 
     def connection(self) -> Origin:
         """The connection itself: another origin where rules put something in the place of an address of this one."""

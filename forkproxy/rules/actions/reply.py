@@ -104,7 +104,7 @@ def _render_headers(headers: Headers) -> Any:
         return None
 
     def render(txn: Any) -> list[tuple[bytes, bytes]]:
-        return [(name, fmt(txn)) for name, fmt in headers]
+        return [(name, value) for name, fmt in headers if (value := fmt(txn))]  # HAProxy adds no empty ones (observed)
 
     return render
 

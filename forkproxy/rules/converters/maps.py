@@ -29,8 +29,9 @@ def _number(value: bytes) -> int | None:
 
 
 def _map(method: str, output: str) -> Callable[..., Any]:
-    def factory(name: bytes, default: Any, ctx: RuleContext) -> Any:
+    def factory(name: bytes, *more: Any) -> Any:
         """The value that a map file has for the text, or the default."""
+        default, ctx = more if len(more) == 2 else (None, *more)
         view = _view(name, method, ctx)
         entries = ctx.files.get(to_text(name), True).entries
         if output == "int":
@@ -53,14 +54,15 @@ _OUTPUTS: tuple[tuple[str, Type, Arg], ...] = (
     ("", Type.STR, Str(optional=True)),
     ("int", Type.SINT, Int(optional=True)),
     ("ip", Type.ADDR, Str(optional=True)),
-    ("key", Type.STR, Str(optional=True)),
+    ("key", Type.STR, Arg()),
 )
 for _method in ("str", "beg", "end", "sub", "dir", "dom", "reg", "int", "ip"):
     for _output, _type, _default in _OUTPUTS:
         _names = [f"map_{_method}" + (f"_{_output}" if _output else "")]
         if _names == ["map_str"]:
             _names.append("map")
-        converter(*_names, args=(Str(), _default, Context()), into=METHODS[_method], out=_type)(_map(_method, _output))
+        _takes = (Str(), Context()) if _output == "key" else (Str(), _default, Context())
+        converter(*_names, args=_takes, into=METHODS[_method], out=_type)(_map(_method, _output))
 
 
 @converter("map_regm", args=(Str(), Str(optional=True), Context()), into=Type.STR, out=Type.STR)

@@ -133,7 +133,7 @@ converter("be2dec", args=_CHUNK_ARGS, **_BIN_STR)(_to_decimal("big"))
 converter("le2dec", args=_CHUNK_ARGS, **_BIN_STR)(_to_decimal("little"))
 
 
-@converter("be2hex", args=(Str(optional=True, default=b""), Int(optional=True, default=1, lo=1), Int(optional=True, default=0)), **_BIN_STR)
+@converter("be2hex", args=(Str(), Int(optional=True, default=1, lo=1), Int(optional=True, default=0)), **_BIN_STR)
 def be2hex(separator: bytes, size: int, truncate: int) -> Pure:
     """Chunks of bytes as hexadecimal digits, joined by a separator."""
     return Pure(lambda value: separator.join(c.hex().upper().encode() for c in _chunks(value, size, truncate)))
@@ -271,7 +271,7 @@ def _as_text(value: Any) -> bytes:
     return b"%d" % value if isinstance(value, int) else bytes(value)
 
 
-@converter("concat", args=(Str(optional=True, default=b""), Var(optional=True), Str(optional=True, default=b"")), **_STR)
+@converter("concat", args=(Str(), Var(optional=True), Str(optional=True, default=b"")), **_STR)
 def concat(start: bytes, name: str | None, end: bytes) -> Any:
     """The text followed by a string, a variable's value and another string."""
     if name is None:
@@ -285,14 +285,16 @@ def concat(start: bytes, name: str | None, end: bytes) -> Any:
     return convert
 
 
-@converter("add_item", args=(Str(), Var(optional=True), Str(optional=True, default=b"")), **_STR)
+@converter("add_item", args=(Str(), Var(blank=True), Str(optional=True, default=b"")), **_STR)
 def add_item(delimiter: bytes, name: str | None, suffix: bytes) -> Any:
     """The list with an item added: a variable's value and a suffix, after a delimiter where the list is not empty."""
+    if name is None and not suffix:
+        raise ValueError("one of the optional arguments has to be nonempty")
     get = getter(name) if name is not None else None
 
     def convert(value: bytes, txn: Any) -> bytes:
         found = get(txn) if get is not None else None
-        item = _as_text(found) + suffix if found is not None else suffix if get is None else b""
+        item = _as_text(found) + suffix if found is not None else suffix
         if not item:
             return value
         return value + delimiter + item if value else item
@@ -330,7 +332,7 @@ def url_dec(in_form: int) -> Pure:
     return Pure(convert)
 
 
-@converter("url_enc", args=(OneOf("string", optional=True, default="query", words=("query",)),), **_STR)
+@converter("url_enc", args=(OneOf("string", default="query", words=("query",)),), **_STR)
 def url_enc(kind: str) -> Pure:
     """Percent-encoded text: all but letters, digits and ``- . _ ~``."""
     return Pure(lambda value: b"".join([_ENCODED[c] for c in value]))
@@ -347,7 +349,7 @@ def _json_escape(text: str) -> str:
     )
 
 
-@converter("json", args=(OneOf("string", optional=True, default="ascii", words=("ascii", "utf8", "utf8s", "utf8p", "utf8ps")),), **_STR)
+@converter("json", args=(OneOf("string", default="ascii", words=("ascii", "utf8", "utf8s", "utf8p", "utf8ps")),), **_STR)
 def json(code: str) -> Pure:
     """Text escaped so that it can stand between the quotes of a JSON string; the argument says what to do with bytes that are
     no UTF-8: fail (utf8), drop them (utf8s), keep their codes (utf8p), drop without complaint (utf8ps)."""

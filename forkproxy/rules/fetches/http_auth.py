@@ -6,31 +6,32 @@ from typing import Any
 
 from forkproxy.registry import Needs, Type, acl_alias, fetch
 from forkproxy.rules import phases
-from forkproxy.rules.args import Context, Name, Str
+from forkproxy.rules.args import Context, Str
 from forkproxy.rules.context import RuleContext
 from forkproxy.rules.expr import FetchFn, Multi
 from forkproxy.rules.userlist import basic_credentials
+from forkproxy.rules.words import to_text
 
 _REQ: dict[str, Any] = {"needs": Needs.HEADERS, "uses": phases.REQUEST}
 
 
 
-@fetch("http_auth", out=Type.BOOL, args=(Name("user list"), Context()), **_REQ)
-def http_auth(name: str, ctx: RuleContext) -> FetchFn:
+@fetch("http_auth", out=Type.BOOL, args=(Str("user list"), Context()), **_REQ)
+def http_auth(name: bytes, ctx: RuleContext) -> FetchFn:
     """True when the request's credentials (Basic) are those of a user of the list."""
-    users = ctx.userlist(name)
+    users = ctx.userlist(to_text(name))
 
-    def get(txn: Any) -> bool:
+    def get(txn: Any) -> bool | None:
         found = _basic(txn)
-        return found is not None and users.check(*found)
+        return None if found is None else users.check(*found)
 
     return get
 
 
-@fetch("http_auth_group", out=Type.STR, args=(Name("user list"), Context()), **_REQ)
-def http_auth_group(name: str, ctx: RuleContext) -> Multi:
+@fetch("http_auth_group", out=Type.STR, args=(Str("user list"), Context()), **_REQ)
+def http_auth_group(name: bytes, ctx: RuleContext) -> Multi:
     """The groups of the authenticated user."""
-    users = ctx.userlist(name)
+    users = ctx.userlist(to_text(name))
 
     def groups(txn: Any) -> list[bytes]:
         found = _basic(txn)

@@ -104,7 +104,7 @@ def _several(values: Values, occurrence: int | None) -> Multi | FetchFn:
     return Multi(pick(values, 0), values) if occurrence is None or occurrence == 0 else pick(values, occurrence)
 
 
-_HDR_ARGS: tuple[Arg, ...] = (Str(optional=True, default=b""), Int(optional=True))
+_HDR_ARGS: tuple[Arg, ...] = (Str(optional=True, default=b""), Int(optional=True, lo=-10))
 
 
 def _register_headers(side: str, place: dict[str, Any], prefix: str, old: str, *more: str) -> None:

@@ -134,7 +134,7 @@ def capture_req_ver() -> FetchFn:
     return lambda txn: b"HTTP/" + _version(txn.req) if txn.req is not None else None
 
 
-@fetch("capture.res.ver", out=Type.STR, needs=Needs.RES_HEADERS, uses=phases.SERVER)
+@fetch("capture.res.ver", out=Type.STR, needs=Needs.RES_HEADERS, uses=phases.KEPT)
 def capture_res_ver() -> FetchFn:
     """The response's protocol version with its name."""
     return lambda txn: b"HTTP/" + _version(txn.res) if txn.res is not None else None

@@ -11,7 +11,7 @@ from forkproxy.rules import phases
 from forkproxy.rules.args import Str
 from forkproxy.rules.expr import FetchFn, Multi
 from forkproxy.rules.fetches.http_fields import Values, header_addr, pick
-from forkproxy.rules.types import read_int
+from forkproxy.rules.types import Addr, read_int
 from forkproxy.rules.web import params, query_of
 
 _REQ: dict[str, Any] = {"needs": Needs.HEADERS, "uses": phases.REQUEST}
@@ -49,8 +49,7 @@ _PARAM_ARGS = (Str(optional=True, default=b""), Str(optional=True, default=b"?")
 @fetch("url_param", "urlp", out=Type.STR, args=_PARAM_ARGS, **_REQ)
 def url_param(name: bytes, delimiter: bytes, option: bytes) -> Multi:
     """The value of a parameter of the query string; ``i`` as third argument ignores the case of the name."""
-    if len(delimiter) != 1:
-        raise ValueError("the delimiter must be a single character")
+    delimiter = delimiter[:1]
     if option not in (b"", b"i"):
         raise ValueError("the only option is 'i'")
     values = _param_values(_query_source(delimiter), name, delimiter, bool(option))
@@ -73,10 +72,16 @@ def _url_host(txn: Any) -> bytes | None:
     return found[1] if found is not None else None
 
 
-@fetch("url_ip", out=Type.ADDR, **_REQ)
+@fetch("url_ip", out=Type.IPV4, **_REQ)
 def url_ip() -> FetchFn:
-    """The address in the authority of an absolute target."""
-    return lambda txn: header_addr(host) if (host := _url_host(txn)) is not None else None
+    """The IPv4 address in the authority of an absolute target."""
+
+    def get(txn: Any) -> Addr | None:
+        host = _url_host(txn)
+        found = header_addr(host) if host is not None else None
+        return None if found is None else found.as_v4()
+
+    return get
 
 
 @fetch("url_port", out=Type.SINT, **_REQ)

@@ -39,9 +39,10 @@ def always_false() -> Const:
 @fetch("bool", out=Type.BOOL, args=(Str(),), **_ANY)
 def bool_(text: bytes) -> Const:
     """A constant boolean: true, false, 1 or 0."""
-    if text not in (b"true", b"false", b"1", b"0"):
-        raise ValueError(f"'{text.decode()}' is not a boolean, expected true, false, 1 or 0")
-    return Const(text in (b"true", b"1"))
+    word = text.lower()
+    if word not in (b"true", b"false", b"1", b"0"):
+        raise ValueError(f"'{text.decode('utf-8', 'replace')}' is not a boolean, expected true, false, 1 or 0")
+    return Const(word in (b"true", b"1"))
 
 
 @fetch("int", out=Type.SINT, args=(Int(),), **_ANY)
@@ -59,6 +60,8 @@ def str_(text: bytes) -> Const:
 @fetch("bin", out=Type.BIN, args=(Str(),), **_ANY)
 def bin_(text: bytes) -> Const:
     """Constant bytes, written in hexadecimal digits."""
+    if not text:
+        raise ValueError("no bytes are given")
     try:
         return Const(bytes.fromhex(text.decode("ascii", "replace")))
     except ValueError:
@@ -114,7 +117,7 @@ def date_us() -> FetchFn:
     return lambda txn: int((txn.clock.wall if txn is not None else _time.time()) % 1 * 1_000_000)
 
 
-@fetch("rand", out=Type.SINT, args=(Int(optional=True, default=1 << 32, lo=1),), **_ANY)
+@fetch("rand", out=Type.SINT, args=(Int(optional=True, default=1 << 32, lo=0),), **_ANY)
 def rand(limit: int) -> FetchFn:
     """A random integer from 0 to the limit (not included); 2^32 by default."""
     pick = random.random
@@ -166,7 +169,7 @@ def pid() -> FetchFn:
     return lambda txn: os.getpid()
 
 
-@fetch("stopping", out=Type.BOOL, **_ANY)
+@fetch("stopping", out=Type.BOOL, **_RUN)
 def stopping() -> FetchFn:
     """Is the process about to stop?"""
     return lambda txn: world.view().stopping()
@@ -219,8 +222,8 @@ def acl(*values: Any) -> FetchFn:
 
 # -- other proxies -------------------------------------------------------------------------------------------------------
 
-_BACKEND: tuple[Arg, ...] = (Name("backend", optional=True, default=""),)
-_FRONTEND: tuple[Arg, ...] = (Name("frontend", optional=True, default=""),)
+_BACKEND: tuple[Arg, ...] = (Name("backend", optional=True),)
+_FRONTEND: tuple[Arg, ...] = (Name("frontend", optional=True),)
 _SERVER_ARG: tuple[Arg, ...] = (Name("server"), Context())
 
 

@@ -139,19 +139,19 @@ def fc_err() -> FetchFn:
     return lambda txn: 0
 
 
-@fetch("dst_conn", out=Type.SINT, **_CLIENT)
+@fetch("dst_conn", out=Type.SINT, needs=Needs.L4, uses=phases.CLIENT_STREAM)
 def dst_conn() -> FetchFn:
     """Connections on the same listening address."""
     return lambda txn: world.view().listener_connections(txn.origin.bind)
 
 
-@fetch("so_id", out=Type.SINT, **_CLIENT)
+@fetch("so_id", out=Type.SINT, needs=Needs.L4, uses=phases.CLIENT_STREAM)
 def so_id() -> FetchFn:
     """The number of the listener."""
     return lambda txn: txn.origin.bind.id
 
 
-@fetch("so_name", out=Type.STR, **_CLIENT)
+@fetch("so_name", out=Type.STR, needs=Needs.L4, uses=phases.CLIENT_STREAM)
 def so_name() -> FetchFn:
     """The name of the listener, if it has one."""
     return lambda txn: txn.origin.bind.name.encode() or None
@@ -234,7 +234,7 @@ def _register_timeouts() -> None:
             return _current(f"timeout.{name}", side, f"{name}_s")
 
         current.__doc__ = f"The {name} timeout in force for the stream, in milliseconds."
-        uses = phases.CLIENT_STREAM if side == "fe" else phases.BACKEND
+        uses = phases.CLIENT if name == "tarpit" else phases.CLIENT_STREAM if side == "fe" else phases.BACKEND
         fetch(f"cur_{name}_timeout", out=Type.SINT, needs=Needs.L4, uses=uses)(current)
 
 

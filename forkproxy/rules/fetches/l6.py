@@ -18,6 +18,7 @@ from forkproxy.rules.expr import FetchFn
 from forkproxy.wire import rdp, tls_hello
 
 _REQ: dict[str, Any] = {"needs": Needs.L6, "uses": phases.REQUEST}
+_HELLO: dict[str, Any] = {"needs": Needs.L6, "uses": phases.CLIENT}
 _RES: dict[str, Any] = {"needs": Needs.RES_L6, "uses": phases.RESPONSE}
 _EITHER: dict[str, Any] = {"needs": Needs.L6, "uses": phases.EITHER}
 
@@ -43,7 +44,7 @@ def res_len() -> FetchFn:
     return lambda txn: len(txn.res_body)
 
 
-@fetch("wait_end", out=Type.BOOL, needs=Needs.L6, uses=phases.REQUEST)
+@fetch("wait_end", out=Type.BOOL, needs=Needs.L6, uses=phases.RUNNING)
 def wait_end() -> FetchFn:
     """True when the inspection is over; until then the rules wait."""
 
@@ -201,25 +202,25 @@ def req_ssl_st_ext() -> FetchFn:
     return _from_hello(lambda hello: 0 if hello.session_ticket is None else 2 if hello.session_ticket else 1)
 
 
-@fetch("req.ssl_cipherlist", out=Type.BIN, **_REQ)
+@fetch("req.ssl_cipherlist", out=Type.BIN, **_HELLO)
 def req_ssl_cipherlist() -> FetchFn:
     """The ciphers of a ClientHello as on the wire."""
     return _from_hello(lambda hello: hello.ciphers or None)
 
 
-@fetch("req.ssl_supported_groups", out=Type.BIN, **_REQ)
+@fetch("req.ssl_supported_groups", out=Type.BIN, **_HELLO)
 def req_ssl_supported_groups() -> FetchFn:
     """The groups of a ClientHello as on the wire."""
     return _from_hello(lambda hello: hello.groups or None)
 
 
-@fetch("req.ssl_sigalgs", out=Type.BIN, **_REQ)
+@fetch("req.ssl_sigalgs", out=Type.BIN, **_HELLO)
 def req_ssl_sigalgs() -> FetchFn:
     """The signature algorithms of a ClientHello as on the wire."""
     return _from_hello(lambda hello: hello.sigalgs or None)
 
 
-@fetch("req.ssl_keyshare_groups", out=Type.BIN, **_REQ)
+@fetch("req.ssl_keyshare_groups", out=Type.BIN, **_HELLO)
 def req_ssl_keyshare_groups() -> FetchFn:
     """The groups for which a ClientHello has key shares, two bytes each."""
     return _from_hello(lambda hello: struct.pack(f">{len(hello.keyshares)}H", *hello.keyshares) or None)

@@ -58,21 +58,21 @@ _timer("req.timer.queue", "Time in queues (%Tw).", phases.SERVER, Needs.SERVER,
        lambda txn: _ms(txn.t_queue - (txn.t_request or txn.t_start)) if txn.t_queue else -1)  # fmt: skip
 _timer("bc.timer.connect", "Time to connect to the server (%Tc).", phases.SERVER, Needs.SERVER,
        lambda txn: _ms(txn.t_connect - txn.t_queue) if txn.t_connect else -1)  # fmt: skip
-_timer("res.timer.hdr", "The server's response time (%Tr).", phases.SERVER, Needs.RES_HEADERS,
+_timer("res.timer.hdr", "The server's response time (%Tr).", phases.RESPONSE, Needs.RES_HEADERS,
        lambda txn: _ms(txn.t_response - txn.t_connect) if txn.t_response else -1)  # fmt: skip
-_timer("res.timer.data", "Data transfer time (%Td).", phases.CHOSEN, Needs.END,
+_timer("res.timer.data", "Data transfer time (%Td).", phases.FROM_CHOICE, Needs.END,
        lambda txn: _ms((txn.t_end or txn.clock.now) - txn.t_response) if txn.t_response else -1)  # fmt: skip
-_timer("txn.timer.total", "Active time of the stream (%Ta).", phases.CLIENT_STREAM, Needs.END,
+_timer("txn.timer.total", "Active time of the stream (%Ta).", phases.KEPT, Needs.END,
        lambda txn: _ms((txn.t_end or txn.clock.now) - (txn.t_first or txn.t_start)))  # fmt: skip
-_timer("txn.timer.user", "Time as the user sees it (%Tu).", phases.CLIENT_STREAM, Needs.END,
+_timer("txn.timer.user", "Time as the user sees it (%Tu).", phases.KEPT, Needs.END,
        lambda txn: _ms((txn.t_end or txn.clock.now) - (txn.t_first or txn.t_start)))  # fmt: skip
 _timer("bytes_in", "Bytes received from the client.", phases.KEPT, Needs.L4, lambda txn: txn.bytes_in)
 _timer("req.bytes_in", "Bytes of the request received from the client (%U).", phases.KEPT, Needs.L4, lambda txn: txn.bytes_in)
-_timer("bytes_out", "Bytes sent to the client.", phases.CHOSEN, Needs.L4, lambda txn: txn.bytes_out)
-_timer("res.bytes_in", "Bytes of the response received from the server (%B).", phases.CHOSEN, Needs.L4, lambda txn: txn.bytes_out)
+_timer("bytes_out", "Bytes sent to the client.", phases.FROM_CHOICE, Needs.L4, lambda txn: txn.bytes_out)
+_timer("res.bytes_in", "Bytes of the response received from the server (%B).", phases.FROM_CHOICE, Needs.L4, lambda txn: txn.bytes_out)
 _timer("txn.conn_retries", "How often connecting to a server was tried again.", phases.SERVER, Needs.SERVER, lambda txn: txn.retries)
-_timer("txn.id32", "The number of the stream, 32 bits.", phases.CLIENT_STREAM, Needs.L4, lambda txn: txn.id & 0xFFFFFFFF)
-_timer("txn.status", "The status code sent to the client.", phases.SERVER | phases.KEPT, Needs.HEADERS, lambda txn: txn.status)
+_timer("txn.id32", "The number of the stream, 32 bits.", phases.RUNNING, Needs.L4, lambda txn: txn.id & 0xFFFFFFFF)
+_timer("txn.status", "The status code sent to the client.", phases.SERVER, Needs.HEADERS, lambda txn: txn.status)
 
 
 @fetch("txn.redispatched", out=Type.BOOL, needs=Needs.SERVER, uses=phases.SERVER)
@@ -81,13 +81,13 @@ def redispatched() -> FetchFn:
     return lambda txn: txn.redispatched
 
 
-@fetch("txn.sess_term_state", out=Type.STR, needs=Needs.END, uses=phases.CLIENT_STREAM)
+@fetch("txn.sess_term_state", out=Type.STR, needs=Needs.END, uses=phases.RUNNING)
 def sess_term_state() -> FetchFn:
     """The two termination flags (8.5)."""
     return lambda txn: txn.flags[:2]
 
 
-@fetch("unique-id", out=Type.STR, needs=Needs.HEADERS, uses=phases.KEPT)
+@fetch("unique-id", out=Type.STR, needs=Needs.HEADERS, uses=phases.ANYWHERE)
 def unique_id() -> FetchFn:
     """The stream's unique id, made by unique-id-format."""
-    return lambda txn: world.unique_id(txn) if txn.fe.plan.unique_id is not None else None
+    return lambda txn: world.unique_id(txn) if txn is not None and txn.fe.plan.unique_id is not None else None

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from forkproxy.errors import ConfigError
-from forkproxy.registry import Ends, Needs
-from forkproxy.rules.ruleset import build_steps, fold_use_backend, parse_rule, parse_use_backend, shadowing
+from forkproxy.registry import Needs
+from forkproxy.rules.ruleset import fold_use_backend, parse_rule, parse_use_backend
 from forkproxy.rules.userlist import Userlist, basic_credentials
 from forkproxy.rules.verdict import ALLOW, REJECT, SILENT_DROP, WAIT, Reply
 from tests.unit.rules.support import context, make_txn, words
@@ -251,15 +251,9 @@ def test_known_action() -> None:
         parse_rule("http-req", words("cache-use c"), context(known={"action": {"cache-use"}}))
 
 
-def test_steps_and_shadowing() -> None:
-    ctx = context()
-    rules = [parse_rule("http-req", words(line), ctx) for line in ("set-header X y", "deny if { path /x }", "return", "allow")]
-    steps, needs = build_steps(rules)
-    assert steps is not None and len(steps) == 4 and needs & Needs.HEADERS
-    assert shadowing(rules[:2]) is None
-    found = shadowing(rules)
-    assert found is rules[2] and found.ends == Ends.STREAM
-    assert build_steps([]) == (None, Needs.NONE)
+def test_final() -> None:
+    for line, final in (("return", True), ("allow", True), ("deny if { path /x }", False), ("set-header X y", False)):
+        assert parse_rule("http-req", words(line), context()).final is final
 
 
 # -- use_backend ----------------------------------------------------------------------------------------------------------

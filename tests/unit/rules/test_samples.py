@@ -35,7 +35,7 @@ def test_row(expression: str, expected: bytes, maps: Path) -> None:
     [
         ("sorc", "unknown fetch method 'sorc'"),
         ("src,lowr", "unknown converter 'lowr'"),
-        ("str", "missing args for fetch method 'str'"),
+        ("ipv4", "missing args for fetch method 'ipv4'"),
         ("str(a", "expected ')'"),
         ("str(\"a)", "unmatched quote"),
         ("int(x)", "'x' is not an integer"),
@@ -45,7 +45,7 @@ def test_row(expression: str, expected: bytes, maps: Path) -> None:
         ("str(a),word(0,_)", "the index starts at 1"),
         ("var(nope.x)", "invalid variable name 'nope.x'"),
         ("str(a),map(/does/not/exist)", "failed to open pattern file"),
-        ("src,", "missing converter"),
+        ("src,(", "missing converter"),
         ("nbsrv(a,b)", "too many arguments"),
         ("str(a),regsub(\"(\",x)", "regex '(' is invalid"),
         ("str(a),regsub(a)", "argument 2 must be a string"),
