@@ -170,6 +170,8 @@ CHECKS: dict[str, Named] = {}
 SERVICES: dict[str, Named] = {}
 FORMATTERS: dict[str, Named] = {}
 COMMANDS: dict[str, Command] = {}
+#: What commands ask of the workers: name → ``carry_out(runtime, **fields)``. Registered with :func:`order`.
+ORDERS: dict[str, Callable[..., Any]] = {}
 #: ACL names that are a fetch with a match method: ``hdr_beg`` → ("req.hdr", "beg"). Registered with :func:`acl_alias`.
 ACL_ALIASES: dict[str, tuple[str, str]] = {}
 
@@ -294,6 +296,20 @@ def command(
 
     def deco(fn: F) -> F:
         _once(COMMANDS, name, Command(name, fn, level, where, synopsis, _doc(fn)))
+        return fn
+
+    return deco
+
+
+def order(name: str) -> Callable[[F], F]:
+    """Register what a worker does when a command asks all workers for it: ``fn(runtime, **fields)``, called as one event of its loop.
+
+    Fields and result are JSON values; a long answer is an iterator of text. Raises LookupError or ValueError with a text for the
+    operator.
+    """
+
+    def deco(fn: F) -> F:
+        _once(ORDERS, name, fn)
         return fn
 
     return deco

@@ -17,19 +17,21 @@ from typing import TYPE_CHECKING, Any
 from forkproxy.registry import COMMANDS, Command, Level
 
 if TYPE_CHECKING:
+    from forkproxy.master.generation import Worker
     from forkproxy.master.master import Master
+    from forkproxy.master.orders import Reply
 
 #: A line may be so long (``tune.bufsize`` of HAProxy).
 LINE_BYTES = 16384
 
 
 class Deferred:
-    """What a command returns whose answer comes later: the session waits until ``finish`` is called with it."""
+    """What a command returns whose answer comes later: the session waits until ``finish`` is called with it (text, or slices of it)."""
 
     __slots__ = ("finish",)
 
     def __init__(self) -> None:
-        self.finish: Callable[[str], None] = lambda _text: None
+        self.finish: Callable[[str | Iterable[str]], None] = lambda _answer: None
 
 
 #: What a command may return.
@@ -41,7 +43,8 @@ class Session:
     said; ``wake`` is called when a deferred answer has come. ``sock`` is the connection, for commands that pass descriptors."""
 
     __slots__ = (
-        "_input", "_lines", "_out", "_waiting", "bind", "closing", "context", "level", "master", "mastercli", "prompt", "sock", "wake",
+        "_input", "_lines", "_out", "_waiting", "bind", "closing", "context", "level", "master", "mastercli", "only", "prompt", "sock",
+        "wake",
     )  # fmt: skip
 
     def __init__(self, master: Master, bind: Any, *, mastercli: bool, sock: Any = None) -> None:
@@ -51,6 +54,7 @@ class Session:
         self.mastercli = mastercli
         self.level = {"user": Level.USER, "operator": Level.OPERATOR, "admin": Level.ADMIN}[bind.level]
         self.context = "master" if mastercli else "worker"  # or the pid of a worker
+        self.only: int | None = None  # the pid of the one worker that the present command is about
         self.prompt = False
         self.closing = False
         self.wake: Callable[[], None] = lambda: None
@@ -209,10 +213,34 @@ class Session:
         elif answer is not None:
             self._say(answer)
 
-    def _finished(self, text: str) -> None:
+    def _finished(self, answer: str | Iterable[str]) -> None:
         self._waiting = False
-        self._say(text)
+        self._say(answer)
         self.wake()
+
+    def ask(self, what: str, render: Callable[[list[Reply]], str | Iterable[str]], **fields: Any) -> Deferred:
+        """Have the workers carry out the order ``what``; ``render(replies)`` makes the answer (or raises Refused).
+
+        All workers are asked, also those that finish what they have; after a prefix ``@!pid`` only that one."""
+        deferred = Deferred()
+
+        def done(replies: list[Reply]) -> None:
+            try:
+                answer = render(replies)
+            except Refused as exc:
+                answer = f"{exc}\n"
+            except Exception:
+                traceback.print_exc()
+                answer = "internal error\n"
+            deferred.finish(answer)
+
+        self.master.supervisor.orders.give(self.targets(), what, done, **fields)
+        return deferred
+
+    def targets(self) -> list[Worker]:
+        """The workers that the command is about."""
+        workers = self.master.supervisor.workers()
+        return workers if self.only is None else [w for w in workers if w.pid == self.only]
 
     # -- help
 

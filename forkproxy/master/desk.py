@@ -37,9 +37,12 @@ class Desk:
         self.context: Context | None = None
 
     def prepare(self, plan: Plan) -> None:
-        """Bind what is missing. Raises ListenError, and then nothing has changed."""
+        """Bind what is missing, before workers are forked. Raises ListenError, and then nothing has changed."""
         settings = plan.global_
         self._new = {}
+        if settings.stats_sockets or settings.master_sockets:
+            gather("forkproxy.master.commands")
+            gather("forkproxy.proxy.orders")  # what commands ask of workers, which cannot load anything any more
         for what, binds in (
             ("GLOBAL", settings.stats_sockets),
             ("MASTER", settings.master_sockets),
@@ -80,7 +83,6 @@ class Desk:
         if listeners or old_cli is not None:
             from forkproxy.master.cli_server import CliServer
 
-            gather("forkproxy.master.commands")
             self._cli = CliServer(self._loop, self._master, listeners, timeout_s=settings.stats_timeout_s, maxconn=settings.stats_maxconn)
             if old_cli is not None:
                 self._cli.adopt(old_cli)

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from forkproxy.master.generation import Generation, Worker
 from forkproxy.master.listeners import Rack, SocketId
 from forkproxy.master.messages import Messages
+from forkproxy.master.orders import Orders
 from forkproxy.master.shared import Shared
 from forkproxy.master.spawn import Spawner
 from forkproxy.net.loop import Loop
@@ -50,7 +51,7 @@ class Supervisor:
 
     __slots__ = (
         "_last_look", "_on_empty", "_on_ready", "_on_released", "_on_stillborn", "_on_stopped",
-        "current", "generations", "loop", "messages", "paused", "restarts", "shared", "spawner", "stopping",
+        "current", "generations", "loop", "messages", "orders", "paused", "restarts", "shared", "spawner", "stopping",
     )  # fmt: skip
 
     def __init__(self, loop: Loop, shared: Shared, spawner: Spawner, messages: Messages) -> None:
@@ -58,6 +59,7 @@ class Supervisor:
         self.shared = shared
         self.spawner = spawner
         self.messages = messages
+        self.orders = Orders(loop)
         self.generations: list[Generation] = []
         self.current: Generation | None = None
         self.stopping = False
@@ -185,6 +187,8 @@ class Supervisor:
             worker.paused = False
         elif op == "released":
             self._on_released(worker)
+        elif op == "answer":
+            self.orders.answered(worker, message)
 
     # -- the end of a worker
 
@@ -205,6 +209,7 @@ class Supervisor:
         generation = worker.generation
         if generation.workers.get(worker.number) is worker:
             del generation.workers[worker.number]
+        self.orders.gone(worker)
         self._on_stopped(worker)
         if before == "serving" and status == 0 and not generation.leaving:
             # By a signal that may have been meant for all of us: the master's own comes in a moment.

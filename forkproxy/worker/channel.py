@@ -15,9 +15,11 @@ master → worker
 ``adopt``             also accept from these sockets of the escrow (``sockets``: list of [key, index])
 ``release``           stop accepting from these sockets again; with ``forget`` true close them for good
 ``refresh``           the state of a server changed: wake up and look at the epoch
+``order``             carry out ``what`` (a name of ``registry.ORDERS``) with ``fields``; answered by ``answer`` with the same ``id``
 worker → master
 ``ready``             the worker accepts
 ``stopped``           the worker accepts no more (answer to ``drain``)
+``answer``            to an order: ``slice`` is a part of a text, ``value`` or ``error`` the end of it
 ``paused`` ``resumed`` ``released``
 ====================  =============================================================================================
 
@@ -88,6 +90,11 @@ class Channel(Watched):
             self._loop.remove(self)
             self.sock.close()
             self.fd = -1
+
+    @property
+    def backlog(self) -> bool:
+        """Whether the other side is slower than we are."""
+        return bool(self._waiting)
 
     def flush(self) -> None:
         """Send what waits, as far as the kernel takes it."""

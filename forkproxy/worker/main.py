@@ -10,12 +10,13 @@ from __future__ import annotations
 import os
 import signal
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from setproctitle import setproctitle
 
 from forkproxy.net.loop import Loop, Timer, Watched
+from forkproxy.registry import ORDERS
 from forkproxy.state import layout
 from forkproxy.stats import service
 from forkproxy.worker import environment, facts, handover, privileges
@@ -32,6 +33,8 @@ BEAT_S = 0.5
 ORPHAN_S = 30.0
 #: How often a draining worker that gets no events looks whether it is empty.
 LOOK_S = 0.1
+#: Long answers to orders are sent in pieces of about so many characters.
+SLICE = 16384
 
 
 class WorkerRole:
@@ -127,7 +130,46 @@ class WorkerRole:
             self._adopt(message["sockets"])
         elif op == "release":
             self._release(message["sockets"], forget=message["forget"])
+        elif op == "order":
+            self._carry_out(message)
         # "refresh" only wakes us up: the turn began with a look at the epoch
+
+    def _carry_out(self, message: Message) -> None:
+        """An order of the operator's. What goes wrong with it is the answer."""
+        number = message["id"]
+        try:
+            answer = ORDERS[message["what"]](self.runtime, **message["fields"])
+            if isinstance(answer, Iterator):
+                self._tell(number, answer)
+            else:
+                self.channel.send("answer", id=number, value=answer)
+        except Exception as exc:
+            self._fail(number, exc)
+
+    def _fail(self, number: int, exc: Exception) -> None:
+        known = isinstance(exc, (LookupError, ValueError)) and exc.args
+        if not known:
+            traceback.print_exc()
+        self.channel.send("answer", id=number, error=str(exc.args[0]) if known else "internal error")
+
+    def _tell(self, number: int, text: Iterator[str]) -> None:
+        """One slice of a long answer per turn of the loop, and none while the master is slow."""
+        if self.channel.backlog:
+            self.loop.call_later(0.01, self._tell, number, text)
+            return
+        parts: list[str] = []
+        try:
+            while sum(map(len, parts)) < SLICE:
+                parts.append(next(text))
+        except StopIteration:
+            self.channel.send("answer", id=number, slice="".join(parts))
+            self.channel.send("answer", id=number, value="")
+            return
+        except Exception as exc:
+            self._fail(number, exc)
+            return
+        self.channel.send("answer", id=number, slice="".join(parts))
+        self.loop.call_soon(self._tell, number, text)
 
     def _adopt(self, names: list[list[Any]]) -> None:
         if self.state not in ("serving", "orphan"):

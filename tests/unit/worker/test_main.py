@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from forkproxy import registry
 from forkproxy.clock import ManualClock
 from forkproxy.master.shared import Shared
 from forkproxy.net.loop import Loop, Watched
@@ -237,3 +238,33 @@ def test_hard_stop(stage: Stage) -> None:
     stage.turn(0.2)
     assert "kill" in stage.told
     assert stage.ended == [0]
+
+
+def test_orders_are_carried_out_and_what_goes_wrong_is_the_answer(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    heard: list[dict[str, Any]] = []
+    stage.master._on_message = heard.append
+
+    def sing(runtime: Runtime, song: str) -> Any:
+        assert runtime is stage.runtime
+        if song == "unknown":
+            raise LookupError("no such song")
+        if song == "broken":
+            raise RuntimeError
+        return iter([f"{song}\n"] * 3000) if song == "long" else [song]
+
+    monkeypatch.setitem(registry.ORDERS, "sing", sing)
+    for number, song in enumerate(("short", "unknown", "broken", "long")):
+        stage.master.send("order", id=number, what="sing", fields={"song": song})
+    stage.turn()
+    stage.turn()
+    assert [m for m in heard if m["op"] == "answer" and "slice" not in m] == [
+        {"op": "answer", "id": 0, "value": ["short"]},
+        {"op": "answer", "id": 1, "error": "no such song"},
+        {"op": "answer", "id": 2, "error": "internal error"},
+        {"op": "answer", "id": 3, "value": ""},
+    ]
+    assert "".join(m.get("slice", "") for m in heard) == "long\n" * 3000
+    assert max(len(m.get("slice", "")) for m in heard) < 20000
+    assert "RuntimeError" in capsys.readouterr().err
