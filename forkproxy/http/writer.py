@@ -7,6 +7,7 @@ working. Field names are in lower case as HAProxy's are.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 #: reason phrases (RFC 9110 section 15, IANA registry; where HAProxy has always said something else, that)
 REASONS: dict[int, bytes] = {
@@ -167,18 +168,25 @@ _TITLES: dict[int, bytes] = {
 _CLOSING = frozenset((400, 408, 414, 431))
 
 
-def _page(status: int) -> bytes:
+class Page(NamedTuple):
+    """What the balancer says by itself with a status; ``fields`` lack the length."""
+
+    status: int
+    reason: bytes
+    fields: tuple[tuple[bytes, bytes], ...]
+    body: bytes
+
+
+def _page(status: int) -> Page:
     title = _TITLES.get(status, REASONS[status])
     body = b"<html><body><h1>%d %b</h1>\n%b\n</body></html>\n" % (status, title, _WORDS[status])
-    fields = [(b"cache-control", b"no-cache"), (b"content-type", b"text/html")]
-    if status in _CLOSING:
-        fields.insert(1, (b"connection", b"close"))
-    return response(status, fields, body, reason=title)
+    ends = ((b"connection", b"close"),) if status in _CLOSING else ()
+    return Page(status, title, ((b"cache-control", b"no-cache"), *ends, (b"content-type", b"text/html")), body)
 
 
-_PAGES: dict[int, bytes] = {status: _page(status) for status in _WORDS}
+_PAGES: dict[int, Page] = {status: _page(status) for status in _WORDS}
 
 
-def error_page(status: int) -> bytes:
-    """The whole message for ``status``; that of 500 for one that has none."""
+def error_page(status: int) -> Page:
+    """The page for ``status``; that of 500 for one that has none."""
     return _PAGES.get(status) or _PAGES[500]

@@ -60,19 +60,20 @@ class AccessLog:
             return
         if level is None:
             level = ERR if failed and self._separate else INFO
-        self._send(level, s.clock.wall, self.render(s))
+        self.say(level, s.clock.wall, self.render(s))
 
     def connected(self, s: Stream) -> None:
         """Write the line of a stream's beginning, where no format was configured."""
-        self._send(INFO, s.clock.wall, self.render(s))
+        self.say(INFO, s.clock.wall, self.render(s))
 
     def emit_refused(self, s: Stream) -> None:
         """Write the line of a connection that failed before it became a session (error-log-format, manual 8.2.5)."""
         render = self._error_render
         if render is not None and not (self._skip_null and not s.bytes_in):
-            self._send(ERR if self._separate else INFO, s.clock.wall, render(s))
+            self.say(ERR if self._separate else INFO, s.clock.wall, render(s))
 
-    def _send(self, level: int, wall: float, line: bytes) -> None:
+    def say(self, level: int, wall: float, line: bytes) -> None:
+        """Send a line to every target that takes its level."""
         for most, floor, send in self.targets:
             if level <= most:
                 send(level if level > floor else floor, wall, line)

@@ -2,8 +2,7 @@
 
 States (functions in ``ready``): :func:`await_head` (nothing is being served), :func:`busy` (a request is being served: its body,
 pipelined bytes and the client's end arrive here), :func:`drain_body` (an answer went out before the request's body was complete).
-Pipelined bytes wait
-in ``inbuf`` up to one buffer, then in the kernel. Knows the reader and the stream's life, not servers.
+Pipelined bytes wait in ``inbuf`` up to one buffer, then in the kernel. Knows the reader and the stream's life, not servers.
 """
 
 from __future__ import annotations
@@ -16,11 +15,11 @@ from forkproxy.http.message import BodyKind
 from forkproxy.http.reader import parse_request
 from forkproxy.net.loop import ERR, HUP, INF, WRITE
 from forkproxy.proxy import finish, flow, marks, request
-from forkproxy.proxy.sides import Side, close, flush, pause, resume
+from forkproxy.proxy.sides import Side, flush, pause, resume
 from forkproxy.proxy.stream import Stream
 
 if TYPE_CHECKING:
-    from forkproxy.proxy.parties import FrontendRt
+    from forkproxy.proxy.frontend import FrontendRt
     from forkproxy.proxy.runtime import Runtime
     from forkproxy.rules.txn import Origin
 
@@ -34,7 +33,7 @@ class Client(Side):
     """One accepted connection. ``served`` counts its requests; ``t_base`` is the accept or the end of the last exchange, ``t_first``
     the first byte of the request being read (0.0: none yet); ``own`` the server's connection that is private to it."""
 
-    __slots__ = ("fe", "forwarded", "last_srv", "origin", "own", "served", "t_base", "t_first", "wall_base")
+    __slots__ = ("fe", "last_srv", "origin", "own", "served", "t_base", "t_first", "wall_base")
 
     def __init__(self, rt: Runtime, sock: Any, fe: FrontendRt, origin: Origin) -> None:
         self.fd = sock.fileno()
@@ -53,7 +52,6 @@ class Client(Side):
         self.t_first = 0.0
         self.own: Any = None
         self.last_srv: Any = None
-        self.forwarded = b""
         self.peer = self.flow = None
         self.limit_s = None
         self.deadline = INF
@@ -173,7 +171,7 @@ def busy(c: Any, mask: int) -> None:
         if empty and s.res_flow is not None:
             resume(s.res_flow.src)
             touch(c, s)
-        if empty and s.waiting is LAST:
+        if empty and s.answered:
             finish.ended(s)
             return
         if not mask & ~WRITE:
@@ -202,10 +200,6 @@ def busy(c: Any, mask: int) -> None:
     c.inbuf += data
     if len(c.inbuf) >= c.rt.bufsize:
         pause(c)
-
-
-#: Marker in ``Stream.waiting``: everything was given to the client's side, the last bytes wait in its ``out``.
-LAST = object()
 
 
 def flush_response(c: Client, s: Stream) -> bool:
@@ -260,7 +254,6 @@ def head_timeout(c: Any) -> None:
 def bad_request(c: Client, error: ProtocolError) -> None:
     """Answer a request that must not be forwarded."""
     s = headless(c)
-    c.rt.remember_error(c, s, error)
     finish.fail(s, ERRORS["bad-request"], status=error.status)
 
 
@@ -295,9 +288,9 @@ def client_timeout(c: Any) -> None:
     """``timeout client`` while a request is served: the client neither sends its body nor takes the answer."""
     s = c.stream
     if s is None:
-        close(c)
-        return
-    finish.client_timeout(s)
+        finish.close_client(c)
+    else:
+        finish.client_timeout(s)
 
 
 def drain_body(c: Any, mask: int) -> None:

@@ -26,7 +26,7 @@ class Tally:
     """Streams of one turn that took the same way. ``fe``, ``be`` and ``srv`` are rows (be and srv may be None)."""
 
     __slots__ = (
-        "be", "bytes_in", "bytes_out", "connect_max", "connect_s", "fe", "http", "intercepted", "n", "process", "queue_max", "queue_s",
+        "be", "bytes_in", "bytes_out", "connect_max", "connect_s", "fe", "http", "n", "process", "queue_max", "queue_s",
         "response_max", "response_s", "reused", "served", "srv", "statuses", "total_max", "total_s", "wall",
     )  # fmt: skip
 
@@ -141,19 +141,13 @@ class FrontendCounters:
     def __init__(self, row: memoryview) -> None:
         self.row = row
 
-    def accepted(self, now_open: int, rt: Any) -> None:
-        """A connection came; ``now_open`` with it."""
-        row = self.row
-        row[L.CONN_TOT] += 1
-        row[L.SESS_CUR] = now_open
-        if now_open > row[L.SESS_MAX]:
-            row[L.SESS_MAX] = now_open
-        process = rt.process
-        process[L.CONN_TOT] += 1
-        process[L.CONN_CUR] += 1
+    def accepted(self, rt: Any) -> None:
+        """A connection came from outside."""
+        self.row[L.CONN_TOT] += 1
+        rt.process[L.CONN_TOT] += 1
 
-    def resumed(self, now_open: int, rt: Any) -> None:
-        """A connection came from another worker, which counted it; ``now_open`` with it."""
+    def opened(self, now_open: int, rt: Any) -> None:
+        """There is a connection more, from outside or from another worker; ``now_open`` with it."""
         row = self.row
         row[L.SESS_CUR] = now_open
         if now_open > row[L.SESS_MAX]:

@@ -15,7 +15,7 @@ from forkproxy.proxy import client, finish, flow, marks, pool, queue, reply, ups
 from forkproxy.proxy.sides import close, pause, resume
 
 if TYPE_CHECKING:
-    from forkproxy.proxy.parties import BackendRt, ServerRt
+    from forkproxy.proxy.backend import BackendRt, ServerRt
     from forkproxy.proxy.stream import Stream
 
 #: Longest turn-around delay before the same server is tried again, seconds (manual: retries).
@@ -46,7 +46,7 @@ def assign(s: Stream) -> None:
     if srv is None:
         srv = be.pick(s)
         if srv is None:
-            if be.queue is not None and be.has_usable():
+            if be.has_usable():
                 queue.wait(s, None)
                 return
             finish.fail(s, ERRORS["no-server"])
@@ -98,11 +98,10 @@ def release(s: Stream) -> None:
 def failed(s: Stream, row: StreamError) -> None:
     """A connection attempt came to nothing: try again or give up."""
     be, srv = s.be, s.srv
-    srv.count_connect_failure(s)
+    srv.count_connect_failure()
     retries = marks.retries(s)
     if s.retries >= retries or s.body_sent or "conn-failure" not in be.plan.retry_on:
-        release(s)
-        finish.fail(s, row, released=True)
+        finish.fail(s, row)
         return
     s.retries += 1
     if redispatches(s, retries) and be.usable_count() > 1:
@@ -223,8 +222,6 @@ def abandon(s: Stream) -> None:
     up = s.up
     if up is not None:
         s.up = None
-        up.stream = None
         close(up)
-        up.srv.forget(up)
     if s.srv is not None:
         release(s)

@@ -29,9 +29,7 @@ def complete(s: Stream) -> None:
         if s.keep_server and s.req_done and not up.out and not up.eof:
             pool.give(up, s)
         else:
-            up.stream = None
             close(up)
-            up.srv.forget(up)
         srv = c.last_srv = s.srv
         srv.end(s)
         if srv.waiting or srv.backend.waiting:
@@ -40,7 +38,7 @@ def complete(s: Stream) -> None:
     if f is not None and f.pipe is not None and not f.pipe.held:
         f.free()
     if c.out or (f is not None and f.pipe is not None):
-        s.waiting = client.LAST
+        s.answered = True
         limit = marks.timeout(s, "client", s.fe.plan.timeouts.client_s)
         if limit is not None:
             c.expire = client.client_timeout
@@ -143,7 +141,7 @@ def close_client(c: Client) -> None:
     c.last_srv = None
 
 
-def fail(s: Stream, row: StreamError, *, status: int = 0, silent: bool = False, released: bool = False, counted: bool = False) -> None:
+def fail(s: Stream, row: StreamError, *, status: int = 0, silent: bool = False, counted: bool = False) -> None:
     """``s`` cannot go on: answer the client if it has not been answered yet, otherwise close.
 
     ``status`` overrides the row's; ``silent`` closes without an answer."""
@@ -153,8 +151,6 @@ def fail(s: Stream, row: StreamError, *, status: int = 0, silent: bool = False, 
         return
     s.error = row
     s.flags = row.flags
-    if released:
-        s.attempted = False
     if not counted:
         s.fe.rt.count_error(s, row)
     dispatch.abandon(s)
@@ -201,7 +197,7 @@ def client_timeout(s: Stream) -> None:
         s.t_request = 0.0  # the body that somebody waits for is a part of the request
         fail(s, ERRORS["client-timeout-request"])
     elif s.status:
-        fail(s, ERRORS["client-timeout-last" if s.waiting is client.LAST else "client-timeout-data"])
+        fail(s, ERRORS["client-timeout-last" if s.answered else "client-timeout-data"])
     elif not s.req_done:
         fail(s, ERRORS["client-timeout-upload"])
     elif s.up is not None:
@@ -213,7 +209,7 @@ def client_timeout(s: Stream) -> None:
 def phase(s: Stream) -> str:
     """Where ``s`` stands, as errors.ERRORS names it."""
     if s.status:
-        return "last" if s.waiting is client.LAST else "data"
+        return "last" if s.answered else "data"
     if s.up is None:
         if s.waiting is not None:
             return "queue"

@@ -38,7 +38,7 @@ SPLICE_AFTER = 2
 
 
 class Flow:
-    """``left`` counts the bytes still expected (-1: until the end), ``moved`` those forwarded, ``taken`` those read from the source.
+    """``left`` counts the bytes still expected (-1: until the end), ``moved`` counts those forwarded.
 
     ``dst`` None discards (draining a body that nobody wants), or gathers in ``sink`` where that is a bytearray (a body that rules want to
     see). Bytes behind the end stay in ``src.inbuf``. ``full`` counts consecutive full buffers; ``pipe`` is held from the first splice

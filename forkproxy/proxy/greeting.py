@@ -6,12 +6,11 @@ is no header closes it without a word (PROXY protocol, section 2). Knows the for
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from forkproxy.errors import ProtocolError
-from forkproxy.proxy import client, finish
+from forkproxy.proxy import client, finish, listener
 from forkproxy.proxy.accesslog import INFO
 from forkproxy.wire.proxy_protocol import build_v1, build_v2, parse
 
@@ -24,13 +23,9 @@ PATIENCE_S = 30.0
 #: More than the longest header that is understood.
 _ROOM = 4096
 
-Go = Callable[["Client"], None]
-
-
-def expect(c: Client, go: Go) -> None:
-    """Wait for the header, then ``go(c)``; bytes behind it are left in ``c.inbuf``."""
+def expect(c: Client) -> None:
+    """Wait for the header, then go on with ``listener.begin``; bytes behind it are left in ``c.inbuf``."""
     limit = c.fe.plan.timeouts.client_s
-    c.flow = go  # no bytes flow yet: the slot is free for what comes next
     c.ready = arriving
     c.expire = finish.close_client
     c.loop.add(c)
@@ -68,9 +63,8 @@ def arriving(c: Any, _mask: int) -> None:
             origin.family = 6 if header.family == "ipv6" else 4
             origin.claim(header.dst, header.dst_port)
     c.loop.set_deadline(c, None)
-    go, c.flow = c.flow, None
     c.t_base = c.rt.clock.now
-    go(c)
+    listener.begin(c)
 
 
 def refuse(c: Client, why: str) -> None:
@@ -83,9 +77,7 @@ def refuse(c: Client, why: str) -> None:
         origin = c.origin
         when = datetime.fromtimestamp(origin.wall_accept).strftime("%d/%b/%Y:%H:%M:%S.%f")[:-3]
         text = f"{origin.src}:{origin.src_port} [{when}] {fe.name}/{origin.bind.name or origin.bind.id}: {why}".encode()
-        for most, floor, send in fe.log.targets:
-            if most >= INFO:
-                send(max(INFO, floor), c.rt.clock.wall, text)
+        fe.log.say(INFO, c.rt.clock.wall, text)
     fe.count.error("req_errors")
     finish.close_client(c)
 

@@ -2,8 +2,7 @@
 
 Several connections per wake-up (``tune.maxaccept``), never beyond the frontend's or the process's limit: at a limit the listener is not
 watched, so that connections wait in the kernel's queue and nothing spins. ``tcp-request connection`` and ``session`` rules run here,
-before
-anything else is known. Knows sockets and frontends.
+before anything else is known. Knows sockets and frontends.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from forkproxy.net.loop import EXCLUSIVE, READ, Watched
 from forkproxy.net.sockets import accept, quickack_off, reset_on_close, silent_drop
 from forkproxy.proxy import client, finish, greeting, marks, tcp
-from forkproxy.proxy.client import Client
 from forkproxy.proxy.stream import ClientOrigin, Stream
 from forkproxy.rules.verdict import ALLOW
 
@@ -21,7 +19,8 @@ if TYPE_CHECKING:
     import socket
 
     from forkproxy.plan import Bind, Steps
-    from forkproxy.proxy.parties import FrontendRt
+    from forkproxy.proxy.client import Client
+    from forkproxy.proxy.frontend import FrontendRt
     from forkproxy.proxy.runtime import Runtime
 
 
@@ -31,7 +30,7 @@ class Listener(Watched):
     __slots__ = ("batch", "bind", "exclusive", "fe", "on", "rt", "share", "sock")
 
     def __init__(self, rt: Runtime, fe: FrontendRt, bind: Bind, sock: socket.socket, exclusive: bool) -> None:
-        super().__init__(sock.fileno(), ready_limited if fe.per_bind is not None or fe.session_limit else ready)
+        super().__init__(sock.fileno(), ready)
         self.rt = rt
         self.fe = fe
         self.bind = bind
@@ -39,15 +38,14 @@ class Listener(Watched):
         self.exclusive = exclusive
         self.batch = rt.maxaccept
         #: this worker's part of the bind's own ``maxconn``; 0 without one
-        self.share = -(-bind.maxconn // max(1, rt.plan.global_.nbproc))
+        self.share = rt.share(bind.maxconn)
         self.on = False
         if "tcp-smart-accept" in fe.plan.options:
             quickack_off(sock)  # what it accepts inherits that
 
     def full(self) -> bool:
         """Whether a limit keeps it from accepting: its own or its frontend's."""
-        counts = self.fe.per_bind
-        return self.fe.full() or (self.share > 0 and counts is not None and counts[self.bind.id] >= self.share)
+        return self.fe.full() or (self.share > 0 and self.fe.per_bind[self.bind.id] >= self.share)
 
     def watch(self) -> None:
         """Accept from now on."""
@@ -66,28 +64,12 @@ def ready(w: Any, _mask: int) -> None:
     """Connections wait."""
     rt, fe = w.rt, w.fe
     for _ in range(w.batch):
-        if fe.full() or rt.full():
-            rt.hold_back(fe)
-            return
-        try:
-            found = accept(w.sock)
-        except OSError as exc:
-            rt.accept_failed(w, exc)
-            return
-        if found is None:
-            return
-        admit(rt, fe, w, found[0], found[1])
-
-
-def ready_limited(w: Any, _mask: int) -> None:
-    """Connections wait at a listener with a limit of its own (``bind … maxconn``) or of its frontend's rate (``rate-limit sessions``)."""
-    rt, fe = w.rt, w.fe
-    for _ in range(w.batch):
         if w.full() or rt.full():
-            rt.hold_one(w)
+            rt.hold_back(w)
             return
-        if fe.session_limit and not fe.pace.take(rt.clock.now):
-            rt.hold_one(w, min(1.0, max(0.01, 1.0 / fe.session_limit)))
+        pace = fe.pace
+        if pace is not None and not pace.take(rt.clock.now):
+            rt.hold_back(w, pace.wait_s)
             return
         try:
             found = accept(w.sock)
@@ -96,8 +78,6 @@ def ready_limited(w: Any, _mask: int) -> None:
             return
         if found is None:
             return
-        if fe.per_bind is not None:
-            fe.per_bind[w.bind.id] += 1
         admit(rt, fe, w, found[0], found[1])
 
 
@@ -109,8 +89,8 @@ def admit(rt: Runtime, fe: FrontendRt, w: Listener, sock: Any, peer: Any) -> Non
     else:
         src, port, family = "unix", w.bind.id, 0
     origin = ClientOrigin(sock, w.bind, src, port, family, rt.clock.wall)
-    c = Client(rt, sock, fe, origin)
-    fe.accepted()
+    c = client.Client(rt, sock, fe, origin)
+    fe.accepted(w.bind)
     rt.clients.add(c)
     plan = fe.plan
     if plan.tcp_request_connection is not None and not allowed(c, plan.tcp_request_connection, False):
@@ -118,7 +98,7 @@ def admit(rt: Runtime, fe: FrontendRt, w: Listener, sock: Any, peer: Any) -> Non
     if fe.socket_options is not None:
         fe.socket_options(sock)
     if w.bind.accept_proxy:
-        greeting.expect(c, begin)
+        greeting.expect(c)
         return
     begin(c)
 

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from forkproxy.net.loop import INF
 from forkproxy.proxy import client, finish
-from forkproxy.proxy.client import Client
 from forkproxy.proxy.stream import ClientOrigin
 
 if TYPE_CHECKING:
+    from forkproxy.proxy.client import Client
     from forkproxy.proxy.runtime import Runtime
 
 #: ``give(sock, note)``: False when nobody can take it just now; the descriptor stays the giver's.
@@ -114,16 +114,14 @@ def adopt(rt: Runtime, sock: socket.socket, told: dict[str, Any]) -> None:
     origin = ClientOrigin(sock, bind, told["src"], told["port"], told["family"], told["wall"])
     if told["local"] is not None:
         origin.claim(*told["local"])
-    c = Client(rt, sock, fe, origin)
+    c = client.Client(rt, sock, fe, origin)
     c.served = told["served"]
     c.t_base = told["t_base"]
     c.wall_base = told["wall_base"]
-    backend, _, _server = told["last"].partition("/")
+    backend, _, server = told["last"].partition("/")
     if backend in rt.backends:
-        c.last_srv = next((srv for srv in rt.backends[backend].servers if srv.key == told["last"]), None)
-    fe.resumed()
-    if fe.per_bind is not None:
-        fe.per_bind[bind.id] += 1
+        c.last_srv = rt.backends[backend].by_name.get(server)
+    fe.resumed(bind)
     rt.clients.add(c)
     rt.loop.add(c)
     rt.loop.set_deadline(c, told["deadline"])

@@ -13,44 +13,31 @@ from forkproxy.net.loop import INF, READ
 from forkproxy.proxy.sides import close
 
 if TYPE_CHECKING:
-    from forkproxy.proxy.parties import ServerRt
+    from forkproxy.proxy.backend import ServerRt
     from forkproxy.proxy.stream import Stream
     from forkproxy.proxy.upstream import Upstream
 
 
 def take(s: Stream, srv: ServerRt) -> Upstream | None:
-    """An idle connection to ``srv`` that ``s`` may use, or None."""
+    """An idle connection to ``srv`` that ``s`` may use, or None.
+
+    A client's first request takes one only where ``http-reuse`` allows that; a request that failed before wants a new one."""
     c = s.client
     own = c.own
-    if srv.pooled and own is None and c.served > 1 and not s.retries:  # most requests
-        if srv.proven:
-            return srv.proven.pop()
-        return srv.fresh.pop() if srv.fresh else None
     if own is not None:
         c.own = None
-        if own.srv is srv and own.fd >= 0:
-            own.owner = None
+        own.owner = None
+        if own.srv is srv:
             return own  # type: ignore[no-any-return]
         discard(own)
-    mode = srv.backend.reuse
-    if mode == NEVER or s.retries or (srv.maxed_reuse and not srv.proven and not srv.fresh):
+    if s.retries:
         return None
-    up: Upstream
-    if c.served > 1 or mode == ALWAYS:
-        if srv.proven:
-            up = srv.proven.pop()
-        elif srv.fresh:
-            up = srv.fresh.pop()
-        else:
-            return None
-    elif mode == AGGRESSIVE and srv.proven:
-        up = srv.proven.pop()
-    else:
-        return None
-    return up
-
-
-NEVER, SAFE, AGGRESSIVE, ALWAYS = "never", "safe", "aggressive", "always"
+    first = c.served <= 1
+    if srv.proven and (not first or srv.first_takes_proven):
+        return srv.proven.pop()
+    if srv.fresh and (not first or srv.first_takes_fresh):
+        return srv.fresh.pop()
+    return None
 
 
 def give(up: Upstream, s: Stream) -> None:
@@ -62,14 +49,8 @@ def give(up: Upstream, s: Stream) -> None:
     up.expire = idle_timeout
     if up.mask != READ:
         up.loop.modify(up, READ)
-    if srv.pooled and not up.private and not rt.leaving:  # most connections
-        (srv.proven if up.uses > 1 else srv.fresh).append(up)
-        up.deadline = when = rt.clock.now + srv.idle_limit
-        if when < up.armed:
-            up.loop.arm(up)
-        return
-    c = s.client
-    if srv.backend.reuse == NEVER or srv.private(up):
+    if srv.exclusive or up.private:
+        c = s.client
         if s.close_client or c.fd < 0:
             discard(up)
             return
@@ -77,22 +58,27 @@ def give(up: Upstream, s: Stream) -> None:
         up.deadline = INF
         c.own = up
         return
-    plan = srv.plan
-    if 0 <= plan.pool_max_conn <= len(srv.proven) + len(srv.fresh) or up.rt.leaving or 0 <= plan.max_reuse <= up.uses - 1:
+    if rt.leaving or (srv.bounded and not has_room(srv, up)):
         discard(up)
         return
-    up.idle_since = now = up.rt.clock.now
     (srv.proven if up.uses > 1 else srv.fresh).append(up)
-    # One deadline per connection: whoever was not used for that long goes (pool-purge-delay counts in multiples of it).
-    up.deadline = when = now + srv.idle_limit
+    # One deadline per connection: whoever was not used for that long goes.
+    up.deadline = when = rt.clock.now + srv.idle_limit
     if when < up.armed:
         up.loop.arm(up)
+
+
+def has_room(srv: ServerRt, up: Upstream) -> bool:
+    """Whether ``up`` may be kept under ``pool-max-conn`` and ``max-reuse``."""
+    plan = srv.plan
+    if 0 <= plan.pool_max_conn <= len(srv.proven) + len(srv.fresh):
+        return False
+    return plan.max_reuse < 0 or up.uses <= plan.max_reuse
 
 
 def discard(up: Upstream) -> None:
     """Close an idle connection."""
     close(up)
-    up.srv.forget(up)
 
 
 def idle_ready(up: Any, _mask: int) -> None:

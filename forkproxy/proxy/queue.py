@@ -1,9 +1,7 @@
 """Streams that wait for a server: each limited server has a queue, and each backend one for streams that any server may take.
 
 A freed slot serves whoever is first of its server's queue and the backend's; order is priority (set by rules), then arrival. Waiting is
-bounded by ``timeout queue`` and ``maxqueue``. The limits are this worker's share of ``maxconn`` (exact over all workers comes with the
-shared semaphores).
-Knows streams and parties.
+bounded by ``timeout queue`` and ``maxqueue``. The limits are this worker's share of ``maxconn``. Knows streams, backends and servers.
 """
 
 from __future__ import annotations
@@ -15,7 +13,7 @@ from forkproxy.errors import ERRORS
 from forkproxy.proxy import dispatch, finish, marks
 
 if TYPE_CHECKING:
-    from forkproxy.proxy.parties import ServerRt
+    from forkproxy.proxy.backend import ServerRt
     from forkproxy.proxy.stream import Stream
 
 Queue = deque["Stream"]
@@ -51,8 +49,6 @@ def wait(s: Stream, srv: ServerRt | None) -> None:
 def leave(s: Stream) -> None:
     """Take ``s`` out of the queue that it waits in."""
     place = s.waiting
-    if not isinstance(place, deque):
-        return
     s.waiting = None
     try:
         ahead = place.index(s)

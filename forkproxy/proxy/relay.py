@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from forkproxy.errors import ERRORS
+from forkproxy.net import sockets
 from forkproxy.net.loop import ET, INF, READ, WRITE
-from forkproxy.net.sockets import half_close
 from forkproxy.proxy import finish, flow, marks, tcp
 from forkproxy.proxy.sides import pause, resume
 
@@ -188,8 +188,7 @@ def hung_up(side: Any) -> None:
     ways.
 
     It would say so in every turn while the rest is still on its way to the other side, hence the change to edge triggering."""
-    error = side.sock.getsockopt(1, 4)  # SOL_SOCKET, SO_ERROR
-    if error:
+    if sockets.outcome(side.sock):
         broken(side.stream, side)
     elif not side.mask & ET:
         side.loop.modify(side, side.mask | ET)
@@ -219,7 +218,7 @@ def shut(side: Any) -> None:
     if peer.flow.done and not flow.blocked(peer.flow):
         over(s)
         return
-    half_close(peer.sock)
+    sockets.half_close(peer.sock)
     fin_s = s.fe.plan.timeouts.client_fin_s if peer is s.client else s.be.plan.timeouts.server_fin_s
     if fin_s is not None:
         peer.limit_s = fin_s

@@ -9,20 +9,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from forkproxy.errors import ERRORS
+from forkproxy.http import writer
 from forkproxy.http.message import BodyKind, ResponseHead
-from forkproxy.http.writer import error_page, phrase, response
 from forkproxy.net.sockets import silent_drop
-from forkproxy.proxy import finish, marks
+from forkproxy.proxy import dispatch, finish, marks, response
 from forkproxy.proxy.sides import send
 from forkproxy.rules.verdict import Reply, Service, Verdict
 
 if TYPE_CHECKING:
     from forkproxy.plan import ErrorReply
-    from forkproxy.proxy.parties import ServerRt
+    from forkproxy.proxy.backend import ServerRt
     from forkproxy.proxy.stream import Stream
 
 #: After these the request's framing, or the client's patience, cannot be trusted: the connection ends with the answer.
 CLOSING = frozenset({400, 408, 414, 431, 505})
+
+CLOSE = (b"connection", b"close")
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -60,12 +62,10 @@ def verdict(s: Stream, v: Verdict) -> None:
 
 def response_verdict(s: Stream, v: Verdict) -> None:
     """Carry out a response rule's verdict: the server's answer is thrown away."""
-    s.res = None
-    s.status = 0
-    s.t_response = 0.0
+    s.unanswer()
     s.keep_server = False
     if isinstance(v, Reply):
-        close_upstream(s)
+        dispatch.abandon(s)
         if v.denied:
             s.fe.rt.count_response_denied(s)
             answer(s, v, b"PH", default_status=502)
@@ -73,13 +73,6 @@ def response_verdict(s: Stream, v: Verdict) -> None:
             answer(s, v, b"LH")
         return
     finish.fail(s, ERRORS["response-denied"], silent=v.kind in ("reject", "silent-drop"))
-
-
-def close_upstream(s: Stream) -> None:
-    """Let the server's connection go before an answer of our own."""
-    from forkproxy.proxy import dispatch
-
-    dispatch.abandon(s)
 
 
 def answer(s: Stream, v: Reply, flags: bytes, default_status: int = 0) -> None:
@@ -138,7 +131,6 @@ def tarpit(s: Stream, v: Reply) -> None:
     s.fe.rt.count_denied(s)
     s.flags = b"PT"
     delay = marks.timeout(s, "tarpit", s.fe.plan.timeouts.tarpit_s)
-    s.waiting = None
     s.timer = s.client.loop.call_later(delay if delay is not None else 1.0, tarpit_over, s, v)
 
 
@@ -161,19 +153,17 @@ def local(s: Stream, status: int, headers: Fields, body: bytes, reason: bytes = 
         s.close_client = True
     is_head = request is not None and request.method == b"HEAD"
     if s.fe.plan.http_after_response is not None or (s.be is not None and s.be.plan.http_after_response is not None):
-        head = ResponseHead.create(status, reason or phrase(status), headers, body=BodyKind.LENGTH, length=len(body))
+        head = ResponseHead.create(status, reason or writer.phrase(status), headers, body=BodyKind.LENGTH, length=len(body))
         s.res = head
-        from forkproxy.proxy.response import run_after
-
-        if not run_after(s):
+        if not response.run_after(s):
             return
         headers, status, reason = head.items(), head.status, head.reason
     if s.close_client:
         if not any(name == b"connection" for name, _ in headers):
-            headers.append((b"connection", b"close"))
+            headers.append(CLOSE)
     elif request is not None and request.version < 11:
         headers.append((b"connection", b"keep-alive"))
-    deliver(s, shown or status, response(status, headers, body, head=is_head, reason=reason))
+    deliver(s, shown or status, writer.response(status, headers, body, head=is_head, reason=reason))
 
 
 def deliver(s: Stream, status: int, data: bytes) -> None:
@@ -228,16 +218,12 @@ def whole(s: Stream, status: int, raw: bytes) -> None:
 
 def builtin(s: Stream, status: int, extra: Fields) -> None:
     """The built-in page for ``status``, finished for this client: its connection's fate, no body to HEAD, rules of http-after-response."""
-    page = error_page(status)
-    end = page.index(b"\r\n\r\n")
-    body = page[end + 4 :]
-    lines = page[:end].split(b"\r\n")
-    headers = [(name, value) for name, _, value in (line.partition(b": ") for line in lines[1:]) if name != b"connection"]
-    headers += extra
+    page = writer.error_page(status)
     if s.req is None:  # what never became a request gets the page as it is; that the connection ends is always said
-        deliver(s, status, page if b"\nconnection: " in page[:end] else page[:end] + b"\r\nconnection: close" + page[end:])
+        ends = CLOSE in page.fields
+        deliver(s, status, writer.response(page.status, page.fields, page.body, close=not ends, reason=page.reason))
         return
-    local(s, int(lines[0][9:12]), headers, body, lines[0][13:])
+    local(s, page.status, [field for field in page.fields if field != CLOSE] + extra, page.body, page.reason)
 
 
 def headless_raw(s: Stream, raw: bytes) -> bytes:

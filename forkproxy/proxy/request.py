@@ -21,7 +21,9 @@ from forkproxy.rules.errors import NotYet
 from forkproxy.rules.verdict import ALLOW, Reply, Verdict
 
 if TYPE_CHECKING:
+    from forkproxy.proxy.backend import BackendRt
     from forkproxy.proxy.flow import Flow
+    from forkproxy.proxy.frontend import FrontendRt
     from forkproxy.proxy.stream import Stream
 
 CRLF = b"\r\n"
@@ -130,36 +132,37 @@ def settle(s: Stream, verdict: Verdict, again: Callable[[Stream], None]) -> bool
     return False
 
 
-def frontend_rules(s: Stream) -> None:
-    """tcp-request content, then http-request of the frontend."""
-    plan = s.fe.plan
+def rules(s: Stream, party: FrontendRt | BackendRt, again: Callable[[Stream], None]) -> bool:
+    """tcp-request content, then http-request of a frontend or a backend; the rest as :func:`run`."""
+    plan = party.plan
     if s.stage == 0:
-        if not run(s, plan.tcp_request_content, frontend_rules):
-            return
+        if not run(s, plan.tcp_request_content, again):
+            return False
         s.stage = 1
-    if not run(s, plan.http_request, frontend_rules):
-        return
-    if s.fe.restrict and not restrict(s, s.fe.restrict):
-        return
+    if not run(s, plan.http_request, again):
+        return False
+    if party.restrict and not restrict(s, party.restrict):
+        return False
     s.stage = 0
-    choose_backend(s)
+    return True
+
+
+def frontend_rules(s: Stream) -> None:
+    """What the frontend has to say, then the choice of the backend."""
+    if rules(s, s.fe, frontend_rules):
+        choose_backend(s)
 
 
 def choose_backend(s: Stream) -> None:
     """use_backend rules in order, else default_backend."""
     fe = s.fe
-    be = fe.default
-    if fe.choose is not None:
-        try:
-            name = fe.choose(s)
-        except NotYet:
-            if s.req_done or s.body_done:
-                name = None  # nothing more will come
-            else:
-                buffer_body(s, choose_backend)
-                return
-        if name is not None:
-            be = fe.rt.backends.get(name)
+    try:
+        be = fe.backend_for(s)
+    except NotYet:
+        if not s.req_done and not s.body_done:
+            buffer_body(s, choose_backend)
+            return
+        be = fe.default  # nothing more will come
     if be is None:
         finish.fail(s, ERRORS["no-backend"])
         return
@@ -186,18 +189,9 @@ def backend_entered(s: Stream) -> None:
 
 
 def backend_rules(s: Stream) -> None:
-    """tcp-request content, then http-request of the backend."""
-    plan = s.be.plan
-    if s.stage == 0:
-        if not run(s, plan.tcp_request_content, backend_rules):
-            return
-        s.stage = 1
-    if not run(s, plan.http_request, backend_rules):
-        return
-    if s.be.restrict and not restrict(s, s.be.restrict):
-        return
-    s.stage = 0
-    ready(s)
+    """What the backend has to say."""
+    if rules(s, s.be, backend_rules):
+        ready(s)
 
 
 _unusual_names = re.compile(rb"(?m)^([^:\r]*[^A-Za-z0-9\-:\r][^:\r]*):").findall
@@ -349,27 +343,20 @@ def unique_id(s: Stream) -> bytes:
 
 def address_lines(s: Stream) -> bytes:
     """X-Forwarded-For and X-Original-To (options forwardfor, originalto): the backend's settings prevail where both have them."""
-    rule = s.be.forwardfor or s.fe.forwardfor
-    if rule is not None and rule[1] is None and not rule[2] and s.be.originalto is None and s.fe.originalto is None:
-        # The usual case: always the same line for one connection.
-        if s.marks is not None:
-            return rule[0] + b": " + s.origin.src.encode() + CRLF if s.origin.family else b""
-        line: bytes = s.client.forwarded
-        if not line and s.origin.family:
-            line = s.client.forwarded = rule[0] + b": " + s.origin.src.encode() + CRLF
-        return line
-    lines = b""
-    if rule is not None and s.origin.family and wanted(s, rule, s.origin.src):
-        lines = rule[0] + b": " + s.origin.src.encode() + CRLF
-    rule = s.be.originalto or s.fe.originalto
-    if rule is not None and s.origin.family and wanted(s, rule, s.origin.local()[0]):
-        lines += rule[0] + b": " + s.origin.local()[0].encode() + CRLF
-    return lines
+    be, fe, origin = s.be, s.fe, s.origin
+    if not origin.family:
+        return b""
+    rule = be.forwardfor or fe.forwardfor
+    lines = b"" if rule is None else address_line(s, rule, origin.src)
+    rule = be.originalto or fe.originalto
+    return lines if rule is None else lines + address_line(s, rule, origin.local()[0])
 
 
-def wanted(s: Stream, rule: Any, address: str) -> bool:
-    """Whether ``address`` is to be told: an address header of the plan is to be added to this request (except, if-none)."""
+def address_line(s: Stream, rule: tuple[bytes, Any, bool], address: str) -> bytes:
+    """The field that tells ``address``, or nothing where the plan makes an exception (except, if-none)."""
     name, excepted, if_none = rule
     if if_none and s.req is not None and s.req.get(name.lower()) is not None:
-        return False
-    return excepted is None or not excepted(address)
+        return b""
+    if excepted is not None and excepted(address):
+        return b""
+    return name + b": " + address.encode() + CRLF

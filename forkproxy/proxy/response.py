@@ -15,7 +15,7 @@ from forkproxy.http.grammar import elements
 from forkproxy.http.message import BodyKind
 from forkproxy.http.upgrade import check_switch
 from forkproxy.net.loop import ERR, INF, WRITE
-from forkproxy.proxy import client, finish, flow, marks, relay, reply, upstream
+from forkproxy.proxy import client, finish, flow, marks, relay, reply, request, upstream
 from forkproxy.proxy.sides import pause, send
 from forkproxy.rules.verdict import ALLOW
 from forkproxy.rules.web import split_values
@@ -131,18 +131,18 @@ def begin(up: Upstream, s: Any, head: ResponseHead, body: bytes) -> None:
         f.sink = bytearray()
         outcome = flow.feed(f, body)
         if outcome == flow.BAD:
-            unanswered(s)
+            s.unanswer()
             finish.fail(s, ERRORS["bad-response"])
             return
         body = bytes(f.sink)
         f.sink = None
-        if len(body) + rt.head_slack >= f.bufsize:
-            f.full = 1
     f.dst = c
     s.res_flow = f
     up.ready = body_ready
     up.expire = body_timeout
     lead = b"".join((head.start_line(), head.fields_raw, tail, body))
+    if len(lead) >= f.bufsize:
+        f.full = 1  # a full buffer came: it may be the beginning of bulk
     s.bytes_out += len(lead) - len(body)
     try:
         send(c, lead)
@@ -192,7 +192,7 @@ def stays_open(s: Stream, head: ResponseHead) -> bool:
 def settled(s: Stream, head: ResponseHead) -> bool:
     """Rules changed the head: its framing says again what the body is, and their wish to close is heard. False: it became too long."""
     if marks.too_long(s, head, s.client.rt.bufsize):
-        unanswered(s)
+        s.unanswer()
         finish.fail(s, ERRORS["response-rewrite-failed"])
         return False
     reconcile_response(head, head.status == 304 or (s.req is not None and s.req.method == b"HEAD"))
@@ -203,13 +203,6 @@ def settled(s: Stream, head: ResponseHead) -> bool:
     return True
 
 
-def unanswered(s: Stream) -> None:
-    """What the server said is not given to the client: an answer of our own may follow."""
-    s.res = None
-    s.status = 0
-    s.t_response = 0.0
-
-
 def capture(s: Stream, head: ResponseHead) -> None:
     """Keep the header values that logs want (manual 8.8)."""
     values = s.captures_res or []
@@ -218,10 +211,8 @@ def capture(s: Stream, head: ResponseHead) -> None:
         if found:
             values[i] = found[-1][:length]
     if s.fe.plan.capture_cookie:
-        from forkproxy.proxy.request import find_cookie
-
         name, length, prefix = s.fe.plan.capture_cookie
-        s.cookie_res = find_cookie(head.get_all(b"set-cookie"), name, length, prefix)
+        s.cookie_res = request.find_cookie(head.get_all(b"set-cookie"), name, length, prefix)
 
 
 def run_after(s: Stream) -> bool:
@@ -297,11 +288,8 @@ def tunnel(up: Upstream, s: Any, head: ResponseHead, body: bytes) -> None:
     if head.status == 101:
         try:
             check_switch(s.req, head, s.be.relaxed)
-        except ProtocolError as error:
-            rt = up.rt
-            up.inbuf = head.start_line() + head.block()
-            rt.remember_error(up, s, error)
-            unanswered(s)
+        except ProtocolError:
+            s.unanswer()
             finish.fail(s, ERRORS["bad-response"])
             return
     s.close_client = True

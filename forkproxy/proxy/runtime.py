@@ -8,32 +8,27 @@ from __future__ import annotations
 
 import random
 import socket
-from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from forkproxy.errors import ERRORS, ProtocolError, StreamError
-from forkproxy.http.reader import Limits
+from forkproxy.errors import ERRORS, StreamError
 from forkproxy.net.loop import INF, Loop
 from forkproxy.net.pipes import PipePool
 from forkproxy.proxy import client, counting, finish, moving, pool, queue, view
 from forkproxy.proxy.accesslog import AccessLog
+from forkproxy.proxy.backend import BackendRt, ServerRt
 from forkproxy.proxy.client import Client
+from forkproxy.proxy.frontend import FrontendRt
 from forkproxy.proxy.listener import Listener
 from forkproxy.proxy.logs import LogTargets
-from forkproxy.proxy.parties import BackendRt, FrontendRt, ServerRt
 from forkproxy.proxy.sides import Side
 from forkproxy.rules import world
 from forkproxy.state import layout, rates
-from forkproxy.state.names import backend_key, frontend_key
+from forkproxy.state.names import PROCESS, backend_key, frontend_key
 
 if TYPE_CHECKING:
     from forkproxy.plan import Bind, Frontend, Plan
     from forkproxy.proxy.stream import Stream
-
-#: Malformed messages that are kept for ``show errors``.
-KEPT_ERRORS = 16
-
 
 class Runtime:
     """See the head of this file. ``leaving`` is set while the worker drains; ``process`` is row 0 of the worker's slot."""
@@ -45,17 +40,14 @@ class Runtime:
         self.state = state
         self.number = number
         self._cells = cells
-        self._row_bases: list[int] = []
         self.process = cells[: layout.ROW_CELLS]
         settings = plan.global_
-        workers = max(1, settings.nbproc)
+        self.workers = max(1, settings.nbproc)
         self.bufsize = settings.bufsize_bytes
-        self.head_slack = 1024
         self.maxaccept = settings.maxaccept or 64
-        self.maxconn = max(1, -(-settings.maxconn // workers)) if settings.maxconn else 0
+        self.maxconn = self.share(settings.maxconn)
         limit = settings.maxpipes or max(16, settings.maxconn // 4 or 256)
-        self.pipes = None if settings.nosplice else PipePool(max(1, limit // workers), settings.pipesize_bytes or 1 << 18)
-        self.response_limits = Limits(head_bytes=settings.bufsize_bytes - settings.maxrewrite_bytes, max_fields=settings.maxhdr - 1)
+        self.pipes = None if settings.nosplice else PipePool(max(1, limit // self.workers), settings.pipesize_bytes or 1 << 18)
         self.connections = 0
         self.leaving = False
         self._moving: moving.Moving | None = None
@@ -65,7 +57,6 @@ class Runtime:
         self.paused = False
         self.clients: set[Client] = set()
         self.listeners: list[Listener] = []
-        self.errors: deque[tuple[float, Any, str, bytes]] = deque(maxlen=KEPT_ERRORS)
         self.marked: list[BackendRt | ServerRt] = []
         self.poured: list[counting.Tally] = []
         self.logs = LogTargets(plan.global_, loop, self.process)
@@ -80,7 +71,9 @@ class Runtime:
                 self.binds.setdefault(bind.key, (self.frontends[fe.name], bind))
         self._held: set[Listener] = set()
         self._continuous = any(fe.told is not None for fe in self.frontends.values())
-        self._bases = [0, *self._row_bases]
+        keys = [PROCESS, *map(frontend_key, self.frontends), *map(backend_key, self.backends)]
+        keys += [srv.key for be in self.backends.values() for srv in be.servers]
+        self._bases = [self.state.rows.base(key) for key in keys]
         self.refresh()
         world.install(view.WorkerView(self))
         loop.on_turn.append(self._turn)
@@ -88,17 +81,14 @@ class Runtime:
         loop.on_error = self._fault
         self._second()
 
-    def cells(self, name: str) -> memoryview:
-        """The cells of a row (``state.names``) in this worker's slot. Raises KeyError."""
+    def row(self, name: str) -> memoryview:
+        """The cells of a row (``state.names``) in this worker's slot: its own to write. Raises KeyError."""
         base = self.state.rows.base(name)
         return self._cells[base : base + layout.ROW_CELLS]
 
-    def row(self, key: str, kind: str) -> memoryview:
-        """The cells of one party in this worker's slot."""
-        name = frontend_key(key) if kind == "frontend" else backend_key(key) if kind == "backend" else key
-        base = self.state.rows.base(name)
-        self._row_bases.append(base)
-        return self._cells[base : base + layout.ROW_CELLS]
+    def share(self, limit: int) -> int:
+        """This worker's part of a limit of the whole service: the parts sum up to it, but nobody gets less than one. 0: no limit."""
+        return -(-limit // self.workers)
 
     def pour(self) -> None:
         """What was counted since the turn began goes to the shared segment now: somebody wants to read it."""
@@ -192,14 +182,8 @@ class Runtime:
         """Whether this worker's part of the global ``maxconn`` is used up."""
         return self.maxconn > 0 and self.connections >= self.maxconn
 
-    def hold_back(self, fe: FrontendRt) -> None:
-        """A limit is reached: leave connections in the kernel until one of ours ends."""
-        for listener in self.listeners if self.full() else fe.listeners:
-            listener.unwatch()
-            self._held.add(listener)
-
-    def hold_one(self, listener: Listener, pause_s: float = 0.0) -> None:
-        """A limit of one listener is reached: its connections wait in the kernel until one of ours ends, or for ``pause_s``."""
+    def hold_back(self, listener: Listener, pause_s: float = 0.0) -> None:
+        """A limit is reached: leave the connections of ``listener`` in the kernel until one of ours ends, or for ``pause_s``."""
         listener.unwatch()
         self._held.add(listener)
         if pause_s:
@@ -207,7 +191,7 @@ class Runtime:
 
     def accept_failed(self, listener: Listener, _exc: OSError) -> None:
         """Out of descriptors or memory: try again in a moment instead of spinning."""
-        self.hold_one(listener, 0.1)
+        self.hold_back(listener, 0.1)
 
     def _release(self) -> None:
         if self.paused or self.leaving or self.full():
@@ -224,9 +208,7 @@ class Runtime:
         self.clients.discard(c)
         self.connections -= 1
         self.process[layout.CONN_CUR] -= 1
-        if c.fe.per_bind is not None:
-            c.fe.per_bind[c.origin.bind.id] -= 1
-        c.fe.closed()
+        c.fe.closed(c)
         if self._held:
             self._release()
 
@@ -247,10 +229,6 @@ class Runtime:
             s.be.count.error("resp_denied")
             if s.srv is not None:
                 s.srv.count.error("resp_denied")
-
-    def remember_error(self, side: Side, s: Stream, error: ProtocolError) -> None:
-        """Keep the bytes of a message that was refused."""
-        self.errors.append((self.clock.wall, (s.fe.name, s.be.name if s.be is not None else ""), error.reason, bytes(side.inbuf[:4096])))
 
     # -- the servers' state
 
@@ -346,7 +324,6 @@ class Runtime:
                 finish.fail(s, ERRORS["killed"], silent=True)
             if c.fd >= 0:
                 finish.close_client(c)
-
 
     def close(self) -> None:
         """Nothing is left to serve: let go of the loop and of everything that is open (with ``-d`` the loop goes on)."""

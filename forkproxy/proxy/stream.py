@@ -1,7 +1,7 @@
 """A stream: one request and its response, or one TCP session. The transaction that rules see, plus what moves its bytes.
 
 Owned by the client's side from its first byte to ``finish``; everything that a stream reaches is let go there, so that
-reference counting frees it at once (no cycles survive a request). Knows the sides and parties by type only.
+reference counting frees it at once (no cycles survive a request). Knows sides, frontends and servers by type only.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from forkproxy.errors import StreamError
     from forkproxy.http.message import RequestHead
     from forkproxy.proxy.flow import Flow
-    from forkproxy.proxy.parties import FrontendRt
+    from forkproxy.proxy.frontend import FrontendRt
     from forkproxy.proxy.sides import Side
     from forkproxy.proxy.upstream import Upstream
     from forkproxy.rules.types import Addr
@@ -100,8 +100,8 @@ class Stream(Txn):
     """
 
     __slots__ = (
-        "attempted", "avoid", "body_sent", "client", "close_client", "counted_be", "error", "keep_server", "logged", "mode_http",
-        "req_done", "req_flow", "res_flow", "reused", "sending", "stage", "step", "then", "timer", "up", "waiting",
+        "answered", "attempted", "avoid", "body_sent", "client", "close_client", "counted_be", "error", "keep_server", "logged",
+        "mode_http", "req_done", "req_flow", "res_flow", "reused", "sending", "stage", "step", "then", "timer", "up", "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -165,13 +165,20 @@ class Stream(Txn):
         self.counted_be = False
         self.logged = False
         self.mode_http = req is not None
-        self.waiting: Any = None  # its place in a queue
+        self.waiting: Any = None  # the queue that it is in
+        self.answered = False  # everything was given to the client's side, the last bytes wait there
 
     def server_addresses(self) -> tuple[tuple[str, int], tuple[str, int]] | None:
         up = self.up
         if up is not None:
             return up.ends()
         return None if self.marks is None else self.marks.get("ends")
+
+    def unanswer(self) -> None:
+        """What the server said is not given to the client: an answer of our own may follow."""
+        self.res = None
+        self.status = 0
+        self.t_response = 0.0
 
     def be_options(self) -> frozenset[str]:
         """The options in force for this stream: the backend's where it is known."""

@@ -45,12 +45,8 @@ def content(s: Stream) -> None:
 def choose(s: Stream) -> None:
     """use_backend rules, else default_backend."""
     fe = s.fe
-    be = fe.default
-    if fe.choose is not None:
-        s.body_done = True  # what is not there by now does not match
-        name = fe.choose(s)
-        if name is not None:
-            be = fe.rt.backends.get(name)
+    s.body_done = True  # what is not there by now does not match
+    be = fe.backend_for(s)
     if be is None:
         finish.fail(s, ERRORS["no-backend"])
         return

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 from forkproxy.errors import ERRORS, ProtocolError
 from forkproxy.http.reader import parse_response
 from forkproxy.net.loop import INF, READ, WRITE
-from forkproxy.net.sockets import dial
+from forkproxy.net.sockets import dial, outcome
 from forkproxy.proxy import dispatch, finish, flow, greeting, marks, relay, response
 from forkproxy.proxy.sides import Side, close, pause, resume
 
 if TYPE_CHECKING:
-    from forkproxy.proxy.parties import ServerRt
+    from forkproxy.proxy.backend import ServerRt
     from forkproxy.proxy.runtime import Runtime
     from forkproxy.proxy.stream import Stream
 
@@ -30,7 +30,7 @@ class Upstream(Side):
     """``uses`` counts the requests it carried, ``reused`` tells whether the current one is not its first; ``owner`` the client whose it
     is while idle; ``private``: nobody else's requests may ever use it."""
 
-    __slots__ = ("idle_since", "owner", "private", "reused", "srv", "uses")
+    __slots__ = ("owner", "private", "reused", "srv", "uses")
 
     def __init__(self, rt: Runtime, sock: Any, srv: ServerRt) -> None:
         self.fd = sock.fileno()
@@ -48,13 +48,11 @@ class Upstream(Side):
         self.reused = False
         self.owner: Any = None
         self.private = False
-        self.idle_since = 0.0
         self.deadline = INF
         self.armed = INF
         self.mask = 0
         self.ready = connecting
         self.expire = connect_timeout
-
 
     def ends(self) -> tuple[tuple[str, int], tuple[str, int]] | None:
         """Our address and the server's, (host, port) each; None when the connection is gone."""
@@ -95,7 +93,7 @@ def connecting(up: Any, mask: int) -> None:
     """The connection stands, or failed."""
     s = up.stream
     if not s.sending and not up.srv.greets:
-        error = up.sock.getsockopt(1, 4)  # SOL_SOCKET, SO_ERROR
+        error = outcome(up.sock)
         if error:
             broken(up, s, OSError(error, "connect"))
             return
@@ -105,9 +103,7 @@ def connecting(up: Any, mask: int) -> None:
 def broken(up: Upstream, s: Stream, exc: OSError) -> None:
     """The attempt failed: close it, and let dispatch decide."""
     s.up = None
-    up.stream = None
     close(up)
-    up.srv.forget(up)
     dispatch.failed(s, dispatch.classify(exc))
 
 
@@ -115,9 +111,7 @@ def connect_timeout(up: Any) -> None:
     """``timeout connect``."""
     s = up.stream
     s.up = None
-    up.stream = None
     close(up)
-    up.srv.forget(up)
     dispatch.failed(s, ERRORS["connect-timeout"])
 
 
@@ -145,7 +139,6 @@ def established(up: Upstream, s: Stream) -> bool:
     s.t_connect = up.rt.clock.now
     if s.marks is not None:
         marks.on_server(s, up)
-    up.srv.connected(s)
     if not s.mode_http:
         relay.join(s, up)
         return True
@@ -271,8 +264,7 @@ def await_answer(up: Any, mask: int) -> None:
     while True:
         try:
             parsed = parse_response(data, start, limits, method)
-        except ProtocolError as error:
-            up.rt.remember_error(up, s, error)
+        except ProtocolError:
             if not repeat(up, s, "junk-response"):
                 finish.fail(s, ERRORS["bad-response"])
             return
@@ -294,7 +286,6 @@ def answer_missing(up: Upstream, s: Stream) -> None:
         if not repeat(up, s, "empty-response"):  # the manual counts a part of a head as nothing
             finish.fail(s, ERRORS["server-abort-headers"])
         return
-    up.srv.count_abort(up.reused)
     if up.reused and resendable(s) and s.req is not None and s.req.method in IDEMPOTENT:
         drop(up, s)
         dial_for(s, s.srv)  # it was idle for too long: nobody's fault, so no retry that counts
@@ -328,9 +319,7 @@ def drop(up: Upstream, s: Stream) -> None:
             s.sending += f.copy
         f.copy = None
     s.up = None
-    up.stream = None
     close(up)
-    up.srv.forget(up)
 
 
 def repeat(up: Upstream, s: Stream, why: str) -> bool:

@@ -14,7 +14,7 @@ from forkproxy.state.names import backend_key, frontend_key
 from forkproxy.state.servers import shown_weight
 
 if TYPE_CHECKING:
-    from forkproxy.proxy.parties import BackendRt, ServerRt
+    from forkproxy.proxy.backend import BackendRt, ServerRt
     from forkproxy.proxy.runtime import Runtime
 
 _NOTHING: list[int] = []
@@ -46,7 +46,7 @@ class WorkerView(View):
             except KeyError:
                 found = _NOTHING
             else:  # without what this worker has now: that moves within a turn, and its owner knows it
-                found[L.SESS_CUR] -= self._rt.cells(name)[L.SESS_CUR]
+                found[L.SESS_CUR] -= self._rt.row(name)[L.SESS_CUR]
             self._totals[name] = found
         return found
 
@@ -64,7 +64,7 @@ class WorkerView(View):
 
     def _server(self, backend: str, server: str) -> ServerRt | None:
         be = self._rt.backends.get(backend)
-        return None if be is None else next((srv for srv in be.servers if srv.name == server), None)
+        return None if be is None else be.by_name.get(server)
 
     def _of_server(self, backend: str, server: str, offset: int) -> int | None:
         srv = self._server(backend, server)
@@ -129,13 +129,14 @@ class WorkerView(View):
 
     def listener_connections(self, bind: Any) -> int | None:
         """Of one address among several of a frontend a worker knows only its own: the whole frontend's are divided as this worker's are."""
-        owner = next((fe for fe in self._rt.frontends.values() if bind in fe.plan.binds), None)
-        if owner is None:
+        found = self._rt.binds.get(bind.key)
+        if found is None:
             return None
+        owner = found[0]
         total = self.frontend_connections(owner.name)
         if total is None or len(owner.plan.binds) == 1 or not owner.connections:
             return total
-        here = sum(1 for c in self._rt.clients if c.origin.bind is bind)
+        here = owner.per_bind[bind.id]
         return max(here, round(total * here / owner.connections))
 
     # -- servers
@@ -180,7 +181,7 @@ class WorkerView(View):
         return row[L.CONN_CUR] if row else self._rt.connections
 
     def workers(self) -> int:
-        return max(1, self._rt.plan.global_.nbproc)
+        return self._rt.workers
 
     def worker(self) -> int:
         return max(1, self._rt.number)

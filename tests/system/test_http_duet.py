@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.system.duet import Duet, Script, read_all, read_head, read_until
-from tests.system.scripts import GET, LAST, OK, Case, Different, answer, ask, differences, hangs, last, refuses, reset, says
+from tests.system.scripts import GET, LAST, OK, Case, Different, answer, ask, asks, differences, hangs, last, refuses, reset, says
 
 pytestmark = [pytest.mark.system, pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs haproxy")]
 
@@ -41,6 +41,7 @@ frontend fe
   use_backend dead if {{ path /dead }}
   use_backend closing if {{ path_beg /closing }}
   use_backend fwd if {{ path /fwd }}
+  use_backend named if {{ path /named }}
   default_backend be
 backend be
   server s 127.0.0.1:{origin}
@@ -49,6 +50,9 @@ backend closing
   server s 127.0.0.1:{origin}
 backend fwd
   option forwardfor
+  server s 127.0.0.1:{origin}
+backend named
+  option forwardfor header X-Client
   server s 127.0.0.1:{origin}
 backend dead
   server s 127.0.0.1:1
@@ -280,6 +284,7 @@ CASES: dict[str, Case] = {
     "dead server": (last(b"/dead"), answer(OK), 1),
     "http-server-close": (last(b"/closing"), answer(OK), 1),
     "forwardfor": (last(b"/fwd"), answer(OK), 1),
+    "forwardfor by two names": (asks(GET % b"/fwd", LAST % (b"/named", b"")), answer(OK), 2),
     "response header rule": (last(), answer(b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n"), 1),
 }
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import sys
 from pathlib import Path
 
 import pytest
@@ -46,6 +48,21 @@ def test_imports_point_upward(path: Path) -> None:
     for other in imports(path) - {own}:
         assert ORDER.index(other) < ORDER.index(own), f"{path.name} ({own}) imports {other}, which stands below"
         assert (own, other) not in FORBIDDEN, f"{own} must not know {other}"
+
+
+def test_any_module_of_a_stream_may_be_the_first() -> None:
+    """The modules of the proxy call each other, so their imports are a circle: it must not matter where it is entered."""
+    names = sorted(f"forkproxy.proxy.{path.stem}" for path in (PACKAGE / "proxy").glob("*.py") if path.stem != "__init__")
+    package = importlib.import_module("forkproxy.proxy")
+    for name in names:
+        kept = {other: sys.modules.pop(other) for other in list(sys.modules) if other.startswith("forkproxy.proxy")}
+        try:
+            importlib.import_module(name)
+        finally:
+            for other in [other for other in sys.modules if other.startswith("forkproxy.proxy")]:
+                del sys.modules[other]
+            sys.modules.update(kept)
+            forkproxy.proxy = package  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))

@@ -11,8 +11,14 @@ from forkproxy.http.writer import LAST_CHUNK, REASONS, chunk, error_page, respon
 PAGES = (200, 301, 302, 303, 307, 308, 400, 401, 403, 404, 405, 407, 408, 410, 413, 414, 421, 422, 425, 429, 431, 500, 501, 502, 503, 504)
 
 
+def whole(status: int) -> bytes:
+    page = error_page(status)
+    assert page.status == status
+    return response(status, page.fields, page.body, reason=page.reason)
+
+
 def test_the_familiar_503() -> None:
-    assert error_page(503) == (
+    assert whole(503) == (
         b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 107\r\ncache-control: no-cache\r\ncontent-type: text/html\r\n\r\n"
         b"<html><body><h1>503 Service Unavailable</h1>\nNo server is available to handle this request.\n</body></html>\n"
     )
@@ -20,7 +26,7 @@ def test_the_familiar_503() -> None:
 
 @pytest.mark.parametrize("status", PAGES)
 def test_pages_are_messages(status: int) -> None:
-    page = error_page(status)
+    page = whole(status)
     parsed = parse_response(page, 0, Limits(), b"GET")
     assert parsed is not None
     head, end = parsed

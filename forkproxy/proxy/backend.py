@@ -1,0 +1,308 @@
+"""Backends and their servers as one worker sees them: the plan's values, what was derived from them once, and the counters.
+
+Whatever a request would have to look up or decide again and again is an attribute here. Each has a row of the worker's own slot of the
+shared segment, which only this worker writes. Knows plan, balance and state; streams only by type.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from forkproxy import balance
+from forkproxy.http.reader import Limits
+from forkproxy.net.sockets import keepalive, reset_on_close
+from forkproxy.proxy import counting
+from forkproxy.proxy.derived import case_adjuster, keepalive_options, restriction
+from forkproxy.registry import Needs
+from forkproxy.state.names import backend_key
+from forkproxy.values import replace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from forkproxy import plan as plans
+    from forkproxy.proxy.frontend import FrontendRt
+    from forkproxy.proxy.runtime import Runtime
+    from forkproxy.proxy.stream import Stream
+    from forkproxy.proxy.upstream import Upstream
+
+
+class ServerRt:
+    """One server. ``proven``/``fresh`` are its idle connections (``pool``), ``served`` the streams it has now in this worker,
+    ``waiting`` its queue.
+
+    ``usable`` and ``weight`` (sixteenths) mirror the master's table; ``refresh`` reads them anew."""
+
+    __slots__ = (
+        "backend", "bounded", "count", "dial_options", "exclusive", "first_takes_fresh", "first_takes_proven", "floor", "fresh",
+        "greets", "idle_limit", "index", "key", "label", "limits", "marked", "maxconn", "name", "peak", "plan", "proven", "redirect",
+        "rt", "served", "server_timeout", "share", "tallies", "told", "usable", "waiting", "weight",
+    )  # fmt: skip
+
+    def __init__(self, rt: Runtime, backend: BackendRt, plan: plans.Server, index: int) -> None:
+        self.rt = rt
+        self.backend = backend
+        self.plan = plan
+        self.index = index
+        self.name = plan.name
+        self.key = plan.key
+        self.label = plan.name.encode()
+        self.proven: list[Upstream] = []
+        self.fresh: list[Upstream] = []
+        self.served = 0
+        self.waiting: deque[Stream] = deque()
+        self.usable = not plan.disabled
+        self.weight = plan.weight * balance.SCALE
+        self.maxconn = plan.maxconn
+        self.greets = plan.send_proxy  # version of the PROXY header that begins every connection; 0 none
+        #: this worker's part of maxconn; sums up to it over all workers, at least one each
+        self.share = rt.share(plan.maxconn)
+        self.floor = rt.share(plan.minconn) if 0 < plan.minconn < plan.maxconn else None
+        self.idle_limit = max(plan.pool_purge_delay_s, 1.0) * 2
+        #: its connections stay with the client for which they were opened: their header says whose they are, or ``http-reuse never``
+        self.exclusive = plan.send_proxy > 0 or backend.plan.http_reuse == "never"
+        #: whether there is a limit to what is kept idle
+        self.bounded = plan.pool_max_conn >= 0 or plan.max_reuse >= 0
+        #: whether a client's first request may take a proven idle connection, or any (http-reuse)
+        self.first_takes_proven = backend.plan.http_reuse in ("aggressive", "always")
+        self.first_takes_fresh = backend.plan.http_reuse == "always"
+        self.server_timeout = backend.plan.timeouts.server_s
+        self.redirect = plan.redir
+        self.limits = backend.limits
+        self.dial_options: dict[str, Any] = {}
+        if plan.source is not None:
+            self.dial_options["source"] = plan.source
+        if plan.source_interface:
+            self.dial_options["interface"] = plan.source_interface
+        if plan.tfo:
+            self.dial_options["tfo"] = True
+        if plan.tcp_ut_ms:
+            self.dial_options["user_timeout_ms"] = plan.tcp_ut_ms
+        if "tcp-smart-connect" in backend.plan.options:
+            self.dial_options["quickack"] = False
+        settings = rt.plan.global_
+        if settings.rcvbuf_server_bytes:
+            self.dial_options["rcvbuf"] = settings.rcvbuf_server_bytes
+        if settings.sndbuf_server_bytes:
+            self.dial_options["sndbuf"] = settings.sndbuf_server_bytes
+        self.peak = 0
+        self.marked = False
+        self.told = False  # whether the picker wants to hear of streams that begin and end
+        self.tallies: dict[FrontendRt, counting.Tally] = {}
+        self.count = counting.BackendCounters(rt.row(plan.key))
+
+    def limit(self) -> int:
+        """How many streams this worker may give to the server now: with ``minconn`` its limit grows with the load of the backend,
+        up to ``maxconn`` at ``fullconn`` (manual 5.2 minconn)."""
+        if self.floor is None:
+            return self.share
+        return max(self.floor, min(self.share, self.backend.streams * self.share // self.backend.fullconn))
+
+    def target(self, s: Stream) -> plans.Address:
+        """Where to connect: the server's address. What it leaves open is as the client asked for: the port (plus an offset), and with
+        0.0.0.0 the address, too (manual 4.2 "server")."""
+        address = self.plan.address
+        meant = address.host in ("0.0.0.0", "::")
+        if address.family not in ("ipv4", "ipv6") or (address.port and not address.port_relative and not meant):
+            return address
+        host, port = s.origin.local()
+        if address.port and not address.port_relative:
+            port = address.port
+        else:
+            port += address.port
+        if not meant or not s.origin.family:
+            return replace(address, port=port, port_relative=False)
+        return replace(address, family="ipv6" if ":" in host else "ipv4", host=host, port=port, port_relative=False)
+
+    def begin(self, s: Stream) -> None:
+        """``s`` was given to this server."""
+        self.served = now = self.served + 1
+        if now > self.peak:
+            self.peak = now
+        s.attempted = True
+        if self.told:
+            self.backend.picker.on_start(self.index)
+        if not self.marked:
+            self.marked = True
+            self.rt.marked.append(self)
+
+    def end(self, s: Stream) -> None:
+        """``s`` left this server."""
+        self.served -= 1
+        s.attempted = False
+        if self.told:
+            self.backend.picker.on_end(self.index)
+        if not self.marked:
+            self.marked = True
+            self.rt.marked.append(self)
+
+    def show(self) -> None:
+        """Write the gauges (end of a turn in which they moved)."""
+        self.marked = False
+        self.count.gauge(self.served, self.peak)
+
+    def opened(self, up: Upstream) -> None:
+        """A new connection is being made."""
+        if self.backend.tcpka:
+            keepalive(up.sock, **self.backend.tcpka)
+        if self.backend.nolinger:
+            reset_on_close(up.sock)
+
+    def count_connect(self) -> None:
+        """A connection attempt begins."""
+        self.count.connects()
+        self.backend.count.connects()
+
+    def count_connect_failure(self) -> None:
+        """An attempt failed."""
+        self.count.connect_failed()
+
+
+class BackendRt:
+    """One backend. It is its picker's view of the servers, too (``balance.View``)."""
+
+    __slots__ = (
+        "addresses", "adjust", "buffer_body", "by_name", "close_server", "count", "direct", "forwardfor", "fullconn", "keep_queue",
+        "keeps_requests", "limits", "marked", "may_stay", "name", "nolinger", "offset", "originalto", "peak", "picker", "plain",
+        "plain_response", "plan", "prefer_last", "pretends", "relaxed", "restrict", "retry_statuses", "round_robin", "rt", "servers",
+        "streams", "tallies", "tcpka", "use_server", "waiting",
+    )  # fmt: skip
+
+    def __init__(self, rt: Runtime, plan: plans.Backend) -> None:
+        self.rt = rt
+        self.plan = plan
+        self.name = plan.name
+        self.waiting: deque[Stream] = deque()
+        self.prefer_last = "prefer-last-server" in plan.options
+        #: the algorithm names no server for a request, so that a client that authenticated its connection may stay where it is
+        self.may_stay = plan.balance.algorithm in ("roundrobin", "static-rr", "leastconn", "first", "random")
+        self.round_robin = plan.balance.algorithm in ("roundrobin", "static-rr")
+        self.forwardfor = plan.forwardfor
+        self.originalto = plan.originalto
+        self.addresses = plan.forwardfor is not None or plan.originalto is not None
+        self.buffer_body = bool(plan.needs & Needs.BODY) or "http-buffer-request" in plan.options
+        self.restrict = restriction(plan)
+        self.adjust = case_adjuster(rt.plan.global_, plan, "h1-case-adjust-bogus-server")
+        self.plain = plan.tcp_request_content is None and plan.http_request is None and not self.buffer_body and not self.restrict
+        self.plain_response = plan.tcp_response_content is None and plan.http_response is None and plan.http_after_response is None
+        self.retry_statuses = frozenset(int(word) for word in plan.retry_on if word.isdigit())
+        self.plain_response = self.plain_response and not self.retry_statuses and plan.connection_mode != "tunnel"
+        #: requests that reached a server may be sent again: what was sent of their bodies is kept
+        self.keeps_requests = bool(plan.retry_on - {"conn-failure", "0rtt-rejected"})
+        #: "httpclose" here is about servers alone, in a frontend about both sides (as in HAProxy, whose manual is of two minds)
+        self.close_server = plan.connection_mode in ("http-server-close", "httpclose")
+        self.pretends = "http-pretend-keepalive" in plan.options
+        self.relaxed = "accept-unsafe-violations-in-http-response" in plan.options
+        settings = rt.plan.global_
+        self.limits = Limits(settings.bufsize_bytes - settings.maxrewrite_bytes, settings.maxhdr - 1, self.relaxed)
+        #: from this length of a server's queue on a kept-alive client may be served elsewhere (max-keep-alive-queue); None: never
+        queue = plan.capabilities.get("max-keep-alive-queue", -1)
+        self.keep_queue: int | None = queue if queue >= 0 else None
+        self.tcpka = keepalive_options(plan, "srvtcpka")
+        self.nolinger = "nolinger" in plan.options
+        self.fullconn = max(1, (plan.fullconn or rt.plan.global_.maxconn // 10) // rt.workers)  # a tenth: the manual's default
+        self.streams = 0
+        self.peak = 0
+        self.marked = False
+        self.tallies: dict[FrontendRt, counting.Tally] = {}
+        self.count = counting.BackendCounters(rt.row(backend_key(plan.name)))
+        #: nothing but the algorithm chooses the server
+        self.direct = not self.prefer_last and not plan.use_server and not any(server.maxconn or server.redir for server in plan.servers)
+        self.offset = rt.number - 1 if rt.number else 0
+        self.servers = [ServerRt(rt, self, server, i) for i, server in enumerate(plan.servers)]
+        self.by_name = {srv.name: srv for srv in self.servers}
+        self.use_server: Callable[[Stream], ServerRt | None] | None = self._chooser() if plan.use_server else None
+        self.picker = balance.build(plan, self)
+        for srv in self.servers:
+            srv.told = self.picker.counts
+
+    # -- the picker's view
+
+    def usable(self, i: int) -> bool:
+        return self.servers[i].usable
+
+    def weight(self, i: int) -> int:
+        return self.servers[i].weight
+
+    def limited(self, i: int) -> bool:
+        return self.servers[i].maxconn > 0
+
+    def full(self, i: int) -> bool:
+        srv = self.servers[i]
+        return bool(srv.waiting) or (srv.maxconn > 0 and srv.served >= srv.limit())
+
+    def queue_full(self, i: int) -> bool:
+        srv = self.servers[i]
+        return srv.plan.maxqueue > 0 and len(srv.waiting) >= srv.plan.maxqueue
+
+    def elsewhere(self, i: int) -> int:
+        return 0
+
+    # -- choice
+
+    def pick(self, s: Stream) -> ServerRt | None:
+        """The server that the algorithm gives to ``s``; None: nobody can take it now."""
+        avoid = s.avoid
+        i = self.picker.pick(s) if avoid is None else self.picker.pick(s, (avoid.index,))
+        return None if i is None else self.servers[i]
+
+    def has_usable(self) -> bool:
+        """Whether waiting makes sense: some server is there, only full."""
+        return bool(self.picker.candidates)
+
+    def usable_count(self) -> int:
+        """How many servers share the load now."""
+        return len(self.picker.candidates)
+
+    def _chooser(self) -> Callable[[Stream], ServerRt | None]:
+        rules = self.plan.use_server
+        by_name = self.by_name
+        persist = "persist" in self.plan.options
+
+        def choose(s: Stream) -> ServerRt | None:
+            for condition, name in rules:
+                if condition is None or condition(s):
+                    srv = by_name.get(name(s))
+                    return srv if srv is not None and (srv.usable or persist) else None
+            return None
+
+        return choose
+
+    # -- counters
+
+    def enter(self, s: Stream) -> None:
+        """``s`` is this backend's from now on."""
+        self.streams = now = self.streams + 1
+        if now > self.peak:
+            self.peak = now
+        s.counted_be = True
+        if not self.marked:
+            self.marked = True
+            self.rt.marked.append(self)
+
+    def leave(self) -> None:
+        """A stream of this backend ended."""
+        self.streams -= 1
+        if not self.marked:
+            self.marked = True
+            self.rt.marked.append(self)
+
+    def show(self) -> None:
+        """Write the gauges (end of a turn in which they moved)."""
+        self.marked = False
+        self.count.gauge(self.streams, self.peak)
+
+    def count_queue(self, srv: ServerRt | None, change: int) -> None:
+        """A stream joined (+1) or left (-1) a queue."""
+        (srv.count if srv is not None else self.count).queued(change)
+
+    def count_redispatch(self, srv: ServerRt) -> None:
+        """A stream goes to another server."""
+        self.count.redispatched()
+        srv.count.redispatched()
+
+    def count_retry(self, srv: ServerRt) -> None:
+        """A stream tries the same server again."""
+        self.count.retried()
+        srv.count.retried()

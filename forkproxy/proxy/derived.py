@@ -1,0 +1,37 @@
+"""What frontends and backends derive in the same way from their proxy's plan. Knows plan only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from forkproxy.http.case import adjuster
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from forkproxy import plan as plans
+
+
+def restriction(plan: plans.Proxy) -> str:
+    """What becomes of request fields with unusual names: "delete", "reject", or "" for nothing."""
+    policy: str = plan.capabilities.get("restrict-names", "preserve")
+    return "" if policy == "preserve" else policy
+
+
+def case_adjuster(settings: plans.Global, plan: plans.Proxy, option: str) -> Callable[[bytes], bytes] | None:
+    """How field names are written where ``option`` asks for another case than the usual one (manual 3.1: h1-case-adjust)."""
+    options = settings.options
+    names = {**options.get("h1-case-adjust-file", {}), **options.get("h1-case-adjust", {})}
+    return adjuster(names) if names and option in plan.options else None
+
+
+def keepalive_options(plan: plans.Proxy, name: str) -> dict[str, Any]:
+    """Arguments for ``net.sockets.keepalive``, empty when the option is off."""
+    if name not in plan.options and "tcpka" not in plan.options:
+        return {}
+    more = plan.capabilities
+    return {
+        "count": int(more.get(f"{name}-cnt", 0)),
+        "idle_s": float(more.get(f"{name}-idle", 0.0)),
+        "interval_s": float(more.get(f"{name}-intvl", 0.0)),
+    }

@@ -1,0 +1,256 @@
+"""Frontends as one worker sees them: the plan's values, what was derived from them once, limits and counters, the end of each stream.
+
+``plain`` and ``plain_response`` say that nothing at all has to be decided for a request, or for its answer: the shortest ways are for
+those. Knows plan and state; streams only by type.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from forkproxy.http.reader import Limits
+from forkproxy.net.sockets import buffers, keepalive, reset_on_close
+from forkproxy.proxy import counting
+from forkproxy.proxy.derived import case_adjuster, keepalive_options, restriction
+from forkproxy.registry import Needs
+from forkproxy.state.names import frontend_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from forkproxy import plan as plans
+    from forkproxy.proxy.accesslog import AccessLog
+    from forkproxy.proxy.backend import BackendRt, ServerRt
+    from forkproxy.proxy.client import Client
+    from forkproxy.proxy.runtime import Runtime
+    from forkproxy.proxy.stream import Stream
+
+
+class Pace:
+    """At most ``limit`` events in any second, as far as counts of whole seconds tell: the last one fades while the present one runs."""
+
+    __slots__ = ("_before", "_count", "_start", "limit")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._start = self._before = self._count = 0
+
+    @property
+    def wait_s(self) -> float:
+        """When to ask again after a refusal."""
+        return min(1.0, max(0.01, 1.0 / self.limit))
+
+    def take(self, now: float) -> bool:
+        """Count an event at ``now`` (monotonic seconds), unless it is one too many."""
+        second = int(now)
+        if second != self._start:
+            self._before = self._count if second == self._start + 1 else 0
+            self._start, self._count = second, 0
+        if self._count + self._before * (1.0 - now + second) >= self.limit:
+            return False
+        self._count += 1
+        return True
+
+
+class FrontendRt:
+    """One frontend. ``default`` is the backend when no rule chooses, ``twin`` the backend half of the same ``listen`` section."""
+
+    __slots__ = (
+        "addresses", "adjust", "buffer_body", "captures", "choose", "close_client", "close_server", "connections", "count", "default",
+        "forwardfor", "head_timeout", "http", "idle_timeout", "keeps_ends", "limits", "listeners", "log", "log_connect", "log_early",
+        "name", "originalto", "pace", "per_bind", "plain", "plain_response", "plan", "restrict", "rt", "share", "socket_options",
+        "tallies", "told", "twin", "unique_id_header",
+    )  # fmt: skip
+
+    def __init__(self, rt: Runtime, plan: plans.Frontend, backends: dict[str, BackendRt], log: AccessLog) -> None:
+        self.rt = rt
+        self.plan = plan
+        self.name = plan.name
+        self.log = log
+        self.http = plan.mode == "http"
+        self.twin = backends.get(plan.name)
+        self.default = backends.get(plan.default_backend)
+        self.choose = plan.use_backend
+        self.forwardfor = plan.forwardfor
+        self.originalto = plan.originalto
+        self.addresses = plan.forwardfor is not None or plan.originalto is not None
+        self.buffer_body = bool(plan.needs & Needs.BODY) or "http-buffer-request" in plan.options
+        self.restrict = restriction(plan)
+        self.adjust = case_adjuster(rt.plan.global_, plan, "h1-case-adjust-bogus-client")
+        self.captures = bool(plan.capture_request or plan.capture_response or plan.capture_cookie)
+        #: the log asks for the addresses of the server's connection, which is gone by then
+        self.keeps_ends = bool(plan.log_needs & Needs.SERVER)
+        self.log_connect = plan.log_on_connect and bool(log.targets)
+        self.log_early = "logasap" in plan.options
+        self.plain = (
+            plan.tcp_request_content is None
+            and plan.http_request is None
+            and not self.buffer_body
+            and plan.use_backend is None
+            and self.default is not None
+            and not self.captures
+            and not self.keeps_ends
+            and not self.log_connect
+            and not plan.monitor_uri
+            and not self.restrict
+        )
+        self.plain_response = (
+            plan.tcp_response_content is None
+            and plan.http_response is None
+            and plan.http_after_response is None
+            and not plan.capture_response
+            and plan.capture_cookie is None
+            and not self.log_early
+            and plan.connection_mode != "tunnel"
+        )
+        self.close_server = plan.connection_mode in ("http-server-close", "httpclose")
+        self.close_client = plan.connection_mode == "httpclose"
+        self.unique_id_header = plan.unique_id_header
+        t = plan.timeouts
+        self.head_timeout = t.http_request_s if t.http_request_s is not None else t.client_s
+        self.idle_timeout = t.http_keep_alive_s if t.http_keep_alive_s is not None else self.head_timeout
+        settings = rt.plan.global_
+        self.limits = Limits(
+            head_bytes=settings.bufsize_bytes - settings.maxrewrite_bytes,
+            max_fields=settings.maxhdr - 1,
+            relaxed="accept-unsafe-violations-in-http-request" in plan.options,
+        )
+        self.connections = 0
+        self.share = rt.share(plan.maxconn)
+        #: of new sessions (rate-limit sessions); None: as fast as they come
+        self.pace = Pace(rt.share(plan.rate_limit_sessions)) if plan.rate_limit_sessions else None
+        #: open connections by the number of their bind
+        self.per_bind = {bind.id: 0 for bind in plan.binds}
+        self.listeners: list[Any] = []
+        self.socket_options = socket_options(plan, settings)
+        #: option contstats: what was counted already of streams that still run, (bytes in, bytes out)
+        self.told: dict[Stream, tuple[int, int]] | None = {} if "contstats" in plan.options else None
+        self.tallies: dict[FrontendRt, counting.Tally] = {}
+        self.count = counting.FrontendCounters(rt.row(frontend_key(plan.name)))
+
+    def backend_for(self, s: Stream) -> BackendRt | None:
+        """The backend of ``s``: use_backend rules in order, else default_backend; None: there is none. Raises NotYet."""
+        if self.choose is not None:
+            name = self.choose(s)
+            if name is not None:
+                return self.rt.backends.get(name)
+        return self.default
+
+    # -- limits
+
+    def full(self) -> bool:
+        """Whether this worker's part of the frontend's ``maxconn`` is used up."""
+        return self.share > 0 and self.connections >= self.share
+
+    # -- counters
+
+    def accepted(self, bind: plans.Bind) -> None:
+        """A connection was accepted at ``bind``."""
+        self.resumed(bind)
+        self.count.accepted(self.rt)
+
+    def resumed(self, bind: plans.Bind) -> None:
+        """There is a connection at ``bind``: accepted now, or earlier by another worker."""
+        self.connections += 1
+        self.rt.connections += 1
+        self.per_bind[bind.id] += 1
+        self.count.opened(self.connections, self.rt)
+
+    def session_started(self) -> None:
+        """It passed the rules of its connection."""
+        self.count.session(self.http)
+
+    def closed(self, c: Client) -> None:
+        """A connection ended."""
+        self.connections -= 1
+        self.per_bind[c.origin.bind.id] -= 1
+        self.count.closed()
+
+    def count_intercepted(self) -> None:
+        """A request is answered by the proxy itself."""
+        self.count.intercepted()
+
+    def count_denied(self, session: bool) -> None:
+        """A connection or session was refused by a rule of layer 4."""
+        self.count.denied(session)
+
+    def account(self, s: Stream) -> None:
+        """The stream ended: its tally, and its line in the log."""
+        be, srv = s.be, s.srv
+        party = self if be is None else be if srv is None else srv
+        tally = party.tallies.get(self) or self.tally(be, srv)
+        if not tally.n:
+            self.rt.poured.append(tally)
+        tally.add(s)
+        if self.told:
+            tally.forget(self.told.pop(s, (0, 0)))
+        log = self.log
+        if log.on:
+            # As in HAProxy, the stream itself does not count any more for its backend and server.
+            here = 0 if be is None else be.streams - s.counted_be
+            s.conn_counts = (self.rt.connections, self.connections, here, 0 if srv is None else srv.served)
+            if log.plain and s.log_level is None:
+                log.send(6, s.clock.wall, log.render(s))
+            else:
+                log.emit(s)
+        if be is not None and s.counted_be:
+            s.counted_be = False
+            be.leave()
+
+    def progress(self, s: Stream) -> None:
+        """``option contstats``: count what ``s`` moved since the last look."""
+        told, be, srv = self.told, s.be, s.srv
+        if told is None or be is None or srv is None or s.logged:
+            return
+        there, back = s.req_flow, s.res_flow
+        bytes_in = s.bytes_in + (there.moved if there is not None else 0)
+        bytes_out = s.bytes_out + (back.moved if back is not None else 0)
+        had_in, had_out = told.get(s, (0, 0))
+        if (bytes_in, bytes_out) != (had_in, had_out):
+            told[s] = (bytes_in, bytes_out)
+            tally = srv.tallies.get(self) or self.tally(be, srv)
+            tally.forget((had_in - bytes_in, had_out - bytes_out))
+            self.rt.poured.append(tally)
+
+    def tally(self, be: BackendRt | None, srv: ServerRt | None) -> counting.Tally:
+        """The tally for streams of this frontend that ended at ``be`` and ``srv``."""
+        party = self if be is None else be if srv is None else srv
+        new = party.tallies[self] = counting.Tally(
+            self.rt.process,
+            self.count.row,
+            None if be is None else be.count.row,
+            None if srv is None else srv.count.row,
+            self.http,
+        )
+        return new
+
+    def log_now(self, s: Stream) -> None:
+        """``option logasap``: the line is written as soon as the session is established."""
+        be, srv, res = s.be, s.srv, s.res
+        if s.log_level is None and self.log.on:
+            s.conn_counts = (self.rt.connections, self.connections, be.streams if be else 0, srv.served if srv else 0)
+            counted = s.bytes_out
+            if res is not None:
+                s.bytes_out += len(res.fields_raw)
+            self.log.emit(s)
+            s.bytes_out = counted
+            s.log_level = -1
+
+
+def socket_options(plan: plans.Frontend, settings: plans.Global) -> Callable[[Any], None] | None:
+    """What every accepted socket of a frontend gets, or None when there is nothing to do."""
+    tcpka = keepalive_options(plan, "clitcpka")
+    nolinger = "nolinger" in plan.options
+    rcvbuf, sndbuf = settings.rcvbuf_client_bytes, settings.sndbuf_client_bytes
+    if not tcpka and not nolinger and not rcvbuf and not sndbuf:
+        return None
+
+    def apply(sock: Any) -> None:
+        if rcvbuf or sndbuf:
+            buffers(sock, rcvbuf, sndbuf)
+        if tcpka:
+            keepalive(sock, **tcpka)
+        if nolinger:
+            reset_on_close(sock)
+
+    return apply
