@@ -351,17 +351,17 @@ class Table:
 
     # -- for the master
 
-    def settle(self, base: int, holders: int | None) -> None:
-        """A worker that held the entry at ``base`` is gone: one holder less, or ``holders`` of them where its ledger was unsure."""
+    def settle(self, base: int, holders: Callable[[], int] | None) -> None:
+        """A worker that held the entry at ``base`` is gone: one holder less, or as many as ``holders()`` counts where its ledger was unsure
+        (under the lock, so that nobody becomes one meanwhile)."""
         cells = self.cells
         stripe = self.stripe_of(base)
         if not any(self._take(stripe) for _ in range(20)):
             return  # its holder is stopped; better an entry that stays than a master that waits
         try:
-            now = cells[base + HOLDERS] - 1 if holders is None else holders
-            cells[base + HOLDERS] = max(0, now)
-            if self.conn_cur:
-                cells[base + self.conn_cur] = max(0, cells[base + self.conn_cur] - 1 if holders is None else holders)
+            exact = None if holders is None else holders()
+            for offset in (HOLDERS, self.conn_cur) if self.conn_cur else (HOLDERS,):
+                cells[base + offset] = max(0, cells[base + offset] - 1) if exact is None else exact
         finally:
             give(self.locks[stripe])
 

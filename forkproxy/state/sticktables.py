@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 
 from forkproxy.state.ledger import Ledger
 from forkproxy.state.stickspec import DATA_TYPES, Store, TableSpec
@@ -94,7 +95,7 @@ class Tables:
         for number, base, unsure in ledger.held():
             table = self.live.get(number)
             if table is not None:
-                table.settle(base, self._holders(number, base, slot) if unsure else None)
+                table.settle(base, partial(self._holders, number, base, slot) if unsure else None)
         del self.ledgers[slot]
 
     def _holders(self, number: int, base: int, without: int) -> int:

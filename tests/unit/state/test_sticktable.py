@@ -148,7 +148,7 @@ def test_large_tables_keep_their_size() -> None:
         assert put(t, b"%d" % i, i)
     assert 5000 - 16 * 8 <= t.used() <= 5000
     left = sorted(int(key) for key in keys(t, 12_000))
-    assert left[0] > 6000 and left[-1] == 11_999
+    assert left[0] > 4000 and left[-1] == 11_999
 
 
 def test_a_million_addresses_fit_in_the_promised_memory() -> None:
@@ -209,9 +209,10 @@ def test_workers_killed_at_any_moment_leave_a_usable_table(tables: tuple[Tables,
 
     def work(number: int) -> None:
         mine = random.Random(os.getpid())
+        parent = os.getppid()
         t.ledger = everything.ledgers[number]
         held: list[object] = []
-        while True:
+        while os.getppid() == parent:
             now = int(time.monotonic() * 1000)
             got = t.hold_request(t.pad(b"%d" % mine.randrange(90)), now)
             if got is not None:
