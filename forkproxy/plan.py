@@ -174,6 +174,7 @@ class Check:
     disable_on_404: bool = False
     send_state: bool = False
     log_checks: bool = False
+    bufsize_bytes: int = 16384  # what is kept of an answer
     options: Mapping[str, Any] = field(default_factory=dict)
 
 

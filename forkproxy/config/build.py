@@ -11,8 +11,9 @@ from typing import Any
 
 from forkproxy import balance as algorithms
 from forkproxy.config import known
+from forkproxy.config.build_checks import build_check
 from forkproxy.config.build_rules import HTTP_KINDS, KINDS, RuleSets, compile_format, compile_key
-from forkproxy.config.build_server import ServerBuilder, build_binds, check_order, numbers, resolve_tracking
+from forkproxy.config.build_server import ServerBuilder, build_binds, numbers, resolve_tracking
 from forkproxy.config.diagnostics import Diagnostics, did_you_mean
 from forkproxy.config.drafts import GlobalDraft, ProxyDraft
 from forkproxy.config.keywords.balance import HTTP_ALGORITHMS
@@ -34,7 +35,8 @@ _FORMATS = {
 #: settings of a draft that stand in the plan under their own names, not in ``capabilities``
 _CONSUMED = frozenset(
     {
-        "check_kind", "check_disable_on_404", "check_send_state", "hash-balance-factor", "hash-preserve-affinity", "errorfile-lines",
+        "check_kind", "check_options", "check_disable_on_404", "check_send_state", "hash-balance-factor", "hash-preserve-affinity",
+        "errorfile-lines",
         "log-format-line",
     }
 )  # fmt: skip
@@ -218,8 +220,8 @@ class _Builder:
     # -- backends -------------------------------------------------------------------------------------------------------------
 
     def _backend(self, draft: ProxyDraft, common: dict[str, Any], rules: RuleSets, context: RuleContext) -> Backend:
-        builder = ServerBuilder(draft, common["timeouts"])
-        check_order(draft)
+        checks = build_check(draft, common["timeouts"], context, self.global_draft.settings["bufsize_bytes"])
+        builder = ServerBuilder(draft, checks)
         servers = builder.build()
         balance, needs = self._balance(draft, context)
         names = {s.name for s in servers}

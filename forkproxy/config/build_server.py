@@ -8,7 +8,7 @@ from typing import Any
 from forkproxy.config.drafts import BindDraft, ProxyDraft, ServerDraft
 from forkproxy.config.line import Line
 from forkproxy.errors import ConfigError
-from forkproxy.plan import Address, Bind, Check, Server, Timeouts
+from forkproxy.plan import Address, Bind, Check, Server
 from forkproxy.values import replace
 
 
@@ -65,12 +65,11 @@ def _word(line: Line, word: str) -> int:
 class ServerBuilder:
     """Builds the servers of one backend."""
 
-    __slots__ = ("checks", "draft", "timeouts")
+    __slots__ = ("checks", "draft")
 
-    def __init__(self, draft: ProxyDraft, timeouts: Timeouts) -> None:
+    def __init__(self, draft: ProxyDraft, checks: Check) -> None:
         self.draft = draft
-        self.timeouts = timeouts
-        self.checks = self._backend_check()
+        self.checks = checks
 
     def build(self) -> tuple[Server, ...]:
         """All servers, numbered; ``track`` is resolved later, when every backend is known."""
@@ -131,20 +130,6 @@ class ServerBuilder:
             **settings,
         )
 
-    def _backend_check(self) -> Check:
-        draft = self.draft
-        kind = draft.settings.get("check_kind", "tcp")
-        return Check(
-            kind=kind,
-            timeout_s=self.timeouts.check_s,
-            connect_timeout_s=self.timeouts.connect_s,
-            steps=tuple(line.step for line in draft.check_steps) if kind == "http" else (),
-            disable_on_404=bool(draft.settings.get("check_disable_on_404")),
-            send_state=bool(draft.settings.get("check_send_state")),
-            log_checks=draft.on("log-health-checks"),
-            options=_request_options(draft.httpchk) if kind == "http" and draft.httpchk else {},
-        )
-
     def _check(self, server: ServerDraft) -> Check:
         own = {name[6:]: value for name, value in server.settings.items() if name.startswith("check.")}
         if server.settings.get("send_proxy") and "port" not in own and "address" not in own:
@@ -153,38 +138,12 @@ class ServerBuilder:
         address = server.address
         stated = any(step.kind == "connect" and step.args.get("port") for step in check.steps)
         if not (check.port or stated) and address.family in ("ipv4", "ipv6") and (not address.port or address.port_relative):
-            what = " nor tcp_check rule 'connect' with port information" if check.kind == "http" else ""
+            what = " nor tcp_check rule 'connect' with port information" if check.kind in ("http", "tcp-check") else ""
             server.line.fail(
                 f"backend '{self.draft.name}': server '{server.name}' has neither service port nor check port{what}.",
                 _word(server.line, "check"),
             )
         return check
-
-
-def _request_options(said: Mapping[str, str]) -> dict[str, Any]:
-    """``option httpchk`` in the form that ``health`` reads."""
-    options: dict[str, Any] = {name: said[name] for name in ("method", "uri", "version")}
-    headers = [
-        (name.strip(), value.strip()) for name, colon, value in (h.partition(":") for h in said.get("headers", "").split("\r\n")) if colon
-    ]
-    if said.get("host"):
-        headers.append(("host", said["host"]))
-    if headers:
-        options["headers"] = tuple(headers)
-    if said.get("body"):
-        options["body"] = said["body"]
-    return options
-
-
-def check_order(draft: ProxyDraft) -> None:
-    """Refuse an ``http-check`` sequence that connects, but not first (manual 4.2 "http-check connect")."""
-    rules = [line for line in draft.check_steps if line.step.kind != "comment"]
-    if any(rule.step.kind == "connect" for rule in rules) and rules[0].step.kind != "connect":
-        late = next(rule for rule in rules if rule.step.kind == "connect")
-        late.line.alert(
-            "'http-check connect' : first step MUST also be a 'connect', optionally preceded by a 'set-var', an 'unset-var' or a "
-            "'comment', when there is a 'connect' step in the tcp-check ruleset."
-        )
 
 
 def resolve_tracking(drafts: Mapping[str, ProxyDraft], servers: dict[str, list[Server]]) -> None:

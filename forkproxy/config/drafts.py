@@ -82,8 +82,19 @@ class BalanceDraft:
         self.args = args
 
 
+class Later:
+    """An argument of a check rule that is compiled when the plan is built: ``kind`` "format", "sample", "port" or "action", and the
+    index of its word."""
+
+    __slots__ = ("index", "kind")
+
+    def __init__(self, kind: str, index: int) -> None:
+        self.kind = kind
+        self.index = index
+
+
 class CheckLine:
-    """One ``http-check`` rule: read already, with its line for complaints about the order of rules."""
+    """One ``http-check`` or ``tcp-check`` rule, with its line; some of its arguments may be :class:`Later`."""
 
     __slots__ = ("line", "step")
 

@@ -2,15 +2,18 @@
 
 A :class:`Program` is made once per server, a :class:`Conversation` once per check. Both know no socket and no clock: they are told
 what happened (connected, bytes, end, time is up) and say what to do next. Next is one of: bytes to send, None (wait for more), a
-:class:`Hop` (close, connect there, then ``start`` again) or a :class:`Result` (it is over).
+:class:`Hop` (close, connect there, then ``start`` again), a :class:`Result` (it is over), or :class:`Parting` (send, then one of the
+last two).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
+from forkproxy.clock import Clock
 from forkproxy.health.status import Status
-from forkproxy.plan import Address
+from forkproxy.plan import Address, Backend, Server
 from forkproxy.values import frozen
 
 
@@ -25,11 +28,20 @@ class Result:
 
 @frozen
 class Hop:
-    """A connection to open. None and 0 mean "as for the check in general"."""
+    """A connection to open. None and 0 mean "as for the check in general". ``linger``: close it cleanly, not by a reset."""
 
     address: Address | None = None
     port: int = 0
     send_proxy: bool = False
+    linger: bool = False
+
+
+@frozen
+class Parting:
+    """Bytes to send before the connection is given up."""
+
+    data: bytes
+    then: Hop | Result
 
 
 @frozen
@@ -51,7 +63,17 @@ class View:
     queued: int = 0
 
 
-Next = bytes | None | Hop | Result
+@frozen
+class About:
+    """Whom a check is about. ``view()`` is computed when it is asked for."""
+
+    backend: Backend
+    server: Server
+    clock: Clock
+    view: Callable[[], View]
+
+
+Next = bytes | None | Hop | Result | Parting
 
 
 class Conversation(Protocol):
@@ -72,11 +94,12 @@ class Conversation(Protocol):
     def timeout(self) -> Result:
         """The time for an answer on an established connection is over."""
 
+    def where(self) -> str:
+        """What is added to the text of an error of the connection: which step it was, where there are several."""
+
 
 class Program(Protocol):
     """What a kind of check compiled for one server."""
 
-    needs_view: bool
-
-    def begin(self, view: View | None) -> Conversation:
-        """A fresh conversation; ``view`` is given when ``needs_view`` is true."""
+    def begin(self, about: About) -> Conversation:
+        """A fresh conversation."""

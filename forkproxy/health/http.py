@@ -1,11 +1,9 @@
-"""The HTTP check: one or more requests, each answered as expected (manual 4.2 "option httpchk", "http-check send", "http-check
-expect", "http-check connect").
+"""The HTTP check: one or more requests, each answered as expected (manual 4.2 "option httpchk", "http-check …").
 
-The steps are compiled to exchanges (a hop, a request, what to expect of the answer). An answer's head decides ``status``, ``rstatus``,
-``hdr`` and ``fhdr``
-at once; ``string`` and ``rstring`` look at the body as far as it has come and at most at one buffer of it: a match decides at once, no
-match only when the body
-is complete or the buffer full. ``min-recv`` is not needed for that and not looked at.
+The steps are those of ``sequence.py``; here is what makes a request of a ``send`` rule and judges an answer. An answer's head decides
+``status``, ``rstatus``, ``hdr`` and ``fhdr`` at once; ``string``, ``rstring`` and ``string-lf`` look at the body as far as it has come
+and at most at one buffer of it: a match decides at once, no match only when the body is complete, the buffer full, or ``min-recv`` bytes
+are there.
 """
 
 from __future__ import annotations
@@ -16,39 +14,18 @@ from typing import Any
 
 from forkproxy import registry
 from forkproxy.errors import ProtocolError
-from forkproxy.health.conversation import Hop, Next, Result, View
+from forkproxy.health.conversation import About, Hop, Result, View
+from forkproxy.health.scope import Scope
+from forkproxy.health.sequence import Act, Connect, Expect, Remark, Send, Sequence, Step, Walk, connect_of, statuses, with_comments
 from forkproxy.health.status import Status
 from forkproxy.http.message import BodyKind, ResponseHead
 from forkproxy.http.reader import Limits, parse_response
 from forkproxy.plan import Check, CheckStep
-from forkproxy.values import frozen
 
 _MAX_FIELDS = 101
-#: verdict on a complete head and what came of the body: True well, False not, None: more is needed; with the text for logs
-_Judge = Callable[[ResponseHead, bytes, bool], tuple[bool | None, str]]
-
-
-@frozen
-class _Expect:
-    """One ``http-check expect``, compiled."""
-
-    judge: _Judge
-    of_body: bool
-    ok: Status
-    error: Status
-    timeout: Status
-    comment: str
-
-
-@frozen
-class _Exchange:
-    """One request and what is expected of its answer. ``hop``: connect first (None: the connection of the exchange before)."""
-
-    hop: Hop | None
-    head: bytes  # up to, not including, the final empty line
-    body: bytes
-    method: bytes
-    expects: tuple[_Expect, ...]
+#: verdict on a complete head and what came of the body: True well, False not, None: more is needed, or why it is wrong
+_Judge = Callable[[ResponseHead, bytes, bool, Scope], "bool | str | None"]
+_Render = Callable[[Any], bytes]
 
 
 def parse_codes(text: str) -> tuple[range, ...]:
@@ -65,40 +42,48 @@ def parse_codes(text: str) -> tuple[range, ...]:
 
 
 def _judge_status(test: Callable[[int], bool], negate: bool) -> _Judge:
-    def judge(head: ResponseHead, body: bytes, complete: bool) -> tuple[bool | None, str]:
-        return test(head.status) is not negate, head.reason.decode("latin-1")
-
-    return judge
+    return lambda head, body, complete, scope: test(head.status) is not negate
 
 
-def _judge_body(found: Callable[[bytes], object], negate: bool) -> _Judge:
-    def judge(head: ResponseHead, body: bytes, complete: bool) -> tuple[bool | None, str]:
+def _judge_body(found: Callable[[bytes, Scope], object], negate: bool, min_recv: int) -> _Judge:
+    def judge(head: ResponseHead, body: bytes, complete: bool, scope: Scope) -> bool | str | None:
         if not body:
-            return (False, "HTTP content check could not find a response body") if complete else (None, "")
-        if found(body):
-            return (False, "HTTP check matched unwanted content") if negate else (True, "")
-        if not complete:
-            return None, ""
-        return (True, "") if negate else (False, "HTTP content check did not match")
+            return "HTTP content check could not find a response body" if complete else None
+        if not complete and len(body) < min_recv:
+            return None
+        if found(body, scope):
+            return "HTTP check matched unwanted content" if negate else True
+        if not complete and min_recv == -1:
+            return None
+        return True if negate else "HTTP content check did not match"
 
     return judge
 
 
-def _matcher(method: str, text: str, fold: bool = False) -> Callable[[bytes], object]:
-    pattern = text.encode("latin-1")
+#: matching methods of header names and values
+_TESTS: dict[str, Callable[[bytes, bytes], bool]] = {
+    "str": lambda value, wanted: value == wanted,
+    "beg": lambda value, wanted: value.startswith(wanted),
+    "end": lambda value, wanted: value.endswith(wanted),
+    "sub": lambda value, wanted: wanted in value,
+}
+
+
+def _matcher(method: str, wanted: str | _Render, fold: bool = False) -> Callable[[bytes, Scope], object]:
+    """``fold``: the name of a field, which comes in lower case."""
     if method == "reg":
-        return re.compile(pattern, re.IGNORECASE if fold else 0).search
-    if fold:
-        pattern = pattern.lower()
-    tests: dict[str, Callable[[bytes], object]] = {
-        "str": lambda value: value == pattern,
-        "beg": lambda value: value.startswith(pattern),
-        "end": lambda value: value.endswith(pattern),
-        "sub": lambda value: pattern in value,
-    }
-    if method not in tests:
+        assert isinstance(wanted, str)
+        search = re.compile(wanted.encode("latin-1"), re.IGNORECASE if fold else 0).search
+        return lambda value, scope: search(value)
+    if method not in _TESTS:
         raise ValueError(f"unknown matching method '{method}'")
-    return tests[method]
+    test = _TESTS[method]
+    if isinstance(wanted, str):
+        pattern = wanted.encode("latin-1").lower() if fold else wanted.encode("latin-1")
+        return lambda value, scope: test(value, pattern)
+    if fold:
+        return lambda value, scope: test(value, wanted(scope).lower())
+    return lambda value, scope: test(value, wanted(scope))
 
 
 def _judge_header(args: Mapping[str, Any], negate: bool, split: bool) -> _Judge:
@@ -106,110 +91,155 @@ def _judge_header(args: Mapping[str, Any], negate: bool, split: bool) -> _Judge:
     name_ok = _matcher(method, pattern, True)
     value_ok = _matcher(*args["value"]) if args.get("value") else None
 
-    def match(head: ResponseHead) -> bool:
+    def match(head: ResponseHead, scope: Scope) -> bool:
         for name, value in head.items():
-            if not name_ok(name.lower()):
+            if not name_ok(name.lower(), scope):
                 continue
             if value_ok is None:
                 return True
             parts = [part.strip() for part in value.split(b",")] if split else [value]
-            if any(value_ok(part) for part in parts):
+            if any(value_ok(part, scope) for part in parts):
                 return True
         return False
 
-    def judge(head: ResponseHead, body: bytes, complete: bool) -> tuple[bool | None, str]:
-        return match(head) is not negate, head.reason.decode("latin-1")
-
-    return judge
+    return lambda head, body, complete, scope: match(head, scope) is not negate
 
 
-def _compile_expect(step: CheckStep) -> _Expect:
+def _body_matcher(match: str, wanted: Any) -> Callable[[bytes, Scope], object]:
+    if match == "string-lf":
+        return lambda body, scope: bool(text := wanted(scope)) and text in body
+    return _matcher("sub" if match == "string" else "reg", wanted)
+
+
+def _wrapped(judge: _Judge, step: CheckStep, error: Status) -> Expect:
+    """The step of the engine: its judge parses what came, once."""
+
+    def look(data: bytes, ended: bool, scope: Scope) -> bool | Result | None:
+        assert isinstance(scope, Reply)
+        try:
+            read = scope.read(data, ended)
+        except ProtocolError:
+            return Result(Status.L7RSP)
+        if read is None:
+            return Result(Status.L7RSP) if ended else None
+        head, body, complete = read
+        if scope.forgiving and head.status == 404:
+            return Result(Status.L7OKC, 404)
+        verdict = judge(head, body, complete, scope)
+        if isinstance(verdict, str):
+            scope.complaint = verdict.encode()
+            return False
+        return verdict
+
+    args = statuses(step.args, error)
+    args["on_error"] = args["on_error"] or _complaint
+    return Expect(look, comment=step.comment, **args)
+
+
+def _complaint(scope: Any) -> bytes:
+    if scope.complaint:
+        return bytes(scope.complaint)
+    return scope.res.reason if scope.res is not None else b""
+
+
+def _compile_expect(step: CheckStep) -> Expect:
     args = step.args
     match, negate = args["match"], bool(args.get("negate"))
-    of_body = match in ("string", "rstring")
-    judge: _Judge
     if match == "status":
         ranges = parse_codes(args["pattern"])
-        judge = _judge_status(lambda status: any(status in r for r in ranges), negate)
-    elif match == "rstatus":
+        return _wrapped(_judge_status(lambda status: any(status in r for r in ranges), negate), step, Status.L7STS)
+    if match == "rstatus":
         search = re.compile(args["pattern"]).search
-        judge = _judge_status(lambda status: search(str(status)) is not None, negate)
-    elif of_body:
-        judge = _judge_body(_matcher("sub" if match == "string" else "reg", args["pattern"]), negate)
-    elif match in ("hdr", "fhdr"):
-        judge = _judge_header(args, negate, match == "hdr")
-    else:
-        raise ValueError(f"unknown match '{match}'")
-    return _Expect(
-        judge,
-        of_body,
-        Status[args.get("ok_status") or "L7OK"],
-        Status[args.get("error_status") or ("L7RSP" if of_body else "L7STS")],
-        Status[args.get("tout_status") or "L7TOUT"],
-        step.comment,
-    )
+        return _wrapped(_judge_status(lambda status: search(str(status)) is not None, negate), step, Status.L7STS)
+    if match in ("string", "rstring", "string-lf"):
+        judge = _judge_body(_body_matcher(match, args["pattern"]), negate, args.get("min_recv", -1))
+        return _wrapped(judge, step, Status.L7RSP)
+    if match in ("hdr", "fhdr"):
+        return _wrapped(_judge_header(args, negate, match == "hdr"), step, Status.L7STS)
+    raise ValueError(f"unknown match '{match}'")
 
 
-_DEFAULT_EXPECT = _Expect(_judge_status(lambda status: 200 <= status < 400, False), False, Status.L7OK, Status.L7STS, Status.L7TOUT, "")
+_DEFAULT_EXPECT = _wrapped(_judge_status(lambda status: 200 <= status < 400, False), CheckStep(kind="expect"), Status.L7STS)
+#: before another request on the same connection
+_COMPLETE = _wrapped(lambda head, body, complete, scope: complete or None, CheckStep(kind="expect"), Status.L7RSP)
 
 
-def _request(base: Mapping[str, Any], args: Mapping[str, Any]) -> tuple[bytes, bytes, bytes]:
-    """(head without the final empty line, body, method). Names go out in lower case; a body brings its length, HTTP/1.1 asks to close."""
+def _request(base: Mapping[str, Any], args: Mapping[str, Any]) -> Callable[[Scope], bytes]:
+    """The request as a function of the scope. Names go out in lower case; a body brings its length, HTTP/1.1 asks to close."""
     merged: dict[str, Any] = {**base, **{name: value for name, value in args.items() if value is not None}}
-    method, uri = str(merged.get("method") or "OPTIONS"), str(merged.get("uri") or "/")
+    method, uri, body = merged.get("method") or "OPTIONS", merged.get("uri") or "/", merged.get("body") or b""
     # "HTTP/1.1\r\nHost:\ www": fields hidden behind the version, which old files still have
     version, *hidden = str(merged.get("version") or "HTTP/1.0").split("\r\n")
-    fields = [tuple(part.strip() for part in line.split(":", 1)) for line in hidden if ":" in line]
-    fields += list(base.get("headers", ())) + list(args.get("headers", ()))
-    body: bytes = _bytes(merged.get("body") or b"")
-    lines = [f"{method} {uri} {version}".encode("latin-1")]
-    names = set()
-    for name, value in fields:
-        lower = _bytes(name).lower()
-        if lower not in (b"content-length", b"transfer-encoding"):
-            names.add(lower)
-            lines.append(lower + b": " + _bytes(value))
-    if body:
-        lines.append(b"content-length: %d" % len(body))
-    if version != "HTTP/1.0" and b"connection" not in names:
-        lines.append(b"connection: close")
-    return b"\r\n".join(lines) + b"\r\n", body, method.encode("latin-1")
+    fields: list[tuple[Any, Any]] = [tuple(part.strip() for part in line.split(":", 1)) for line in hidden if ":" in line]  # type: ignore[misc]
+    fields += [*base.get("headers", ()), *args.get("headers", ())]
+    fields = [(_bytes(name).lower(), value) for name, value in fields]
+    fields = [(name, value) for name, value in fields if name not in (b"content-length", b"transfer-encoding")]
+    closes = version != "HTTP/1.0" and all(name != b"connection" for name, _ in fields)
+
+    def make(scope: Scope) -> bytes:
+        def text(value: Any) -> bytes:
+            return value(scope) if callable(value) else _bytes(value)
+
+        lines = [b"%b %b %b" % (_bytes(method), text(uri), version.encode("latin-1"))]
+        lines += [name + b": " + text(value) for name, value in fields]
+        payload = text(body)
+        if payload:
+            lines.append(b"content-length: %d" % len(payload))
+        if closes:
+            lines.append(b"connection: close")
+        assert isinstance(scope, Reply)
+        scope.asked = _bytes(method)
+        state = state_header(scope.about.view()) if scope.tells else b""
+        return b"\r\n".join(lines) + b"\r\n" + state + b"\r\n" + payload
+
+    return make
 
 
 def _bytes(value: str | bytes) -> bytes:
     return value if isinstance(value, bytes) else value.encode("utf-8", "surrogateescape")
 
 
-def _compile(check: Check) -> tuple[_Exchange, ...]:
+def _compile(check: Check) -> tuple[Step, ...]:
     base = check.options
-    exchanges: list[_Exchange] = []
-    hop: Hop | None = Hop(send_proxy=check.send_proxy)
-    pending: tuple[bytes, bytes, bytes] | None = None
-    expects: list[_Expect] = []
+    rules = with_comments(check.steps)
+    made: list[Step] = []
+    if not any(rule.kind == "connect" for rule in rules):
+        made.append(Connect(Hop(send_proxy=check.send_proxy)))
+    asked = expected = False  # of the present connection: a request is out; its answer was judged
 
-    def close() -> None:
-        nonlocal pending, hop
-        if pending is not None or expects:
-            head, body, method = pending if pending is not None else _request(base, {})
-            exchanges.append(_Exchange(hop, head, body, method, tuple(expects) or (_DEFAULT_EXPECT,)))
-            pending, hop = None, None
-            expects.clear()
+    def ask(args: Mapping[str, Any]) -> None:
+        nonlocal asked, expected
+        made.append(Send(b"", _request(base, args)))
+        asked, expected = True, False
 
-    for step in check.steps:
-        if step.kind == "connect":
-            close()
-            hop = Hop(step.args.get("address"), int(step.args.get("port") or 0), bool(step.args.get("send_proxy") or check.send_proxy))
-        elif step.kind == "send":
-            close()
-            pending = _request(base, step.args)
-        elif step.kind == "expect":
-            expects.append(_compile_expect(step))
-        elif step.kind != "comment":
-            raise ValueError(f"'http-check {step.kind}' is not supported")
-    if not exchanges and pending is None:
-        pending = _request(base, {})
-    close()
-    return tuple(exchanges)
+    def settle() -> None:
+        """Without a rule, an answer has to be 2xx or 3xx."""
+        if asked and not expected:
+            made.append(_DEFAULT_EXPECT)
+
+    for rule in rules:
+        if rule.kind == "connect":
+            settle()
+            made.append(connect_of(rule, check))
+            asked = expected = False
+        elif rule.kind == "send":
+            settle()
+            if asked:
+                made.append(_COMPLETE)
+            ask(rule.args)
+        elif rule.kind == "expect":
+            if not asked:
+                ask({})
+            made.append(_compile_expect(rule))
+            expected = True
+        elif rule.kind in ("set-var", "unset-var"):
+            made.append(Act(rule.args["step"]))
+        else:
+            made.append(Remark())
+    if not asked:
+        ask({})
+    settle()
+    return tuple(made)
 
 
 def dechunk(data: bytes) -> tuple[bytes, bool]:
@@ -234,82 +264,43 @@ def dechunk(data: bytes) -> tuple[bytes, bool]:
             raise ProtocolError("bad chunk end")
 
 
-class HttpConversation:
-    """One run through the exchanges."""
+class Reply(Scope):
+    """The scope of an HTTP check, with the answer read as far as it has come."""
 
-    __slots__ = ("_at", "_buffer", "_head", "_offset", "_program", "_view")
+    __slots__ = ("_limits", "_offset", "about", "asked", "complaint", "forgiving", "tells")
 
-    def __init__(self, program: HttpProgram, view: View | None) -> None:
-        self._program = program
-        self._view = view
-        self._at = 0
-        self._buffer = bytearray()
-        self._head: ResponseHead | None = None
+    def __init__(self, program: HttpProgram, about: About) -> None:
+        assert program.backend is not None and program.server is not None
+        super().__init__(program.backend, program.server, about.clock)
+        self._limits = program.limits
         self._offset = 0
+        self.about = about
+        self.forgiving = program.disable_on_404
+        self.tells = program.send_state
+        self.asked = b""
+        self.complaint = b""
 
-    def hop(self) -> Hop:
-        return self._program.exchanges[0].hop or Hop()
+    def forget(self) -> None:
+        """A new question: the answer before it is over."""
+        self.res = None
+        self._offset = self.status = 0
 
-    def start(self) -> Next:
-        exchange = self._program.exchanges[self._at]
-        state = state_header(self._view) if self._view is not None else b""
-        return exchange.head + state + b"\r\n" + exchange.body
-
-    def feed(self, data: bytes) -> Next:
-        self._buffer += data
-        return self._look(False)
-
-    def eof(self) -> Next:
-        return self._look(True) or Result(Status.L7RSP)
-
-    def timeout(self) -> Result:
-        return Result(self._program.exchanges[self._at].expects[0].timeout)
-
-    def _look(self, ended: bool) -> Next:
-        program = self._program
-        exchange = program.exchanges[self._at]
-        try:
-            while self._head is None:
-                parsed = parse_response(self._buffer, self._offset, program.limits, exchange.method)
-                if parsed is None:
-                    return Result(Status.L7RSP) if ended or len(self._buffer) >= program.bufsize else None
-                head, self._offset = parsed
-                if head.status >= 200 or head.status == 101:
-                    self._head = head
-            body, complete = self._body(self._head, ended)
-        except ProtocolError:
-            return Result(Status.L7RSP)
-        complete = complete or ended or len(self._buffer) >= program.bufsize
-        if program.disable_on_404 and self._head.status == 404:
-            return Result(Status.L7OKC, 404)
-        for expect in exchange.expects:
-            well, text = expect.judge(self._head, body, complete)
-            if well is None:
+    def read(self, data: bytes, ended: bool) -> tuple[ResponseHead, bytes, bool] | None:
+        """Head, body so far and whether that is all of it; None while the head is incomplete. Raises ProtocolError."""
+        while self.res is None:
+            parsed = parse_response(data, self._offset, self._limits, self.asked)
+            if parsed is None:
                 return None
-            if not well:
-                return self._failed(expect, text)
-        if self._at + 1 < len(program.exchanges):
-            return self._next(complete)
-        status = exchange.expects[-1].ok
-        return Result(status, self._head.status if status.has_code else 0)
+            head, self._offset = parsed
+            if head.status >= 200 or head.status == 101:
+                self.res = head
+                self.status = head.status
+        body, complete = self._body(self.res, data[self._offset :], ended)
+        self.res_body = body
+        return self.res, body, complete or ended
 
-    def _failed(self, expect: _Expect, text: str) -> Result:
-        assert self._head is not None
-        if expect.comment:
-            text = f"{text} comment: {expect.comment}" if text else f"comment: {expect.comment}"
-        return Result(expect.error, self._head.status if expect.error.has_code else 0, text)
-
-    def _next(self, complete: bool) -> Next:
-        hop = self._program.exchanges[self._at + 1].hop
-        if hop is None and not complete:
-            return None  # the same connection: its answer must be over first
-        self._at += 1
-        self._buffer.clear()
-        self._head, self._offset = None, 0
-        return hop if hop is not None else self.start()
-
-    def _body(self, head: ResponseHead, ended: bool) -> tuple[bytes, bool]:
-        rest = bytes(self._buffer[self._offset :])
+    @staticmethod
+    def _body(head: ResponseHead, rest: bytes, ended: bool) -> tuple[bytes, bool]:
         if head.body is BodyKind.NONE:
             return b"", True
         if head.body is BodyKind.LENGTH:
@@ -319,20 +310,31 @@ class HttpConversation:
         return rest, ended
 
 
-class HttpProgram:
-    """The exchanges of one server's checks."""
+class HttpWalk(Walk):
+    """A walk that forgets the head of an answer with its bytes."""
 
-    __slots__ = ("bufsize", "disable_on_404", "exchanges", "limits", "needs_view")
+    __slots__ = ()
+
+    def _asks(self) -> None:
+        super()._asks()
+        assert isinstance(self.scope, Reply)
+        self.scope.forget()
+
+
+class HttpProgram(Sequence):
+    """The requests of one server's checks."""
+
+    __slots__ = ("disable_on_404", "limits", "send_state")
 
     def __init__(self, check: Check) -> None:
-        self.exchanges = _compile(check)
+        super().__init__(_compile(check), check, told="http")
         self.disable_on_404 = check.disable_on_404
-        self.needs_view = check.send_state
-        self.bufsize: int = check.options.get("bufsize", 16384)
+        self.send_state = check.send_state
         self.limits = Limits(head_bytes=self.bufsize, max_fields=_MAX_FIELDS)
 
-    def begin(self, view: View | None) -> HttpConversation:
-        return HttpConversation(self, view)
+    def begin(self, about: About) -> Walk:
+        self.know(about)
+        return HttpWalk(self, Reply(self, about))
 
 
 def state_header(view: View) -> bytes:
@@ -347,3 +349,4 @@ def state_header(view: View) -> bytes:
 def http(check: Check) -> HttpProgram:
     """Send HTTP requests and look at status, fields or body of the answers (L7OK, L7STS, L7RSP …)."""
     return HttpProgram(check)
+

@@ -12,7 +12,7 @@ EMERG, ALERT, NOTICE = 0, 1, 5
 def reason(result: Result, duration_ms: int) -> str:
     """``, reason: Layer7 wrong status, code: 503, info: "Bad thing", check duration: 3ms``."""
     text = f", reason: {result.status.text}"
-    if result.status.has_code and result.code:
+    if result.status.has_code:
         text += f", code: {result.code}"
     if result.text:
         quoted = result.text.replace("\\", "\\\\").replace('"', '\\"')

@@ -19,9 +19,9 @@ import socket
 from collections.abc import Callable
 
 from forkproxy import registry
-from forkproxy.health import http, tcp  # noqa: F401  # registers the kinds
+from forkproxy.health import kinds  # noqa: F401  # registers the kinds
 from forkproxy.health.board import Board, Changed, Entry, Log
-from forkproxy.health.conversation import Conversation, Hop, Next, Program, Result, View
+from forkproxy.health.conversation import About, Conversation, Hop, Next, Parting, Program, Result, View
 from forkproxy.health.machine import delay_s
 from forkproxy.health.status import Status
 from forkproxy.net import sockets as net_sockets
@@ -44,11 +44,12 @@ _OUR_FAULT = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS,
 class _Job:
     """The checks of one server: ``timer`` while waiting, ``probe`` while one runs."""
 
-    __slots__ = ("check", "entry", "probe", "program", "runner", "timer")
+    __slots__ = ("about", "check", "entry", "probe", "program", "runner", "timer")
 
     def __init__(self, runner: Runner, entry: Entry, check: Check, program: Program) -> None:
         self.runner = runner
         self.entry = entry
+        self.about = About(entry.group.backend, entry.server, runner._loop.clock, lambda: runner._view(entry))
         self.check = check
         self.program = program
         self.timer: Timer | None = None
@@ -58,7 +59,7 @@ class _Job:
 class _Probe(Watched):
     """One connection of one check."""
 
-    __slots__ = ("connected", "conversation", "hop", "job", "out", "sock", "started")
+    __slots__ = ("connected", "conversation", "hop", "job", "out", "sock", "started", "then")
 
     def __init__(self, job: _Job, conversation: Conversation, hop: Hop, sock: socket.socket, started: float) -> None:
         super().__init__(sock.fileno(), _on_ready, _on_late)
@@ -68,6 +69,7 @@ class _Probe(Watched):
         self.sock = sock
         self.started = started  # of the whole check, monotonic
         self.out: bytes = b""
+        self.then: Hop | Result | None = None  # what comes when ``out`` has left
         self.connected = False
 
 
@@ -180,8 +182,7 @@ class Runner:
         if job.entry.admin.maint:  # no checks in maintenance; look again later
             self._again(job)
             return
-        view = self._view(job.entry) if job.program.needs_view else None
-        conversation = job.program.begin(view)
+        conversation = job.program.begin(job.about)
         self._connect(job, conversation, conversation.hop(), self._loop.clock.now)
 
     def _view(self, entry: Entry) -> View:
@@ -212,11 +213,11 @@ class Runner:
             if exc.errno in _OUR_FAULT:
                 self._again(job)
             else:
-                self._finish(job, _failed(exc.errno or 0, False), started)
+                self._finish(job, _failed(exc.errno or 0, False, conversation), started)
             return
         probe = job.probe = _Probe(job, conversation, hop, sock, started)
         self._loop.add(probe, WRITE)
-        self._loop.set_deadline(probe, started + self._connect_timeout(job.check))
+        self._loop.set_deadline(probe, self._loop.clock.now + self._connect_timeout(job.check))
         if connected:
             self._established(probe)
 
@@ -233,31 +234,25 @@ class Runner:
             self._loop.set_deadline(probe, self._loop.clock.now + check.timeout_s)
         else:
             self._loop.set_deadline(probe, probe.started + check.inter_s)
-        greeting = proxy_line(probe.sock) if probe.hop.send_proxy else b""
-        self._go_on(probe, probe.conversation.start(), greeting)
+        self._go_on(probe, probe.conversation.start(), proxy_line(probe.sock) if probe.hop.send_proxy else b"")
 
     def _go_on(self, probe: _Probe, then: Next, first: bytes = b"") -> None:
-        """Do what the conversation says."""
-        if isinstance(then, Result):
-            if first:
-                self._send_last(probe, first)
+        """Do what the conversation says, after sending ``first``."""
+        if isinstance(then, Parting):
+            first, then = first + then.data, then.then
+        elif isinstance(then, bytes):
+            first, then = first + then, None
+        if first:
+            probe.out, probe.then = first, then
+            self._send(probe)
+        elif isinstance(then, Result):
             self._end(probe, then)
         elif isinstance(then, Hop):
             job, conversation, started = probe.job, probe.conversation, probe.started
             self._close(probe)
             self._connect(job, conversation, then, started)
-        elif then or first:
-            probe.out = first + (then or b"")
-            self._send(probe)
         else:
             self._loop.modify(probe, READ)
-
-    @staticmethod
-    def _send_last(probe: _Probe, data: bytes) -> None:
-        try:
-            probe.sock.send(data)
-        except OSError:
-            pass  # the verdict stands already: the connection was established
 
     def _send(self, probe: _Probe) -> None:
         try:
@@ -265,10 +260,15 @@ class Runner:
         except BlockingIOError:
             sent = 0
         except OSError as exc:
-            self._end(probe, _failed(exc.errno or 0, True))
+            # A verdict that stands already needs no more than the connection.
+            self._end(probe, probe.then if isinstance(probe.then, Result) else _failed(exc.errno or 0, True, probe.conversation))
             return
         probe.out = probe.out[sent:]
-        self._loop.modify(probe, WRITE if probe.out else READ)
+        if probe.out:
+            self._loop.modify(probe, WRITE)
+            return
+        then, probe.then = probe.then, None
+        self._go_on(probe, then)
 
     def _receive(self, probe: _Probe) -> None:
         try:
@@ -276,13 +276,13 @@ class Runner:
         except BlockingIOError:
             return
         except OSError as exc:
-            self._end(probe, _failed(exc.errno or 0, True))
+            self._end(probe, _failed(exc.errno or 0, True, probe.conversation))
             return
         self._go_on(probe, probe.conversation.feed(data) if data else probe.conversation.eof())
 
     def _close(self, probe: _Probe) -> None:
         self._loop.remove(probe)
-        if probe.sock.family != socket.AF_UNIX:
+        if probe.sock.family != socket.AF_UNIX and not probe.hop.linger:
             net_sockets.reset_on_close(probe.sock)  # thousands of checks must not leave thousands of TIME_WAITs
         probe.sock.close()
         probe.job.probe = None
@@ -335,7 +335,7 @@ def _on_ready(probe: _Probe, mask: int) -> None:
         if not probe.connected:
             code = net_sockets.outcome(probe.sock)
             if code:
-                runner._end(probe, _failed(code, False))
+                runner._end(probe, _failed(code, False, probe.conversation))
             else:
                 runner._established(probe)
         elif probe.out and mask & WRITE:
@@ -349,13 +349,14 @@ def _on_ready(probe: _Probe, mask: int) -> None:
 
 
 def _on_late(probe: _Probe) -> None:
-    result = probe.conversation.timeout() if probe.connected else Result(Status.L4TOUT)
+    conversation = probe.conversation
+    result = conversation.timeout() if probe.connected else Result(Status.L4TOUT, 0, conversation.where())
     probe.job.runner._end(probe, result)
 
 
-def _failed(code: int, established: bool) -> Result:
+def _failed(code: int, established: bool, conversation: Conversation) -> Result:
     """What an errno says about the server."""
-    text = os.strerror(code)
+    text = os.strerror(code) + conversation.where()
     if established:
         return Result(Status.SOCKERR, 0, text)
     if code in _SERVERS_FAULT or code == errno.ECONNRESET:

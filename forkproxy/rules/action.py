@@ -22,6 +22,8 @@ ALL_HTTP = (HTTP_REQ, HTTP_RES, HTTP_AFTER)
 TCP_CONN, TCP_SESS, TCP_CONT, TCP_RES = "tcp-req-conn", "tcp-req-sess", "tcp-req-cont", "tcp-res-cont"
 ALL_TCP = (TCP_CONN, TCP_SESS, TCP_CONT, TCP_RES)
 EVERYWHERE = (*ALL_TCP, *ALL_HTTP)
+#: in ``tcp-check`` and ``http-check`` sequences
+CHECK = "check"
 
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _TIME = re.compile(r"(\d+)(us|ms|s|m|h|d)?")

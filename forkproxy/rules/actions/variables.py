@@ -6,20 +6,27 @@ from typing import Any
 
 from forkproxy.plan import Step
 from forkproxy.registry import action
-from forkproxy.rules.action import EVERYWHERE, Parser
+from forkproxy.rules.action import CHECK, EVERYWHERE, Parser
 from forkproxy.rules.variables import Setter, check_name, conditional_setter, setter
+
+
+def _allowed(p: Parser, name: str) -> str:
+    """``name`` if rules of this kind may have it. Raises ValueError."""
+    if p.kind == CHECK and name.partition(".")[0] not in ("proc", "sess", "check"):
+        raise ValueError(f"invalid variable '{name}', a check only has the scopes 'proc', 'sess' and 'check'")
+    return check_name(name)
 
 
 def _target(p: Parser) -> Setter:
     """The setter for ``name[,cond…]`` in the parentheses."""
     name, *conditions = p.inside.split(",")
     try:
-        return conditional_setter(check_name(name), conditions)
+        return conditional_setter(_allowed(p, name), conditions)
     except ValueError as err:
         p.words.fail(str(err))
 
 
-@action("set-var", at=EVERYWHERE, prefix=True, synopsis="(<var-name>[,<cond>...]) <expr>")
+@action("set-var", at=(*EVERYWHERE, CHECK), prefix=True, synopsis="(<var-name>[,<cond>...]) <expr>")
 def set_var(p: Parser) -> Step:
     """Set a variable to a sample's value; an absent sample leaves it as it is."""
     store = _target(p)
@@ -33,7 +40,7 @@ def set_var(p: Parser) -> Step:
     return step
 
 
-@action("set-var-fmt", at=EVERYWHERE, prefix=True, synopsis="(<var-name>[,<cond>...]) <fmt>")
+@action("set-var-fmt", at=(*EVERYWHERE, CHECK), prefix=True, synopsis="(<var-name>[,<cond>...]) <fmt>")
 def set_var_fmt(p: Parser) -> Step:
     """Set a variable to a rendered log format."""
     store = _target(p)
@@ -45,11 +52,11 @@ def set_var_fmt(p: Parser) -> Step:
     return step
 
 
-@action("unset-var", at=EVERYWHERE, prefix=True, synopsis="(<var-name>)")
+@action("unset-var", at=(*EVERYWHERE, CHECK), prefix=True, synopsis="(<var-name>)")
 def unset_var(p: Parser) -> Step:
     """Remove a variable."""
     try:
-        store = setter(check_name(p.inside))
+        store = setter(_allowed(p, p.inside))
     except ValueError as err:
         p.words.fail(str(err))
 
