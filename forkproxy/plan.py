@@ -310,6 +310,7 @@ class Frontend(Proxy):
     monitor_uri: bytes = b""
     monitor_fail: tuple[Callable[[Any], bool], ...] = ()
     rate_limit_sessions: int = 0
+    held: str = ""  # by the operator at run time: "PAUSED" (accepts nothing) or "STOP" (gone for good); never by a file
     #: declared captures: (request slots, response slots) of (name, length), cookie capture (name, length, prefix?) or None
     capture_request: tuple[tuple[bytes, int], ...] = ()
     capture_response: tuple[tuple[bytes, int], ...] = ()

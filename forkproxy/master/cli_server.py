@@ -126,8 +126,8 @@ class CliServer:
         """Say what there is to say, as far as the client takes it."""
         if client not in self._clients:
             return
-        self._loop.set_deadline(client, self._loop.clock.now + self.timeout_s)
         session = client.session
+        self._loop.set_deadline(client, self._loop.clock.now + (session.timeout_s or self.timeout_s))
         while True:
             while len(client.outgoing) < _SEND_BYTES:
                 piece = session.next_slice()
@@ -148,7 +148,7 @@ class CliServer:
         if session.closing:
             self._drop(client)
         else:
-            self._loop.modify(client, 0 if client.ended else READ)
+            self._loop.modify(client, 0 if client.ended or session.crowded else READ)
 
     def _drop(self, client: _Client) -> None:
         self._clients.discard(client)
@@ -160,7 +160,7 @@ class CliServer:
         if client.session.idle or client.outgoing:
             self._drop(client)
         else:  # a deferred answer is awaited
-            self._loop.set_deadline(client, self._loop.clock.now + self.timeout_s)
+            self._loop.set_deadline(client, self._loop.clock.now + (client.session.timeout_s or self.timeout_s))
 
 
 def _on_accept(w: _Listener, _mask: int) -> None:

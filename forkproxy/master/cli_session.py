@@ -9,6 +9,8 @@ master, which sees the shared state of every worker; the context only decides wh
 from __future__ import annotations
 
 import difflib
+import re
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -21,8 +23,20 @@ if TYPE_CHECKING:
     from forkproxy.master.master import Master
     from forkproxy.master.orders import Reply
 
-#: A line may be so long (``tune.bufsize`` of HAProxy).
+#: A line may be so long (``tune.bufsize`` of HAProxy), a payload so long, and so many commands may wait.
 LINE_BYTES = 16384
+PAYLOAD_BYTES = 128 * 1024
+WAITING = 100
+
+#: What stands among the lines: the end of all that the client says.
+_END = "\x04\n"
+_PAYLOAD = re.compile(r"(?:^|\s)<<(\S{0,64})$")
+#: Syslog's levels that messages have.
+ERR, WARNING, NOTICE = 3, 4, 5
+_LEVELS = {ERR: "err", WARNING: "warning", NOTICE: "notice"}
+#: What ``set severity-output`` takes.
+SEVERITIES = ("none", "number", "string")
+_FLAGS = (("experimental", "x"), ("expert", "e"), ("mcli-debug", "d"))
 
 
 class Deferred:
@@ -43,8 +57,8 @@ class Session:
     said; ``wake`` is called when a deferred answer has come. ``sock`` is the connection, for commands that pass descriptors."""
 
     __slots__ = (
-        "_input", "_lines", "_out", "_waiting", "bind", "closing", "context", "level", "master", "mastercli", "only", "prompt", "sock",
-        "wake",
+        "_commands", "_input", "_lines", "_out", "_payload", "_waiting", "bind", "closing", "context", "interactive", "level", "master",
+        "mastercli", "modes", "only", "payload", "prompt", "severity", "sock", "timed", "timeout_s", "wake",
     )  # fmt: skip
 
     def __init__(self, master: Master, bind: Any, *, mastercli: bool, sock: Any = None) -> None:
@@ -55,11 +69,19 @@ class Session:
         self.level = {"user": Level.USER, "operator": Level.OPERATOR, "admin": Level.ADMIN}[bind.level]
         self.context = "master" if mastercli else "worker"  # or the pid of a worker
         self.only: int | None = None  # the pid of the one worker that the present command is about
+        self.payload: str | None = None  # what followed the present command's line, when that ended with "<<"
+        self.interactive = mastercli  # whether the session goes on after a line
         self.prompt = False
+        self.timed = False
+        self.modes: set[str] = set()  # "expert", "experimental", "mcli-debug"
+        self.severity = "none"
+        self.timeout_s: float | None = None  # instead of "stats timeout"
         self.closing = False
         self.wake: Callable[[], None] = lambda: None
         self._input = b""
-        self._lines: deque[str] = deque()
+        self._lines: deque[str] = deque()  # not read yet
+        self._commands: deque[tuple[str, str | None]] = deque()  # of the line that was read last, with their payloads
+        self._payload: _Payload | None = None
         self._out: deque[Iterator[str]] = deque()
         self._waiting = False
 
@@ -72,32 +94,61 @@ class Session:
         if len(self._input) > LINE_BYTES:
             self.closing = True
             return
-        for line in lines:
-            self._take(line)
+        self._lines.extend(line.rstrip(b"\r").decode(errors="surrogateescape") for line in lines)
 
     def end(self) -> None:
         """The client has said everything: a last line needs no line feed."""
         if self._input:
-            self._take(self._input)
-            self._input = b""
-        self._lines.append("\x04")
+            self.feed(b"\n")
+        self._lines.append(_END)
 
-    def _take(self, raw: bytes) -> None:
-        line = raw.rstrip(b"\r").decode(errors="surrogateescape")
-        commands = split(line)
-        if not commands:
-            self._lines.append("")
+    def _read(self, line: str) -> None:
+        """The next line: its commands, or a part of a payload."""
+        if line == _END:
+            self.closing = True
             return
-        self._lines.extend(commands)
-        if not self.mastercli:
-            self._lines.append("\x00")  # the end of a line of a stats socket
+        text = None
+        if self._payload is not None:
+            if not self._payload.ends(line):
+                if self._payload.add(line) > PAYLOAD_BYTES:
+                    self.closing = True
+                elif self.prompt:
+                    self._out.append(iter(("+ ",)))
+                return
+            commands, text = self._payload.commands, self._payload.text()
+            self._payload = None
+        else:
+            line, found, ending = _payload_of(line)
+            commands = split(line)
+            if found:
+                self._payload = _Payload(commands, ending)
+                if self.prompt:
+                    self._out.append(iter(("+ ",)))
+                return
+        if commands:
+            self._commands.extend((command, None) for command in commands[:-1])
+            self._commands.append((commands[-1], text))
+        elif self.interactive:
+            self._say("", end=not self.mastercli)
+        elif not self._more():
+            self._say(self.help_text("", unknown=True))
+            self.closing = True
+
+    def _more(self) -> bool:
+        """Whether another line has come."""
+        return bool(self._lines) and self._lines[0] != _END
 
     # -- out
 
     @property
     def idle(self) -> bool:
         """Whether nothing is left to run or to say."""
-        return not (self._lines or self._out or self._waiting)
+        return not (self._lines or self._commands or self._out or self._waiting)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether so many commands wait that no more should be read now."""
+        return len(self._lines) > WAITING
 
     def next_slice(self) -> str | None:
         """The next piece of the answer; None: nothing now (more input is needed, a deferred answer is awaited, or it is over)."""
@@ -106,7 +157,7 @@ class Session:
                 try:
                     piece = next(self._out[0], None)
                 except Refused as exc:
-                    self._out[0] = iter((f"{exc}\n\n", self.prompt_text()))
+                    self._out[0] = iter((f"{self.message(str(exc), ERR)}\n", self.prompt_text()))
                     continue
                 except Exception:  # our own fault costs this answer, not the session
                     traceback.print_exc()
@@ -117,9 +168,18 @@ class Session:
                 elif piece:
                     return piece
                 continue
-            if self._waiting or self.closing or not self._lines:
+            if self._waiting or self.closing:
                 return None
-            self._run(self._lines.popleft())
+            if self._commands:
+                command, self.payload = self._commands.popleft()
+                self._run(words_of(command))
+                # Lines that came together are answered together, and then it is over.
+                if not (self._commands or self._more() or self.interactive or self._waiting):
+                    self.closing = True
+            elif self._lines:
+                self._read(self._lines.popleft())
+            else:
+                return None
 
     def _say(self, answer: str | Iterable[str], *, end: bool = True) -> None:
         """An answer, the empty line that ends it, and the prompt where there is one."""
@@ -136,38 +196,47 @@ class Session:
 
         self._out.append(pieces())
 
+    def say_nothing(self) -> None:
+        """Only the prompt: what the master's socket answers when there is nothing to say."""
+        self._say("", end=False)
+
+    def message(self, text: str, level: int) -> str:
+        """One line that says how a command went, as ``set severity-output`` wants it; ``level`` is syslog's."""
+        prefix = {"number": f"[{level}]: ", "string": f"[{_LEVELS[level]}]: "}.get(self.severity, "")
+        return f"{prefix}{text}\n"
+
     def prompt_text(self) -> str:
         """``> ``, or the context's name on the master's socket."""
         if not self.prompt:
             return ""
+        time = f"[{_uptime(self.started())}]" if self.timed else ""
         if not self.mastercli:
-            return "> "
+            return f"{time}> "
         if self.context == "master":
-            return f"master{'[ReloadFailed]' if self.master.reloader.last_failed else ''}> "
-        return f"{self.context}> "
+            name = f"master{'[ReloadFailed]' if self.master.reloader.last_failed else ''}"
+        else:
+            name = self.context
+        flags = "".join(letter for mode, letter in _FLAGS if mode in self.modes)
+        return f"{time and time + ' '}{name}{f'({flags})' if flags else ''}> "
 
-    def _run(self, line: str) -> None:
-        if line == "\x04":
-            self.closing = True
-            return
-        if line == "\x00":
-            self.closing = not self.prompt
-            return
-        words = words_of(line)
-        if not words:
-            if self.prompt:
-                self._say("", end=not self.mastercli)
-            elif not self.mastercli:
-                self._say(self.help_text("", unknown=True))
-                self.closing = True
-            return
+    def started(self) -> float:
+        """When the process that the session is about was started (monotonic)."""
+        for worker in self.master.supervisor.workers():
+            if str(worker.pid) == self.context:
+                return worker.started
+        return self.master.started
+
+    def _run(self, words: list[str]) -> None:
         context = self.context
+        self.only = None
         if self.mastercli and words[0].startswith("@"):
             found = self._context(words[0])
             if found is None:
                 self._say(f"Can't find the target PID matching the prefix '{words[0]}'\n", end=False)
                 self.closing = not self.prompt
                 return
+            if words[0].lstrip("@").startswith("!") and found != "master":
+                self.only = int(found)
             words = words[1:]
             if not words:
                 self.context = found
@@ -203,7 +272,7 @@ class Session:
         try:
             answer = command.handler(self, words)
         except Refused as exc:
-            answer = f"{exc}\n"
+            answer = self.message(str(exc), ERR)
         except Exception:
             traceback.print_exc()
             answer = "internal error\n"
@@ -215,6 +284,8 @@ class Session:
 
     def _finished(self, answer: str | Iterable[str]) -> None:
         self._waiting = False
+        if not (self._commands or self._more() or self.interactive):
+            self.closing = True
         self._say(answer)
         self.wake()
 
@@ -228,7 +299,7 @@ class Session:
             try:
                 answer = render(replies)
             except Refused as exc:
-                answer = f"{exc}\n"
+                answer = self.message(str(exc), ERR)
             except Exception:
                 traceback.print_exc()
                 answer = "internal error\n"
@@ -265,6 +336,43 @@ class Session:
             lines.append(f"  {'@master':<40}: send a command to the master process\n")
         lines += [f"  {c.synopsis:<40}: {summary(c)}\n" for c in sorted(chosen, key=lambda c: c.name)]
         return "".join(lines)
+
+
+class _Payload:
+    """Lines that follow ``commands``, up to one that is ``ending`` ("": empty)."""
+
+    __slots__ = ("commands", "ending", "lines", "size")
+
+    def __init__(self, commands: list[str], ending: str) -> None:
+        self.commands = commands
+        self.ending = ending
+        self.lines: list[str] = []
+        self.size = 0
+
+    def ends(self, line: str) -> bool:
+        """Whether this line is the last one."""
+        return line == self.ending
+
+    def add(self, line: str) -> int:
+        """One more line; returns how much there is."""
+        self.lines.append(line)
+        self.size += len(line) + 1
+        return self.size
+
+    def text(self) -> str:
+        """All of it, with a line feed after every line."""
+        return "".join(f"{line}\n" for line in self.lines)
+
+
+def _payload_of(line: str) -> tuple[str, bool, str]:
+    """(the commands of a line, whether a payload follows, the line that ends it)."""
+    found = _PAYLOAD.search(line)
+    return (line, False, "") if found is None else (line[: found.start()], True, found[1])
+
+
+def _uptime(started: float) -> str:
+    seconds = int(time.monotonic() - started)
+    return f"{seconds // 86400}:{seconds // 3600 % 24:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
 
 
 class Refused(Exception):

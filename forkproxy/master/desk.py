@@ -5,7 +5,7 @@ service's own sockets: what both files name stays open with its queue, new ones 
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from forkproxy.master.listeners import ListenError
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from forkproxy.master.endpoint import Endpoint
     from forkproxy.master.master import Master
     from forkproxy.stats.context import Context
+    from forkproxy.stats.query import Query
 
 
 class Desk:
@@ -89,13 +90,21 @@ class Desk:
         if settings.stats_endpoint:
             from forkproxy.master.endpoint import Endpoint
 
-            assert self.context is not None
             self._endpoint = Endpoint(
-                self._loop, [self._sockets[b.key] for b in settings.stats_endpoint], self.context.render, self._healthy
+                self._loop, [self._sockets[b.key] for b in settings.stats_endpoint], self._render, self._healthy
             )
         used = {b.key for b in (*settings.stats_sockets, *settings.master_sockets, *settings.stats_endpoint)}
         for key in self._sockets.keys() - used:
             self._sockets.pop(key).close()
+
+    def show(self, context: Context) -> None:
+        """Show ``context`` from now on, if there is anybody who can ask."""
+        if self.context is not None:
+            self.context = context
+
+    def _render(self, query: Query) -> Iterator[str]:
+        assert self.context is not None
+        return self.context.render(query)
 
     def close(self) -> None:
         """Close everything."""

@@ -11,7 +11,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from setproctitle import setproctitle
 
@@ -29,7 +29,8 @@ from forkproxy.master.spawn import Forker, Inline
 from forkproxy.master.supervisor import Supervisor
 from forkproxy.net import notify
 from forkproxy.net.loop import Loop, Watched
-from forkproxy.plan import Backend, Plan
+from forkproxy.plan import Backend, Frontend, Plan, Server
+from forkproxy.values import replace
 from forkproxy.worker import environment, facts, handover, inbox, privileges
 
 if TYPE_CHECKING:
@@ -248,6 +249,26 @@ class Master:
         state = self.shared.state
         extras = Extras(texts=self.health.board.texts, checking=self.health.checking)
         return Context(plan, state.rows, state.servers, lambda: self._facts(plan), extras, lambda: self.supervisor.restarts)
+
+    def amend(self, plan: Plan) -> None:
+        """The operator changed something that a file could have said: workers that are forked from now on begin with ``plan``, and
+        statistics show it. Whoever calls this tells the living workers by an order. A reload begins with the file again."""
+        if self._checked is self.plan:
+            self._checked = plan
+        self.plan = plan
+        if self.supervisor.current is not None:
+            self.supervisor.current.plan = plan
+        self.desk.show(self._context(plan))
+
+    def amend_frontend(self, frontend: Frontend, **changes: Any) -> None:
+        """:meth:`amend` with changed fields of one frontend."""
+        frontends = tuple(replace(f, **changes) if f.name == frontend.name else f for f in self.plan.frontends)
+        self.amend(replace(self.plan, frontends=frontends))
+
+    def amend_servers(self, name: str, servers: Iterable[Server]) -> None:
+        """:meth:`amend` with other servers of one backend."""
+        changed = replace(self.plan.backends[name], servers=tuple(servers))
+        self.amend(replace(self.plan, backends={**self.plan.backends, name: changed}))
 
     def _facts(self, plan: Plan) -> Facts:
         return facts.of(

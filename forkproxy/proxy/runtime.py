@@ -33,12 +33,13 @@ if TYPE_CHECKING:
 class Runtime:
     """See the head of this file. ``leaving`` is set while the worker drains; ``process`` is row 0 of the worker's slot."""
 
-    def __init__(self, plan: Plan, loop: Loop, cells: memoryview, state: Any, number: int) -> None:
+    def __init__(self, plan: Plan, loop: Loop, cells: memoryview, state: Any, number: int, slot: int = 0) -> None:
         self.plan = plan
         self.loop = loop
         self.clock = loop.clock
         self.state = state
         self.number = number
+        self.slot = slot
         self._cells = cells
         self.process = cells[: layout.ROW_CELLS]
         settings = plan.global_
@@ -356,4 +357,4 @@ def leave(c: Any) -> None:
 def make(heritage: Any, loop: Loop) -> Runtime:
     """The runtime of a worker from what it inherited."""
     state = heritage.state
-    return Runtime(heritage.plan, loop, state.segment.slot(heritage.slot), state, heritage.number)
+    return Runtime(heritage.plan, loop, state.segment.slot(heritage.slot), state, heritage.number, heritage.slot)

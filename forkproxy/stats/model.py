@@ -52,7 +52,6 @@ class Extras:
 
     texts: Callable[[], Mapping[str, str]] | None = None  # last_chk by server key
     checking: Callable[[str], bool] | None = None
-    frontend_status: Callable[[Frontend], str] | None = None
     #: The address of a server may have changed since the plan was made.
     address: Callable[[Server], Address] | None = None
 
@@ -139,8 +138,7 @@ class Model:
         self._identity(row, Kind.FRONTEND, frontend.name, "FRONTEND", frontend.id, 0, frontend.mode)
         row[_N["slim"]] = frontend.maxconn or self.plan.global_.maxconn
         row[_N["rate_lim"]] = frontend.rate_limit_sessions
-        told = self._extras.frontend_status
-        row[_N["status"]] = "STOP" if frontend.disabled else told(frontend) if told else "OPEN"
+        row[_N["status"]] = "STOP" if frontend.disabled else frontend.held or "OPEN"
         if http:
             for name in _ZEROES:
                 row[_N[name]] = 0

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from forkproxy.master.cli_session import Session
+from forkproxy.master.cli_session import Refused, Session
 from forkproxy.registry import Level, command
 
 BOTH = ("master", "worker")
+PROMPT_HELP = """\
+Usage: prompt [help|n|i|p|timed]*
+  n      leave after the last command of a line
+  i      stay for more commands, without a prompt
+  p      stay, with a prompt
+  timed  stay, with a prompt that shows the uptime, or no more
+"""
 
 
 @command("help", level=Level.USER, where=BOTH, synopsis="help [<command>]")
@@ -14,13 +21,25 @@ def help_(session: Session, words: list[str]) -> str:
     return session.help_text(" ".join(words[1:]))
 
 
-@command("prompt", level=Level.USER, where=BOTH, synopsis="prompt [i|n]")
+@command("prompt", level=Level.USER, where=BOTH, synopsis="prompt [help|n|i|p|timed]*")
 def prompt(session: Session, words: list[str]) -> str | None:
     """Toggle interactive mode with prompt."""
-    mode = words[1] if len(words) > 1 else ""
-    session.prompt = {"i": True, "p": True, "n": False}.get(mode, not session.prompt)
+    modes = words[1:]
+    if "help" in modes:
+        return PROMPT_HELP
+    unknown = next((mode for mode in modes if mode not in ("n", "i", "p", "timed")), "")
+    if unknown:
+        raise Refused(f"unknown option '{unknown}'\n{PROMPT_HELP}".rstrip())
+    if not modes:
+        session.prompt = not session.prompt
+        session.interactive = session.prompt or session.mastercli
+    for mode in modes:
+        if mode == "timed":
+            session.timed = not session.timed
+        session.prompt = mode in ("p", "timed")
+        session.interactive = mode != "n" or session.mastercli
     if session.mastercli:
-        session._say("", end=False)
+        session.say_nothing()
         return None
     return ""
 
@@ -34,6 +53,7 @@ def quit_(session: Session, words: list[str]) -> None:
 @command("operator", level=Level.OPERATOR, where=BOTH, synopsis="operator")
 def operator(session: Session, words: list[str]) -> str:
     """Lower the level of the current CLI session to operator."""
+    session.modes.clear()
     session.level = min(session.level, Level.OPERATOR)
     return ""
 
@@ -41,6 +61,7 @@ def operator(session: Session, words: list[str]) -> str:
 @command("user", level=Level.USER, where=BOTH, synopsis="user")
 def user(session: Session, words: list[str]) -> str:
     """Lower the level of the current CLI session to user."""
+    session.modes.clear()
     session.level = Level.USER
     return ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,6 +19,7 @@ def session(*, mastercli: bool = False, level: str = "admin") -> Session:
     workers = {n: SimpleNamespace(pid=100 + n, number=n) for n in (1, 2)}
     master: Any = SimpleNamespace(
         pid=100,
+        started=time.monotonic() - 90061.5,
         plan=Plan(global_=Global()),
         reloader=SimpleNamespace(last_failed=False),
         supervisor=SimpleNamespace(current=SimpleNamespace(workers=workers), workers=lambda: list(workers.values())),
@@ -32,13 +34,71 @@ def said(one: Session) -> str:
     return text
 
 
-def test_a_stats_socket_answers_one_line_and_closes() -> None:
+def test_a_stats_socket_answers_what_came_together_and_closes() -> None:
     one = session()
     one.feed(b"show ver")
     assert said(one) == "" and not one.closing
     one.feed(b"sion; show version\r\nshow version\n")
-    assert said(one) == "3.4.0\n\n3.4.0\n\n"
+    assert said(one) == "3.4.0\n\n" * 3
     assert one.closing
+    one.feed(b"show version\n")
+    assert said(one) == ""
+
+
+def test_an_empty_line_alone_gets_the_list() -> None:
+    one = session()
+    one.feed(b"\nshow version\n")
+    assert said(one) == "3.4.0\n\n"
+    one = session()
+    one.feed(b"\n")
+    assert said(one).startswith("Unknown command. Please enter") and one.closing
+
+
+def test_payloads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the last command of a line; up to an empty line, or one that the operator chose."""
+    heard: list[tuple[str, str | None]] = []
+
+    def take(one: Session, words: list[str]) -> str:
+        heard.append((words[1], one.payload))
+        return ""
+
+    monkeypatch.setitem(COMMANDS, "take", Command("take", take, Level.USER))
+    one = session()
+    one.feed(b"prompt\ntake a; take b <<\nx y\n;z\n\ntake c <<END\n\n<<\nEND\ntake d<<\n")
+    assert heard == [] and said(one) == "\n> + + + \n> \n> + + + \n> \n> "
+    assert heard == [("a", None), ("b", "x y\n;z\n"), ("c", "\n<<\n"), ("d<<", None)]
+    one.feed(b"take e <<\n" + b"x" * 1000 + b"\n")
+    said(one)
+    for _ in range(200):
+        one.feed(b"x" * 1000 + b"\n")
+        said(one)
+    assert one.closing and len(heard) == 4
+
+
+def test_modes_of_the_prompt() -> None:
+    one = session()
+    one.feed(b"prompt i\n")
+    assert said(one) == "\n" and not one.closing
+    one.feed(b"show version\nprompt\n")
+    assert said(one) == "3.4.0\n\n\n> "
+    one.feed(b"prompt timed\n")
+    assert said(one) == "\n[1:01:01:01]> "
+    one.feed(b"prompt foo\n")
+    assert "unknown option 'foo'" in said(one)
+    one.feed(b"prompt n\n")
+    assert said(one) == "\n" and one.closing
+    master = session(mastercli=True)
+    master.feed(b"expert-mode on\nprompt\nprompt\n")
+    assert said(master) == "\nmaster(e)> " and not master.closing
+
+
+def test_severities() -> None:
+    one = session()
+    one.feed(b"set severity-output number; set timeout cli x; set severity-output string; set timeout foo; set severity-output x\n")
+    assert said(one) == (
+        "\n[3]: Invalid timeout value.\n\n\n[err]: 'set timeout' only supports 'cli'.\n\n"
+        "[err]: one of 'none', 'number', 'string' is a required argument\n\n"
+    )
 
 
 def test_prompt_keeps_it_open() -> None:
