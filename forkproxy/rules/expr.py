@@ -218,17 +218,20 @@ def _arguments(what: str, specs: tuple[Arg, ...], text: str, end: int, ctx: Rule
     for i, spec in enumerate(specs):
         if isinstance(spec, Context):
             values.append(ctx)
-        elif i < len(given) and (given[i] != "" or not spec.optional):
-            try:
+            continue
+        try:
+            if i < len(given) and (given[i] != "" or not spec.optional):
                 values.append(spec.parse(given[i], ctx))
-            except ValueError as err:
-                raise ExprError(f"{what} : invalid argument {i + 1} : {err}") from None
-        elif spec.optional:
-            values.append(spec.absent(ctx))
-        elif spec.label == "string" and i == 0 and not any(not s.optional for s in takes[1:]):
-            values.append(spec.parse("", ctx))  # the only argument that is wanted is a text: an empty one
-        else:
-            raise ExprError(f"missing args for {what} : argument {i + 1} must be a {spec.label}")
+            elif spec.optional:
+                values.append(spec.absent(ctx))
+            elif spec.label == "string" and i == 0 and all(s.optional for s in takes[1:]):
+                values.append(spec.parse("", ctx))  # the only argument that is wanted is a text: an empty one
+            else:
+                raise ExprError(f"missing args for {what} : argument {i + 1} must be a {spec.label}")
+        except ExprError:
+            raise
+        except ValueError as err:
+            raise ExprError(f"{what} : invalid argument {i + 1} : {err}") from None
     return values, end
 
 

@@ -117,7 +117,7 @@ def date_us() -> FetchFn:
     return lambda txn: int((txn.clock.wall if txn is not None else _time.time()) % 1 * 1_000_000)
 
 
-@fetch("rand", out=Type.SINT, args=(Int(optional=True, default=1 << 32, lo=0),), **_ANY)
+@fetch("rand", out=Type.SINT, args=(Int(optional=True, default=1 << 32),), **_ANY)
 def rand(limit: int) -> FetchFn:
     """A random integer from 0 to the limit (not included); 2^32 by default."""
     pick = random.random
