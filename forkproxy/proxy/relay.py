@@ -53,7 +53,8 @@ def join(s: Stream, up: Upstream) -> None:
     c.ready = up.ready = ready
     c.expire = up.expire = timeout
     up.loop.modify(up, READ | WRITE if up.out else READ)
-    active(c, up)
+    restart(c)
+    restart(up)
     if s.be.plan.tcp_response_content is not None and not s.mode_http:
         tcp.inspect_answer(s, up)
     if c.inbuf:
@@ -90,14 +91,19 @@ def tune(s: Stream, there: flow.Flow, back: flow.Flow) -> None:
 
 
 def active(a: Any, b: Any) -> None:
-    """Bytes moved from ``a`` to ``b`` (or the relay begins): their timers start anew."""
-    now = a.rt.clock.now
-    for side in (a, b) if a.flow.refresh else (a,):
-        limit = side.limit_s
-        if limit is not None:
-            side.deadline = when = now + limit
-            if when < side.armed:
-                side.loop.arm(side)
+    """Bytes moved from ``a`` to ``b``: their timers start anew."""
+    restart(a)
+    if a.flow.refresh:
+        restart(b)
+
+
+def restart(side: Any) -> None:
+    """The inactivity timer of one side starts anew."""
+    limit = side.limit_s
+    if limit is not None:
+        side.deadline = when = side.rt.clock.now + limit
+        if when < side.armed:
+            side.loop.arm(side)
 
 
 def ready(side: Any, mask: int) -> None:

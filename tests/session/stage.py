@@ -91,8 +91,8 @@ class Epoll:
 class Stage:
     """One frontend ``f``, one backend ``b`` with ``servers``; ``dialled`` are the connections to servers, newest last.
 
-    ``refuse`` holds the addresses (ports) that refuse at once. ``log`` gets (flags, retries, redispatched, server, bytes in, bytes
-    out)."""
+    ``refuse`` holds the addresses (ports) that refuse at once, ``room`` is how much new connections to servers take. ``log`` gets
+    (flags, retries, redispatched, server, bytes in, bytes out)."""
 
     def __init__(self, monkeypatch: Any, *, servers: int = 1, front: dict[str, Any] | None = None, back: dict[str, Any] | None = None,
                  server: dict[str, Any] | None = None, **timeouts: float) -> None:  # fmt: skip
@@ -126,6 +126,7 @@ class Stage:
         self.dialled: list[Wire] = []
         self.ports: list[int] = []
         self.refuse: set[int] = set()
+        self.room = 1 << 30
         monkeypatch.setattr(upstream, "dial", self._dial)
 
     def _render(self, s: Any) -> bytes:
@@ -137,6 +138,7 @@ class Stage:
         if address.port in self.refuse:
             raise OSError(errno.ECONNREFUSED, "refused")
         wire = Wire(f"server {address.port}")
+        wire.room = self.room
         self.dialled.append(wire)
         return wire, False
 

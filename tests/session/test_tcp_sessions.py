@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from typing import Any
 
 import pytest
 
@@ -181,13 +182,17 @@ def test_tunnel_and_fin_timeouts(mp: pytest.MonkeyPatch) -> None:
     assert c.closed and stage.log[0][0] == "cD"
 
 
-def test_independent_streams(mp: pytest.MonkeyPatch) -> None:
-    stage = Stage(mp, client_s=10.0, server_s=10.0, front={"options": frozenset({"independent-streams"})})
-    _, s = joined(stage)
+@pytest.mark.parametrize("side", ["front", "back"])
+def test_independent_streams(mp: pytest.MonkeyPatch, side: str) -> None:
+    options: dict[str, Any] = {side: {"options": frozenset({"independent-streams"})}}
+    stage = Stage(mp, client_s=10.0, server_s=10.0, **options)
+    c, s = joined(stage)
+    talker, silent = (s, c) if side == "front" else (c, s)
     for _ in range(2):
         stage.passes(6)
-        stage.says(s, b"news")
-    assert s.ended, "the client said nothing for 12 s"
+        stage.says(talker, b"news")
+    assert talker.ended, "the other one said nothing for 12 s"
+    assert silent.got == b"newsnews"
 
 
 # -- getting a server
@@ -233,6 +238,7 @@ def test_connect_timeout_is_retried_at_once(mp: pytest.MonkeyPatch) -> None:
         (1, "leastconn", [1000, 1001]),
         (2, "leastconn", [1000, 1000, 1001]),
         (-1, "roundrobin", [1000, 1001]),
+        (1, "first", [1000, 1001]),
     ],
 )
 def test_redispatch(mp: pytest.MonkeyPatch, redispatch: int, algorithm: str, ports: list[int]) -> None:
@@ -313,10 +319,14 @@ def test_rules_wait_for_bytes_and_see_all_of_them_anew(mp: pytest.MonkeyPatch) -
     stage.says(c, b"b")
     assert not stage.dialled
     stage.says(c, b"ad")
-    assert c.closed and stage.log[0][0] == "PR"
+    assert c.closed and stage.log[0][0] == "PR" and stage.fe.count.row[L.REQ_DENIED] == 1
     d = stage.client()
-    stage.says(d, b"go")
-    stage.passes(5.1)
+    stage.passes(3)
+    stage.says(d, b"g")
+    stage.passes(1.9)
+    stage.says(d, b"o")
+    assert not stage.dialled
+    stage.passes(0.2)
     stage.stands(stage.dialled[0])
     assert stage.dialled[0].got == b"go", "the delay is over: rules decide with what is there"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.system.duet import Duet, read_all
-from tests.system.scripts import GET, LAST, OK, Case, Different, alike, answer, ask, asks, differences, last, leaves, told
+from tests.system.scripts import GET, LAST, OK, Case, Different, alike, answer, ask, asks, differences, last, told
 
 pytestmark = [pytest.mark.system, pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs haproxy")]
 
@@ -419,15 +419,6 @@ backend none
             "errorloc303": (ask(b"BAD\r\n\r\n"), answer(OK), 1),
             "http-error": (last(b"/none"), answer(OK), 1),
         },
-    ),
-    "abortonclose": (
-        """
-listen fe
-  bind 127.0.0.1:{port}
-  option abortonclose
-  server s 127.0.0.1:{origin}
-""",
-        {"a client that leaves": (leaves(ROOT), (b"hang",), 1)},
     ),
     "backup and redispatch": (
         """

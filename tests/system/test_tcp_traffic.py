@@ -394,7 +394,7 @@ def test_timeout_queue_and_leaving_the_queue(start: Start, ports: list[int], tmp
     log.settimeout(5)
     origin = Origin(echo)
     text = config(
-        ports, f"127.0.0.1:{origin.port} maxconn 1", "timeout queue 300ms", f"log 127.0.0.1:{log.getsockname()[1]} local0", "option tcplog"
+        ports, f"127.0.0.1:{origin.port} maxconn 1", "timeout queue 1s", f"log 127.0.0.1:{log.getsockname()[1]} local0", "option tcplog"
     )
     start(text)
 
