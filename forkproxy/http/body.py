@@ -31,13 +31,15 @@ _NOT_IN_TRAILERS = frozenset(
 
 
 class Chunks:
-    """The validator of one chunked body. ``size``: payload bytes that have been announced so far."""
+    """The validator of one chunked body. ``size``: payload bytes that have been announced so far. ``drops_trailers``: they are checked and
+    go no further; ``trailers``: bytes of those that went on."""
 
-    __slots__ = ("_in_trailers", "_left", "max_trailers", "size")
+    __slots__ = ("_in_trailers", "_left", "drops_trailers", "max_trailers", "size", "trailers")
 
-    def __init__(self, max_trailers: int = 100) -> None:
+    def __init__(self, max_trailers: int = 100, drops_trailers: bool = False) -> None:
         self.max_trailers = max_trailers
-        self.size = 0
+        self.drops_trailers = drops_trailers
+        self.size = self.trailers = 0
         #: bytes of the open chunk that are still to come, its CRLF included; 0 between chunks
         self._left = 0
         self._in_trailers = False
@@ -94,7 +96,10 @@ class Chunks:
         trailers, at = _trailers(data, at, self.max_trailers)
         if trailers is None:
             return b"".join(out), at, False
-        out.append(trailers)
+        if self.drops_trailers:
+            trailers = b""
+        self.trailers = len(trailers)
+        out.append(b"0\r\n%b\r\n" % trailers)
         return b"".join(out), at, True
 
 
@@ -105,12 +110,12 @@ def _check_partial(data: bytes, at: int) -> None:
 
 
 def _trailers(data: bytes, at: int, max_fields: int) -> tuple[bytes | None, int]:
-    """The last chunk with its trailers, as to forward, and where they end; None while they are incomplete."""
+    """The trailers, as to forward, and where they end; None while they are incomplete."""
     rest = data[at : at + 2]
     if rest == b"\r\n":
-        return b"0\r\n\r\n", at + 2
+        return b"", at + 2
     if rest[:1] == b"\n":
-        return b"0\r\n\r\n", at + 1
+        return b"", at + 1
     found = end_of_head(data, at)
     if found is None or found.end() - at > MAX_LINE:
         if len(data) - at > MAX_LINE:
@@ -119,7 +124,7 @@ def _trailers(data: bytes, at: int, max_fields: int) -> tuple[bytes | None, int]
             careful.check_incomplete_trailers(data[at:], max_fields)
         return None, at
     fields = careful.trailers(data[at : found.start() + 1], max_fields)
-    return b"0\r\n" + b"".join([f.line for f in fields if f.name not in _NOT_IN_TRAILERS]) + b"\r\n", found.end()
+    return b"".join([f.line for f in fields if f.name not in _NOT_IN_TRAILERS]), found.end()
 
 
 def payload(framed: bytes) -> bytes:

@@ -9,6 +9,7 @@ sections 5, 7.6.1 (Connection), 7.8 (Upgrade), 10.1.4 (TE).
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from forkproxy.errors import ProtocolError
 from forkproxy.http.framing import decide, declared_length
@@ -27,6 +28,9 @@ from forkproxy.http.grammar import (
     split_authority,
 )
 from forkproxy.http.message import Head, RequestHead, ResponseHead
+
+if TYPE_CHECKING:
+    from forkproxy.http.reader import Limits
 
 _fold = re.compile(rb"\r?\n(?=[ \t])")
 _known_methods = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"TRACE", b"PATCH", b"CONNECT"))
@@ -49,8 +53,9 @@ class Field:
         self.line = line
 
 
-def request(buf: bytes, start: int, head_bytes: int, max_fields: int, relaxed: bool) -> tuple[RequestHead, int] | None:
+def request(buf: bytes, start: int, limits: Limits) -> tuple[RequestHead, int] | None:
     """As ``reader.parse_request``."""
+    head_bytes, max_fields, relaxed = limits.head_bytes, limits.max_fields, limits.relaxed
     begin = _skip_empty_lines(buf, start, head_bytes)
     if begin < 0:
         return None
@@ -63,7 +68,7 @@ def request(buf: bytes, start: int, head_bytes: int, max_fields: int, relaxed: b
     head.method, head.target, head.version = _request_line(first, relaxed)
     fields = _fields(lines, max_fields, relaxed)
     head.host = _settle_target(head, fields, relaxed)
-    _settle(head, fields, head.method, 0, relaxed)
+    _settle(head, fields, head.method, 0, limits)
     _settle_te(fields)
     head.expect_continue = head.version >= 11 and any(f.name == b"expect" and f.value.lower() == b"100-continue" for f in fields)
     if not relaxed and head.upgrade is not None and b"websocket" in elements([head.upgrade]):
@@ -74,10 +79,9 @@ def request(buf: bytes, start: int, head_bytes: int, max_fields: int, relaxed: b
     return head, found.end()
 
 
-def response(
-    buf: bytes, start: int, head_bytes: int, max_fields: int, relaxed: bool, request_method: bytes
-) -> tuple[ResponseHead, int] | None:
+def response(buf: bytes, start: int, limits: Limits, request_method: bytes) -> tuple[ResponseHead, int] | None:
     """As ``reader.parse_response``."""
+    head_bytes, max_fields, relaxed = limits.head_bytes, limits.max_fields, limits.relaxed
     try:
         begin = _skip_empty_lines(buf, start, head_bytes)
         if begin < 0:
@@ -90,7 +94,7 @@ def response(
         head = ResponseHead()
         head.version, head.status, head.reason = _response_line(first, relaxed)
         fields = _fields(lines, max_fields, relaxed)
-        _settle(head, fields, request_method, head.status, relaxed)
+        _settle(head, fields, request_method, head.status, limits)
         _finish(head, fields)
         return head, found.end()
     except ProtocolError as error:
@@ -267,11 +271,11 @@ def _check_partial_line(line: bytes, relaxed: bool) -> None:
 # -- fields that concern connection and length ------------------------------------------------------------------------------------
 
 
-def _settle(head: Head, fields: list[Field], method: bytes, status: int, relaxed: bool) -> None:
+def _settle(head: Head, fields: list[Field], method: bytes, status: int, limits: Limits) -> None:
     """Framing, Connection and Upgrade: set the head's attributes, rewrite or blank the lines."""
     lengths = [f for f in fields if f.name == b"content-length"]
     codings = [f for f in fields if f.name == b"transfer-encoding"]
-    framing = decide([f.value for f in lengths], [f.value for f in codings], head.version, method, status, relaxed)
+    framing = decide([f.value for f in lengths], [f.value for f in codings], head.version, method, status, limits)
     head.body = framing.body
     head.length = framing.length
     head.close_after = framing.close
@@ -285,6 +289,8 @@ def _settle(head: Head, fields: list[Field], method: bytes, status: int, relaxed
     if codings and not framing.keep_coding:
         for f in codings:
             f.line = b""
+    elif len(codings) > 1 or (codings and len(codings[0].value) > len(b"chunked")):
+        _rewrite(codings, b"Transfer-Encoding", [b"chunked"])  # repetitions that were let pass
     _settle_connection(head, fields)
 
 

@@ -8,11 +8,14 @@ about the body (HEAD, 204, 304, CONNECT, 101) comes last and wins over both.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from forkproxy.errors import ProtocolError
 from forkproxy.http.grammar import elements, is_digits
 from forkproxy.http.message import BodyKind, Head, RequestHead, ResponseHead
+
+if TYPE_CHECKING:
+    from forkproxy.http.reader import Limits
 
 #: no length may reach this (signed 64 bit, as everybody else counts)
 MAX_LENGTH = 1 << 63
@@ -64,7 +67,7 @@ def check_coding(values: list[bytes], relaxed: bool = False) -> None:
     raise ProtocolError("malformed Transfer-Encoding")
 
 
-def decide(lengths: list[bytes], codings: list[bytes], version: int, method: bytes, status: int = 0, relaxed: bool = False) -> Framing:
+def decide(lengths: list[bytes], codings: list[bytes], version: int, method: bytes, status: int, limits: Limits) -> Framing:
     """The framing of a message.
 
     ``lengths``/``codings`` are the values of the field lines Content-Length and Transfer-Encoding, ``method`` the request's method,
@@ -73,8 +76,8 @@ def decide(lengths: list[bytes], codings: list[bytes], version: int, method: byt
     length = declared_length(lengths)
     chunked = bool(codings)
     if chunked:
-        check_coding(codings, relaxed and status > 0)
-    close = chunked and (length >= 0 or version < 11)
+        check_coding(codings, limits.relaxed and status > 0)
+    close = chunked and ((length >= 0 and not limits.keeps_ambiguous) or version < 11)
     close_peer = chunked and version < 11
     keep_length = not chunked
 
@@ -87,7 +90,7 @@ def decide(lengths: list[bytes], codings: list[bytes], version: int, method: byt
             return Framing(BodyKind.TUNNEL, 0, False, False)
         if method == b"HEAD" or status == 304:
             return Framing(BodyKind.NONE, 0, keep_length, True, close, close_peer)
-    elif version < 11 and (chunked or length > 0) and method in (b"GET", b"HEAD", b"DELETE"):
+    elif version < 11 and (chunked or length > 0) and method in (b"GET", b"HEAD", b"DELETE") and not limits.any_payload:
         raise ProtocolError("HTTP/1.0 request with a body that its method does not have", 413)
 
     if chunked:

@@ -72,14 +72,25 @@ def _never(buf: bytes, start: int) -> re.Match[bytes] | None:
 class Limits:
     """Bounds of a head, made once per proxy. ``head_bytes``: start line, fields and empty line together (tune.bufsize less
     tune.maxrewrite); ``max_fields``: field lines (tune.http.maxhdr less one, which the manual counts for the start line);
-    ``relaxed``: the "accept-unsafe-violations" of the manual."""
+    ``relaxed``: the "accept-unsafe-violations" of the manual; ``any_payload``: HTTP/1.0 requests of every method may have a body
+    (h1-accept-payload-with-any-method); ``keeps_ambiguous``: a message with both lengths does not end its connection
+    (h1-do-not-close-on-insecure-transfer-encoding)."""
 
-    __slots__ = ("head_bytes", "max_fields", "relaxed", "request_match", "response_match")
+    __slots__ = ("any_payload", "head_bytes", "keeps_ambiguous", "max_fields", "relaxed", "request_match", "response_match")
 
-    def __init__(self, head_bytes: int = 15360, max_fields: int = 100, relaxed: bool = False) -> None:
+    def __init__(
+        self,
+        head_bytes: int = 15360,
+        max_fields: int = 100,
+        relaxed: bool = False,
+        any_payload: bool = False,
+        keeps_ambiguous: bool = False,
+    ) -> None:
         self.head_bytes = head_bytes
         self.max_fields = max_fields
         self.relaxed = relaxed
+        self.any_payload = any_payload
+        self.keeps_ambiguous = keeps_ambiguous
         self.request_match = _request_match(max_fields)
         self.response_match = _response_match(max_fields)
 
@@ -95,21 +106,21 @@ def parse_request(buf: bytes | bytearray, start: int, limits: Limits) -> tuple[R
         buf = bytes(buf)
     match = limits.request_match(buf, start)
     if match is None:
-        return careful.request(buf, start, limits.head_bytes, limits.max_fields, limits.relaxed)
+        return careful.request(buf, start, limits)
     end = match.end()
     if end - start > limits.head_bytes:
-        return careful.request(buf, start, limits.head_bytes, limits.max_fields, limits.relaxed)
+        return careful.request(buf, start, limits)
     method, target, minor, host, length, line, chunked, length2, line2, chunked2 = match.groups()
     at = start + len(method) + len(target) + 12  # two blanks, HTTP/1.x, CRLF
     cut = 6
     if line2 is not None:
         if line is not None:
-            return careful.request(buf, start, limits.head_bytes, limits.max_fields, limits.relaxed)
+            return careful.request(buf, start, limits)
         line = line2
         cut = 9
     elif length2 is not None or chunked2 is not None:
         if length is not None or chunked is not None:
-            return careful.request(buf, start, limits.head_bytes, limits.max_fields, limits.relaxed)
+            return careful.request(buf, start, limits)
         length = length2
         chunked = chunked2
     head = RequestHead()
@@ -125,7 +136,7 @@ def parse_request(buf: bytes | bytearray, start: int, limits: Limits) -> tuple[R
         elif chunked is not None:
             head.body = _CHUNKED
     elif length is not None or chunked is not None:
-        return careful.request(buf, start, limits.head_bytes, limits.max_fields, limits.relaxed)
+        return careful.request(buf, start, limits)
     else:
         head.version = 10
         head.keep_alive = False
@@ -152,22 +163,22 @@ def parse_response(buf: bytes | bytearray, start: int, limits: Limits, request_m
         buf = bytes(buf)
     match = limits.response_match(buf, start)
     if match is None:
-        return careful.response(buf, start, limits.head_bytes, limits.max_fields, limits.relaxed, request_method)
+        return careful.response(buf, start, limits, request_method)
     end = match.end()
     minor, code, reason, length, line, chunked, length2, line2, chunked2 = match.groups()
     cut = 5
     if line2 is not None:
         if line is not None:
-            return careful.response(buf, start, limits.head_bytes, limits.max_fields, limits.relaxed, request_method)
+            return careful.response(buf, start, limits, request_method)
         line = line2
         cut = 8
     elif length2 is not None or chunked2 is not None:
         if length is not None or chunked is not None:
-            return careful.response(buf, start, limits.head_bytes, limits.max_fields, limits.relaxed, request_method)
+            return careful.response(buf, start, limits, request_method)
         length = length2
         chunked = chunked2
     if end - start > limits.head_bytes or code == b"204" or request_method == b"CONNECT" or (chunked is not None and minor != b"1"):
-        return careful.response(buf, start, limits.head_bytes, limits.max_fields, limits.relaxed, request_method)
+        return careful.response(buf, start, limits, request_method)
     at = start + len(reason) + 15  # HTTP/1.x, blank, code, blank, CRLF
     head = ResponseHead()
     head.length = 0

@@ -10,10 +10,9 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from forkproxy import balance
-from forkproxy.http.reader import Limits
 from forkproxy.net.sockets import keepalive, reset_on_close
 from forkproxy.proxy import counting
-from forkproxy.proxy.derived import case_adjuster, keepalive_options, restriction
+from forkproxy.proxy.derived import case_adjuster, head_limits, keepalive_options, restriction
 from forkproxy.registry import Needs
 from forkproxy.state.names import backend_key
 from forkproxy.values import replace
@@ -163,10 +162,10 @@ class BackendRt:
     """One backend. It is its picker's view of the servers, too (``balance.View``)."""
 
     __slots__ = (
-        "addresses", "adjust", "buffer_body", "by_name", "close_server", "count", "direct", "forwardfor", "fullconn", "keep_queue",
-        "keeps_requests", "limits", "marked", "may_stay", "name", "nolinger", "offset", "originalto", "peak", "picker", "plain",
-        "plain_response", "plan", "prefer_last", "pretends", "relaxed", "restrict", "retry_statuses", "round_robin", "rt", "servers",
-        "streams", "tallies", "tcpka", "use_server", "waiting",
+        "addresses", "adjust", "buffer_body", "by_name", "close_server", "count", "direct", "drops_trailers", "forwardfor",
+        "fullconn", "keep_queue", "keeps_requests", "limits", "marked", "may_stay", "name", "nolinger", "offset", "originalto",
+        "peak", "picker", "plain", "plain_response", "plan", "prefer_last", "pretends", "relaxed", "restrict", "retry_statuses",
+        "round_robin", "rt", "servers", "streams", "tallies", "tcpka", "use_server", "waiting",
     )  # fmt: skip
 
     def __init__(self, rt: Runtime, plan: plans.Backend) -> None:
@@ -194,8 +193,8 @@ class BackendRt:
         self.close_server = plan.connection_mode in ("http-server-close", "httpclose")
         self.pretends = "http-pretend-keepalive" in plan.options
         self.relaxed = "accept-unsafe-violations-in-http-response" in plan.options
-        settings = rt.plan.global_
-        self.limits = Limits(settings.bufsize_bytes - settings.maxrewrite_bytes, settings.maxhdr - 1, self.relaxed)
+        self.limits = head_limits(rt.plan.global_, self.relaxed)
+        self.drops_trailers = "http-drop-request-trailers" in plan.options
         #: from this length of a server's queue on a kept-alive client may be served elsewhere (max-keep-alive-queue); None: never
         queue = plan.capabilities.get("max-keep-alive-queue", -1)
         self.keep_queue: int | None = queue if queue >= 0 else None

@@ -51,7 +51,10 @@ class Tally:
         self.n += 1
         self.bytes_in += s.bytes_in
         self.bytes_out += s.bytes_out
-        self.statuses[s.status // 100] += 1
+        try:
+            self.statuses[s.status // 100] += 1
+        except IndexError:  # of a server whose violations are accepted: up to 65535
+            self.statuses[9] += 1
         queue = s.t_queue
         if not queue:
             return

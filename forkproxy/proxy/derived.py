@@ -5,11 +5,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from forkproxy.http.case import adjuster
+from forkproxy.http.reader import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from forkproxy import plan as plans
+
+
+def head_limits(settings: plans.Global, relaxed: bool) -> Limits:
+    """What the heads of messages may be."""
+    options = settings.options
+    return Limits(
+        head_bytes=settings.bufsize_bytes - settings.maxrewrite_bytes,
+        max_fields=settings.maxhdr - 1,
+        relaxed=relaxed,
+        any_payload="h1-accept-payload-with-any-method" in options,
+        keeps_ambiguous="h1-do-not-close-on-insecure-transfer-encoding" in options,
+    )
 
 
 def restriction(plan: plans.Proxy) -> str:

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from forkproxy.http.reader import Limits
 from forkproxy.net.sockets import buffers, keepalive, reset_on_close
 from forkproxy.proxy import counting
-from forkproxy.proxy.derived import case_adjuster, keepalive_options, restriction
+from forkproxy.proxy.derived import case_adjuster, head_limits, keepalive_options, restriction
 from forkproxy.registry import Needs
 from forkproxy.state.names import frontend_key
 
@@ -56,10 +55,10 @@ class FrontendRt:
     """One frontend. ``default`` is the backend when no rule chooses, ``twin`` the backend half of the same ``listen`` section."""
 
     __slots__ = (
-        "addresses", "adjust", "buffer_body", "captures", "choose", "close_client", "close_server", "connections", "count", "default",
-        "forwardfor", "head_timeout", "http", "idle_timeout", "keeps_ends", "limits", "listeners", "log", "log_connect", "log_early",
-        "name", "originalto", "pace", "per_bind", "plain", "plain_response", "plan", "restrict", "rt", "share", "socket_options",
-        "tallies", "told", "twin", "unique_id_header",
+        "addresses", "adjust", "buffer_body", "captures", "choose", "close_client", "close_server", "connections", "count",
+        "default", "drops_trailers", "forwardfor", "head_timeout", "http", "idle_timeout", "keeps_ends", "limits", "listeners",
+        "log", "log_connect", "log_early", "name", "originalto", "pace", "per_bind", "plain", "plain_response", "plan",
+        "restrict", "rt", "share", "socket_options", "tallies", "told", "twin", "unique_id_header",
     )  # fmt: skip
 
     def __init__(self, rt: Runtime, plan: plans.Frontend, backends: dict[str, BackendRt], log: AccessLog) -> None:
@@ -110,11 +109,8 @@ class FrontendRt:
         self.head_timeout = t.http_request_s if t.http_request_s is not None else t.client_s
         self.idle_timeout = t.http_keep_alive_s if t.http_keep_alive_s is not None else self.head_timeout
         settings = rt.plan.global_
-        self.limits = Limits(
-            head_bytes=settings.bufsize_bytes - settings.maxrewrite_bytes,
-            max_fields=settings.maxhdr - 1,
-            relaxed="accept-unsafe-violations-in-http-request" in plan.options,
-        )
+        self.limits = head_limits(settings, "accept-unsafe-violations-in-http-request" in plan.options)
+        self.drops_trailers = "http-drop-response-trailers" in plan.options
         self.connections = 0
         self.share = rt.share(plan.maxconn)
         #: of new sessions (rate-limit sessions); None: as fast as they come

@@ -327,11 +327,22 @@ def forward(s: Stream) -> None:
     if not head.keep_alive or head.close_after or fe.close_client:
         s.close_client = True
     f = s.req_flow
+    if f is not None and be.drops_trailers:
+        drop_trailers(f)
     if f is not None and f.sink:
         # Head and what there is of the body leave together, and can be sent again together.
         s.sending += f.sink
         f.sink = None
     dispatch.assign(s)
+
+
+def drop_trailers(f: Flow) -> None:
+    """Take the trailers out of a body, also where they came before it was known to whom the request goes."""
+    chunks = f.chunks
+    if chunks is not None:
+        chunks.drops_trailers = True
+        if chunks.trailers and f.sink:
+            del f.sink[-2 - chunks.trailers : -2]
 
 
 def unique_id(s: Stream) -> bytes:

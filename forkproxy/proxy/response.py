@@ -122,7 +122,7 @@ def begin(up: Upstream, s: Any, head: ResponseHead, body: bytes) -> None:
             c.out = bytes(c.out) + data
         finish.complete(s)
         return
-    chunks = Chunks() if kind is _CHUNKED else None
+    chunks = Chunks(drops_trailers=fe.drops_trailers) if kind is _CHUNKED else None
     f = flow.Flow(up, None, flow.framing(kind, length), chunks, rt.bufsize, rt.pipes)
     outcome = flow.MORE
     if body:

@@ -95,7 +95,7 @@ class Stage:
     (flags, retries, redispatched, server, bytes in, bytes out)."""
 
     def __init__(self, monkeypatch: Any, *, servers: int = 1, front: dict[str, Any] | None = None, back: dict[str, Any] | None = None,
-                 server: dict[str, Any] | None = None, **timeouts: float) -> None:  # fmt: skip
+                 server: dict[str, Any] | None = None, settings: dict[str, Any] | None = None, **timeouts: float) -> None:  # fmt: skip
         times = Timeouts(**timeouts)
         plan_servers = tuple(
             Server(name=f"s{i}", address=Address("ipv4", "127.0.0.1", 1000 + i), backend="b", id=i + 1, **(server or {}))
@@ -105,7 +105,7 @@ class Stage:
         self.log: list[tuple[str, int, bool, str, int, int]] = []
         fe = Frontend(name="f", id=1, timeouts=times, binds=(self.bind,), default_backend="b", log_format=self._render, **(front or {}))
         be = Backend(name="b", id=2, timeouts=times, servers=plan_servers, **(back or {}))
-        plan = Plan(global_=Global(nosplice=True, maxconn=1000), frontends=(fe,), backends={"b": be})
+        plan = Plan(global_=Global(nosplice=True, maxconn=1000, options=settings or {}), frontends=(fe,), backends={"b": be})
         self.clock = ManualClock()
         self.loop = Loop(self.clock)
         self.loop.poller.close()

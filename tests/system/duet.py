@@ -14,8 +14,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +24,8 @@ from tests.ports import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 Script = Callable[[socket.socket], object]
+#: a script that serves every exchange, the answers of a server in turn, or what makes a script for each exchange
+Server = Script | tuple[bytes, ...] | partial[Script]
 #: how each balancer is started, by its name
 COMMANDS = {"haproxy": ["haproxy", "-db"], "forkproxy": [sys.executable, str(ROOT / "bin" / "forkproxy"), "-d"]}
 
@@ -100,8 +103,6 @@ class Origin:
         for peer in self.open:
             with contextlib.suppress(OSError):
                 peer.shutdown(socket.SHUT_RDWR)
-        if self.open:
-            time.sleep(0.005)  # the balancer notices that they are gone
         self.script = script
         self.open, self.seen = [], []
 
@@ -126,11 +127,30 @@ class Spy:
         return getattr(self._sock, name)
 
 
+def sockets(end: str) -> Iterator[tuple[str, str, str, str]]:
+    """What the kernel knows of TCP sockets with ``end`` in their line: our address, the peer's, state, inode."""
+    with open("/proc/net/tcp") as file:
+        for line in file:
+            if end in line:
+                words = line.split()
+                yield words[1], words[2], words[3], words[9]
+
+
+def place(port: int) -> str:
+    """A port of the loopback as the kernel writes it."""
+    return f"0100007F:{port:04X}"
+
+
 def listened(port: int) -> bool:
     """Whether somebody listens on the port (asked of the kernel: a connection would be an exchange)."""
-    wanted = f"0100007F:{port:04X}"
-    with open("/proc/net/tcp") as file:
-        return any(line.split()[1] == wanted and line.split()[3] == "0A" for line in file)
+    return any(local == place(port) and state == "0A" for local, _, state, _ in sockets(place(port)))
+
+
+def held(accepted: int, dialled: int) -> bool:
+    """Whether somebody has an open descriptor for a connection to the port ``accepted``, or for one from elsewhere to ``dialled``."""
+    return any(local == place(accepted) and state != "0A" and inode != "0" for local, _, state, inode in sockets(place(accepted))) or any(
+        peer == place(dialled) and inode != "0" for _, peer, _, inode in sockets(place(dialled))
+    )
 
 
 class Side:
@@ -179,8 +199,11 @@ class Side:
 
     def run(self, client: Script, server: Script, log_lines: int, settle: bool = False) -> Seen:
         """One exchange; ``settle`` waits for the server's scripts to end, too."""
-        self.lines(0.0)
         self.origin.begin(server)
+        end = time.monotonic() + 1.0
+        while held(self.port, self.origin.port) and time.monotonic() < end:  # earlier connections would be counted in log lines
+            time.sleep(0.005)
+        self.lines(0.0)
         began = time.monotonic()
         with socket.create_connection(("127.0.0.1", self.port), timeout=8) as sock:
             got = client(sock)
@@ -264,24 +287,25 @@ class Duet:
         self.ours.close()
         self.pool.shutdown()
 
-    def run(self, client: Script, server: Script | tuple[bytes, ...], log_lines: int = 1, settle: bool = False) -> tuple[Seen, Seen]:
+    def run(self, client: Script, server: Server, log_lines: int = 1, settle: bool = False) -> tuple[Seen, Seen]:
         """(what the reference came to, what we came to): one exchange with each, at the same time. A tuple is the answers of a server
-        in turn (:func:`in_turn`)."""
+        in turn (:func:`in_turn`), a partial makes a script for each exchange."""
 
         def one(side: Side) -> Seen:
-            return side.run(client, in_turn(*server) if isinstance(server, tuple) else server, log_lines, settle)
+            script = in_turn(*server) if isinstance(server, tuple) else server() if isinstance(server, partial) else server
+            return side.run(client, script, log_lines, settle)
 
         reference, ours = self.pool.map(one, (self.reference, self.ours))
         return reference, ours
 
 
-def in_turn(*answers: bytes) -> Script:
-    """A server with another answer for each connection: empty closes without one, "hang" never answers."""
+def in_turn(*answers: bytes, until: bytes = b"\r\n\r\n") -> Script:
+    """A server that reads ``until`` and has another answer for each connection: empty closes without one, "hang" never answers."""
     left = list(answers)
 
     def script(sock: socket.socket) -> None:
         raw = left.pop(0) if left else b""
-        read_head(sock)
+        read_until(sock, until)
         if raw == b"hang":
             while sock.recv(65536):
                 pass

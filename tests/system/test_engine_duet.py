@@ -7,11 +7,12 @@ import shutil
 import socket
 import time
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.system.duet import Duet, Script, Seen, read_all, read_until
+from tests.system.duet import Duet, Script, Seen, in_turn, read_all, read_until
 from tests.system.scripts import OK, Case, Different, alike, answer, ask, asks, differences, leaves, says, serves, told
 
 pytestmark = [pytest.mark.system, pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs haproxy")]
@@ -77,19 +78,9 @@ def slowly(*pieces: bytes) -> Script:
     return script
 
 
-def reads_then(end: bytes, *answers: bytes) -> Script:
+def reads_then(end: bytes, *answers: bytes) -> partial[Script]:
     """A server that reads up to ``end`` and has another answer for each connection."""
-    left: dict[int, list[bytes]] = {}
-
-    def script(sock: socket.socket) -> None:
-        mine = left.setdefault(sock.getsockname()[1], list(answers))
-        read_until(sock, end)
-        raw = mine.pop(0) if mine else b""
-        sock.sendall(raw)
-        if raw:
-            sock.recv(65536)
-
-    return script
+    return partial(in_turn, *answers, until=end)
 
 
 def keeps(raw: bytes) -> Script:

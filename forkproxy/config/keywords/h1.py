@@ -1,4 +1,5 @@
-"""What HTTP/1 peers need that are particular about field names: the case table of ``global``, the characters that proxies allow.
+"""What HTTP/1 peers need that are particular about field names: the case table of ``global``, what it lets pass, the characters that
+proxies allow.
 
 Switches that turn the case table on stand with the others in ``options``.
 """
@@ -59,6 +60,21 @@ def h1_case_adjust_file(draft: GlobalDraft, line: Line, path: str) -> None:
         if wrong:
             line.fail(f"h1-case-adjust-file '{path}' : {wrong} at line {number}.", line.kwlen)
     draft.options["h1-case-adjust-file"] = names
+
+
+def _switch(name: str, doc: str) -> None:
+    def switch(draft: GlobalDraft, line: Line) -> None:
+        draft.options[name] = True
+
+    switch.__doc__ = doc
+    keyword("global", name)(switch)
+
+
+_switch("h1-accept-payload-with-any-method", "Let HTTP/1.0 requests with GET, HEAD or DELETE have a body instead of answering 413.")
+_switch(
+    "h1-do-not-close-on-insecure-transfer-encoding",
+    "Keep a connection after a message that had both Transfer-Encoding and Content-Length; the latter is dropped all the same.",
+)
 
 
 @keyword(PROXIES, "option http-restrict-req-hdr-names", args=(Rest(),), synopsis="{ preserve | delete | reject }")

@@ -32,6 +32,8 @@ SWITCHES: tuple[tuple[str, int, bool, str], ...] = (
     ("h1-case-adjust-bogus-client", FRONT, True, "Write field names to clients in the case that ``h1-case-adjust`` tells."),
     ("h1-case-adjust-bogus-server", BACK, True, "Write field names to servers in the case that ``h1-case-adjust`` tells."),
     ("http-buffer-request", BOTH, True, "Wait for the whole request body, or a full buffer, before rules and server choice go on."),
+    ("http-drop-request-trailers", BACK, True, "Do not send servers the fields that follow a chunked request body."),
+    ("http-drop-response-trailers", FRONT, True, "Do not send clients the fields that follow a chunked response body."),
     ("http-ignore-probes", FRONT, True, "Close silently, without log or 400/408, clients that send nothing."),
     ("http-no-delay", BOTH, True, "Ask for the lowest latency on both sides; forkproxy never delays segments (TCP_NODELAY)."),
     ("http-pretend-keepalive", BACK, True, "Announce keep-alive to servers even when the connection will be closed."),
