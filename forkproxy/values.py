@@ -45,6 +45,12 @@ def replace(instance: T, **changes: Any) -> T:
     return type(instance)(**{**kept, **changes})
 
 
+def names(instance: object) -> tuple[str, ...]:
+    """The fields of a value or record."""
+    found: tuple[str, ...] = instance._names  # type: ignore[attr-defined]  # set by _make
+    return found
+
+
 def _make(cls: type[T], methods: dict[str, Any]) -> type[T]:
     """``cls`` again, with slots, which only a new class can have; ``super()`` without arguments would mean the first one."""
     own = cls.__dict__.get("__annotations__", {})  # noqa: RUF063  # importing inspect is what is avoided here

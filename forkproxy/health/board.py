@@ -168,6 +168,37 @@ class Board:
             result = Result(Status(table.read(key, "check_status")), table.read(key, "check_code"))
             entry.machine.restore(state.health, State(state.op), result)
 
+    def add(self, server: Server) -> Entry:
+        """A server that no file names, in maintenance until somebody enables it. Its row must exist."""
+        group = self.groups[server.backend]
+        entry = Entry(server, group, self._clock.wall)
+        entry.admin |= Admin.FORCED_MAINT
+        self.entries[server.key] = entry
+        group.entries.append(entry)
+        self._track(entry)
+        if entry.root is not None:
+            _inherit(entry)
+        entry.op = entry.wanted()
+        self._publish(entry, first=True)
+        self._table.bump()
+        return entry
+
+    def remove(self, key: str) -> None:
+        """Forget a server that is in maintenance and that nobody tracks."""
+        entry = self.entries.pop(key)
+        entry.group.entries.remove(entry)
+        self.slow.discard(entry)
+        if entry.root is not None:
+            entry.root.followers.remove(entry)
+
+    def unchecked(self, key: str) -> None:
+        """Its checks are suspended: it counts as up until they go on."""
+        entry = self.entries[key]
+        if entry.machine is not None and not entry.admin.maint:
+            entry.machine.force(True)
+            self._move(entry, ", health checks disabled")
+            self._publish(entry)
+
     # -- checks
 
     def result(self, entry: Entry, result: Result, duration_ms: int) -> Outcome:

@@ -26,7 +26,7 @@ from forkproxy.health.machine import delay_s
 from forkproxy.health.status import Status
 from forkproxy.net import sockets as net_sockets
 from forkproxy.net.loop import READ, WRITE, Loop, Timer, Watched
-from forkproxy.plan import Address, Check, Plan
+from forkproxy.plan import Address, Check, Plan, Server
 from forkproxy.state.servers import ServerTable
 from forkproxy.values import replace
 
@@ -125,6 +125,44 @@ class Runner:
             self._jobs[key] = _Job(self, entry, entry.server.check, program)
         self._spread(list(self._jobs.values()))
         self._watch_slow()
+
+    def amend(self, server: Server) -> None:
+        """Go on with other fields of a server (an address, a port); a check that is under way ends as it began."""
+        entry = self.board.entries[server.key]
+        entry.server = server
+        job = self._jobs.get(server.key)
+        if job is not None and server.check is not None:
+            job.check = server.check
+            job.program = registry.CHECKS[server.check.kind].factory(server.check)
+
+    def add(self, server: Server) -> None:
+        """One more server, in maintenance; its checks begin with :meth:`resume`."""
+        entry = self.board.add(server)
+        if server.check is not None:
+            self._jobs[server.key] = _Job(self, entry, server.check, registry.CHECKS[server.check.kind].factory(server.check))
+
+    def remove(self, key: str) -> None:
+        """Forget a server that is in maintenance and that nobody tracks."""
+        job = self._jobs.pop(key, None)
+        if job is not None:
+            self._cancel(job)
+        self.board.remove(key)
+
+    def resume(self, key: str) -> None:
+        """Check a server again. Raises KeyError for one without checks."""
+        job = self._jobs[key]
+        if job.timer is None and job.probe is None:
+            job.timer = self._loop.call_at(self._loop.clock.now, _start, job)
+
+    def suspend(self, key: str) -> None:
+        """Check a server no more for a while: it counts as up. Raises KeyError for one without checks."""
+        self._cancel(self._jobs[key])
+        self.board.unchecked(key)
+
+    def checks(self, key: str) -> bool:
+        """Whether a server is being checked, and not suspended."""
+        job = self._jobs.get(key)
+        return job is not None and (job.timer is not None or job.probe is not None)
 
     def stop(self) -> None:
         """End all checks and close their sockets; states stay as they are."""

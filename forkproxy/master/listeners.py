@@ -143,22 +143,36 @@ class Rack:
         """The sockets that one worker accepts from."""
         return [(s.key, i) for s in self.shelves.values() for i in s.indices(worker, workers)]
 
-    def pause(self) -> None:
-        """Stop listening: new connections are refused, the addresses stay ours. Nobody may be accepting. Again: nothing happens.
+    def pause(self, frontend: str = "") -> None:
+        """Stop listening ("": everywhere): new connections are refused, the addresses stay ours. Nobody may be accepting. Again: nothing
+        happens.
 
         (The kernel takes a second shutdown of a socket that does not listen any more as one of its connections to come: after the
         next listen() all of them would be born half closed.)"""
-        for sock in self.sockets().values():
-            with contextlib.suppress(OSError):
-                if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-                    sock.shutdown(socket.SHUT_RDWR)
+        for shelf in self._of(frontend):
+            for sock in shelf.sockets:
+                with contextlib.suppress(OSError):
+                    if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                        sock.shutdown(socket.SHUT_RDWR)
 
-    def resume(self) -> None:
+    def resume(self, frontend: str = "") -> None:
         """Listen again after :meth:`pause`."""
-        for shelf in self.shelves.values():
+        for shelf in self._of(frontend):
             for sock in shelf.sockets:
                 with contextlib.suppress(OSError):
                     sock.listen(_backlog(shelf.frontend, shelf.bind))
+
+    def remove(self, frontend: str) -> list[SocketId]:
+        """Close all sockets of one frontend; returns their names."""
+        names = []
+        for shelf in self._of(frontend):
+            names += [(shelf.key, i) for i in range(len(shelf.sockets))]
+            shelf.close()
+            del self.shelves[shelf.key]
+        return names
+
+    def _of(self, frontend: str) -> list[Shelf]:
+        return [shelf for shelf in self.shelves.values() if frontend in ("", shelf.frontend.name)]
 
     def close(self) -> None:
         """Close everything."""

@@ -11,12 +11,13 @@ import signal
 import socket
 import time
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from setproctitle import setproctitle
 
 from forkproxy.config.options import Options
 from forkproxy.master import daemon, limits, oldsocks, states
+from forkproxy.master.changes import Changes
 from forkproxy.master.desk import Desk
 from forkproxy.master.generation import Generation, Worker
 from forkproxy.master.health_runner import Runner
@@ -29,8 +30,7 @@ from forkproxy.master.spawn import Forker, Inline
 from forkproxy.master.supervisor import Supervisor
 from forkproxy.net import notify
 from forkproxy.net.loop import Loop, Watched
-from forkproxy.plan import Backend, Frontend, Plan, Server
-from forkproxy.values import replace
+from forkproxy.plan import Backend, Plan
 from forkproxy.worker import environment, facts, handover, inbox, privileges
 
 if TYPE_CHECKING:
@@ -85,12 +85,13 @@ class Master:
             on_end=self._reload_ended,
             inline=options.debug,
         )
+        self.changes = Changes(self)
         self.pid = os.getpid()
         self.desk = Desk(loop, self, lambda: self._up and not self.supervisor.stopping)
         self._boot_ms = 0
         self._epoch = 0
         self.status = 0
-        self._checked = plan  # the plan whose servers are being checked
+        self.checked = plan  # the plan whose servers are being checked
         self._rendezvous: Watched | None = None
         self._up = False
         self._strangers: dict[Watched, int] = {}
@@ -114,7 +115,7 @@ class Master:
             on_released=self.reloader.worker_released,
             on_empty=self.loop.stop,
         )
-        self.desk.commit(self.plan, self._context)
+        self.desk.commit(self.plan, self.context)
         environment.apply(self.plan)
         self._signals()
         self._title()
@@ -241,7 +242,7 @@ class Master:
         role = "master" if not self.options.debug else "master and worker"
         setproctitle(f"forkproxy: {role}{f' ({state})' if state else ''} {files}".rstrip())
 
-    def _context(self, plan: Plan) -> Context:
+    def context(self, plan: Plan) -> Context:
         """What statistics show of ``plan``."""
         from forkproxy.stats.context import Context  # only where somebody can ask
         from forkproxy.stats.model import Extras
@@ -249,26 +250,6 @@ class Master:
         state = self.shared.state
         extras = Extras(texts=self.health.board.texts, checking=self.health.checking)
         return Context(plan, state.rows, state.servers, lambda: self._facts(plan), extras, lambda: self.supervisor.restarts)
-
-    def amend(self, plan: Plan) -> None:
-        """The operator changed something that a file could have said: workers that are forked from now on begin with ``plan``, and
-        statistics show it. Whoever calls this tells the living workers by an order. A reload begins with the file again."""
-        if self._checked is self.plan:
-            self._checked = plan
-        self.plan = plan
-        if self.supervisor.current is not None:
-            self.supervisor.current.plan = plan
-        self.desk.show(self._context(plan))
-
-    def amend_frontend(self, frontend: Frontend, **changes: Any) -> None:
-        """:meth:`amend` with changed fields of one frontend."""
-        frontends = tuple(replace(f, **changes) if f.name == frontend.name else f for f in self.plan.frontends)
-        self.amend(replace(self.plan, frontends=frontends))
-
-    def amend_servers(self, name: str, servers: Iterable[Server]) -> None:
-        """:meth:`amend` with other servers of one backend."""
-        changed = replace(self.plan.backends[name], servers=tuple(servers))
-        self.amend(replace(self.plan, backends={**self.plan.backends, name: changed}))
 
     def _facts(self, plan: Plan) -> Facts:
         return facts.of(
@@ -404,18 +385,19 @@ class Master:
 
     def _check(self, plan: Plan) -> None:
         self.health.replace(plan)
-        self._checked = plan
+        self.checked = plan
 
     def _switched(self, plan: Plan) -> None:
+        self.changes.begin(plan)
         self.plan = plan
         environment.apply(plan)
         self.logs.replace(plan)
-        self.desk.commit(plan, self._context)
+        self.desk.commit(plan, self.context)
 
     def _reload_ended(self, success: bool) -> None:
         if not success:
             self.desk.undo()
-        if not success and self._checked is not self.plan:
+        if not success and self.checked is not self.plan:
             self._check(self.plan)
         if success:
             self._tell_manager(f"READY=1\nMAINPID={os.getpid()}\nSTATUS=Ready.\n")

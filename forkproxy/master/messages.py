@@ -26,16 +26,17 @@ class Messages:
         self.history: deque[str] = deque(maxlen=500)
 
     def say(self, level: int, text: str, *, log: bool = True) -> str:
-        """Tell one message; returns the line that was shown."""
+        """Tell one message; returns the line that was shown. ``log`` False: it is about a server, and its backend's log has it."""
         line = f"{f'[{_LABELS[level]}]':<10} ({os.getpid()}) : {text}"
-        self.show(line)
+        self.show(line, keep=log)
         if log and self.log is not None:
             self.log(level, text.encode(errors="replace"))
         return line
 
-    def show(self, line: str) -> None:
+    def show(self, line: str, *, keep: bool = True) -> None:
         """A line that is complete already, such as what reading a configuration gives: shown and kept, not logged."""
-        self.history.append(line)
+        if keep:
+            self.history.append(line)
         if not self.quiet:
             try:
                 print(line, file=sys.stderr, flush=True)

@@ -5,7 +5,7 @@ which they were given. A worker that ends or hangs meanwhile does not hold the a
 blocks.
 
 An order that changes something changes only those who live: whoever gives it also changes the master's own plan or state, so that a worker
-forked later has it (:meth:`forkproxy.master.master.Master.amend`).
+forked later has it (``master/changes.py``).
 """
 
 from __future__ import annotations

@@ -246,6 +246,14 @@ class Loop:
         """How many descriptors are watched."""
         return len(self._table)
 
+    def watchers(self) -> list[Watched]:
+        """Everything that is watched now, by descriptor."""
+        return [self._table[fd] for fd in sorted(self._table)]
+
+    def timers(self) -> list[Timer]:
+        """Every call that has not happened yet."""
+        return list(self._timers.values())
+
     # -- time
 
     def set_deadline(self, w: Watched, when: float | None) -> None:

@@ -53,11 +53,8 @@ class ServerRt:
         self.waiting: deque[Stream] = deque()
         self.usable = not plan.disabled
         self.weight = plan.weight * balance.SCALE
-        self.maxconn = plan.maxconn
+        self.settle(plan)
         self.greets = plan.send_proxy  # version of the PROXY header that begins every connection; 0 none
-        #: this worker's part of maxconn; sums up to it over all workers, at least one each
-        self.share = rt.share(plan.maxconn)
-        self.floor = rt.share(plan.minconn) if 0 < plan.minconn < plan.maxconn else None
         self.idle_limit = max(plan.pool_purge_delay_s, 1.0) * 2
         #: its connections stay with the client for which they were opened: their header says whose they are, or ``http-reuse never``
         self.exclusive = plan.send_proxy > 0 or backend.plan.http_reuse == "never"
@@ -90,6 +87,14 @@ class ServerRt:
         self.told = False  # whether the picker wants to hear of streams that begin and end
         self.tallies: dict[FrontendRt, counting.Tally] = {}
         self.count = counting.BackendCounters(rt.row(plan.key))
+
+    def settle(self, plan: plans.Server) -> None:
+        """Take on what the operator may change while we run: limits, and the address."""
+        self.plan = plan
+        self.maxconn = plan.maxconn
+        #: this worker's part of maxconn; sums up to it over all workers, at least one each
+        self.share = self.rt.share(plan.maxconn)
+        self.floor = self.rt.share(plan.minconn) if 0 < plan.minconn < plan.maxconn else None
 
     def limit(self) -> int:
         """How many streams this worker may give to the server now: with ``minconn`` its limit grows with the load of the backend,
@@ -206,15 +211,25 @@ class BackendRt:
         self.marked = False
         self.tallies: dict[FrontendRt, counting.Tally] = {}
         self.count = counting.BackendCounters(rt.row(backend_key(plan.name)))
+        self.offset = rt.number - 1 if rt.number else 0
+        self.by_name: dict[str, ServerRt] = {}
+        self.use_server: Callable[[Stream], ServerRt | None] | None = self._chooser() if plan.use_server else None
+        self.settle([ServerRt(rt, self, server, i) for i, server in enumerate(plan.servers)])
+
+    def settle(self, servers: list[ServerRt]) -> None:
+        """Take on the servers, and what is derived from all of them: at the start, and when the operator changed some."""
+        self.servers = servers
+        self.by_name.clear()
+        self.by_name.update((srv.name, srv) for srv in servers)
+        plan = self.plan = replace(self.plan, servers=tuple([srv.plan for srv in servers]))
         #: nothing but the algorithm chooses the server
         self.direct = not self.prefer_last and not plan.use_server and not any(server.maxconn or server.redir for server in plan.servers)
-        self.offset = rt.number - 1 if rt.number else 0
-        self.servers = [ServerRt(rt, self, server, i) for i, server in enumerate(plan.servers)]
-        self.by_name = {srv.name: srv for srv in self.servers}
-        self.use_server: Callable[[Stream], ServerRt | None] | None = self._chooser() if plan.use_server else None
         self.picker = balance.build(plan, self)
-        for srv in self.servers:
+        for i, srv in enumerate(servers):
+            srv.index = i
             srv.told = self.picker.counts
+            for _ in range(srv.served if srv.told else 0):
+                self.picker.on_start(i)
 
     # -- the picker's view
 

@@ -14,7 +14,7 @@ from forkproxy.http.body import Chunks
 from forkproxy.http.message import BodyKind
 from forkproxy.http.reader import parse_request
 from forkproxy.net.loop import ERR, HUP, INF, WRITE
-from forkproxy.proxy import finish, flow, marks, request
+from forkproxy.proxy import captures, finish, flow, marks, request
 from forkproxy.proxy.sides import Side, flush, pause, resume
 from forkproxy.proxy.stream import Stream
 
@@ -254,6 +254,7 @@ def head_timeout(c: Any) -> None:
 def bad_request(c: Client, error: ProtocolError) -> None:
     """Answer a request that must not be forwarded."""
     s = headless(c)
+    captures.remember(c.rt, s, True, c.inbuf, error)
     finish.fail(s, ERRORS["bad-request"], status=error.status)
 
 

@@ -6,12 +6,12 @@ is no header closes it without a word (PROXY protocol, section 2). Knows the for
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from forkproxy.errors import ProtocolError
 from forkproxy.proxy import client, finish, listener
 from forkproxy.proxy.accesslog import INFO
+from forkproxy.rules.logalias import local_stamp
 from forkproxy.wire.proxy_protocol import build_v1, build_v2, parse
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def refuse(c: Client, why: str) -> None:
         c.stream = None
     elif "dontlognull" not in fe.plan.options or c.inbuf:
         origin = c.origin
-        when = datetime.fromtimestamp(origin.wall_accept).strftime("%d/%b/%Y:%H:%M:%S.%f")[:-3]
+        when = local_stamp(origin.wall_accept)
         text = f"{origin.src}:{origin.src_port} [{when}] {fe.name}/{origin.bind.name or origin.bind.id}: {why}".encode()
         fe.log.say(INFO, c.rt.clock.wall, text)
     fe.count.error("req_errors")

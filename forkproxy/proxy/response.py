@@ -15,7 +15,7 @@ from forkproxy.http.grammar import elements
 from forkproxy.http.message import BodyKind
 from forkproxy.http.upgrade import check_switch
 from forkproxy.net.loop import ERR, INF, WRITE
-from forkproxy.proxy import client, finish, flow, marks, relay, reply, request, upstream
+from forkproxy.proxy import captures, client, finish, flow, marks, relay, reply, request, upstream
 from forkproxy.proxy.sides import pause, send
 from forkproxy.rules.verdict import ALLOW
 from forkproxy.rules.web import split_values
@@ -288,7 +288,8 @@ def tunnel(up: Upstream, s: Any, head: ResponseHead, body: bytes) -> None:
     if head.status == 101:
         try:
             check_switch(s.req, head, s.be.relaxed)
-        except ProtocolError:
+        except ProtocolError as error:
+            captures.remember(up.rt, s, False, head.start_line() + head.block(), error)
             s.unanswer()
             finish.fail(s, ERRORS["bad-response"])
             return

@@ -28,6 +28,7 @@ from forkproxy.state.names import PROCESS, backend_key, frontend_key
 
 if TYPE_CHECKING:
     from forkproxy.plan import Bind, Frontend, Plan
+    from forkproxy.proxy.captures import Capture
     from forkproxy.proxy.stream import Stream
 
 class Runtime:
@@ -58,6 +59,8 @@ class Runtime:
         self.paused = False
         self.clients: set[Client] = set()
         self.listeners: list[Listener] = []
+        #: bad messages by (is it a request?, name of the frontend or backend)
+        self.captures: dict[tuple[bool, str], Capture] = {}
         self.marked: list[BackendRt | ServerRt] = []
         self.poured: list[counting.Tally] = []
         self.logs = LogTargets(plan.global_, loop, self.process)
@@ -154,7 +157,7 @@ class Runtime:
             listener = Listener(self, rt, bind, sock, shared)
             self.listeners.append(listener)
             rt.listeners.append(listener)
-            if not self.paused:
+            if not self.paused and not fe.held:
                 listener.watch()
 
     def detach(self, sockets: Iterable[socket.socket] | None = None) -> None:
@@ -177,7 +180,8 @@ class Runtime:
         """Accept again."""
         self.paused = False
         for listener in self.listeners:
-            listener.watch()
+            if not listener.fe.plan.held:
+                listener.watch()
 
     def full(self) -> bool:
         """Whether this worker's part of the global ``maxconn`` is used up."""
@@ -188,17 +192,20 @@ class Runtime:
         listener.unwatch()
         self._held.add(listener)
         if pause_s:
-            self.loop.call_later(pause_s, self._release)
+            self.loop.call_later(pause_s, self.release)
 
     def accept_failed(self, listener: Listener, _exc: OSError) -> None:
         """Out of descriptors or memory: try again in a moment instead of spinning."""
         self.hold_back(listener, 0.1)
 
-    def _release(self) -> None:
+    def release(self) -> None:
+        """Accept again where a limit held connections back, as far as limits allow now."""
         if self.paused or self.leaving or self.full():
             return
         for listener in list(self._held):
-            if not listener.full():
+            if listener.fe.plan.held:
+                self._held.discard(listener)
+            elif not listener.full():
                 self._held.discard(listener)
                 listener.watch()
 
@@ -211,7 +218,7 @@ class Runtime:
         self.process[layout.CONN_CUR] -= 1
         c.fe.closed(c)
         if self._held:
-            self._release()
+            self.release()
 
     def count_error(self, s: Stream, row: StreamError) -> None:
         """A stream failed."""

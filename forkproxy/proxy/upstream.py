@@ -14,7 +14,7 @@ from forkproxy.errors import ERRORS, ProtocolError
 from forkproxy.http.reader import parse_response
 from forkproxy.net.loop import INF, READ, WRITE
 from forkproxy.net.sockets import dial, outcome
-from forkproxy.proxy import dispatch, finish, flow, greeting, marks, relay, response
+from forkproxy.proxy import captures, dispatch, finish, flow, greeting, marks, relay, response
 from forkproxy.proxy.sides import Side, close, pause, resume
 
 if TYPE_CHECKING:
@@ -264,7 +264,8 @@ def await_answer(up: Any, mask: int) -> None:
     while True:
         try:
             parsed = parse_response(data, start, limits, method)
-        except ProtocolError:
+        except ProtocolError as error:
+            captures.remember(up.rt, s, False, data[start:], error)
             if not repeat(up, s, "junk-response"):
                 finish.fail(s, ERRORS["bad-response"])
             return

@@ -96,6 +96,11 @@ def english_time(form: str, when: time.struct_time) -> str:
     return time.strftime(form.replace("%b", _MONTHS[when.tm_mon - 1]), when)
 
 
+def local_stamp(wall: float) -> str:
+    """A moment (epoch) in local time, with milliseconds, as log lines show it."""
+    return f"{english_time('%d/%b/%Y:%H:%M:%S', time.localtime(wall))}.{int(wall % 1 * 1000):03d}"
+
+
 def request_line(txn: Any) -> tuple[bytes, bytes, bytes]:
     """Method, target and version of the request as received, even after rules rewrote it; empty without a request."""
     marks = txn.marks

@@ -1,0 +1,133 @@
+"""``add server`` and ``del server`` (management manual 9.3): servers that no file knows, until a reload begins with the file again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from forkproxy import registry
+from forkproxy.config.build_server import ServerBuilder
+from forkproxy.config.drafts import ProxyDraft
+from forkproxy.config.line import Line
+from forkproxy.errors import ConfigError
+from forkproxy.health.board import Entry
+from forkproxy.health.machine import Admin
+from forkproxy.master import lookup
+from forkproxy.master.cli_session import NOTICE, Deferred, Refused, Session
+from forkproxy.master.orders import Reply
+from forkproxy.plan import Backend, Check, Server
+from forkproxy.registry import Level, command
+from forkproxy.values import names, replace
+
+#: What a line of a file may say and a server that is added later may not.
+_NOT_LATER = frozenset({"cookie", "id", "init-addr", "resolvers", "redir", "guid", "disabled"})
+
+
+@command("add server", level=Level.ADMIN, synopsis="add server <bk>/<srv>")
+def add_server(session: Session, words: list[str]) -> str | Deferred:
+    """Create a new server, in maintenance; "add server help" lists the keywords it may have."""
+    if words[2:] == ["help"]:
+        names = sorted(name for section, name in registry.KEYWORDS if section == "server" and name not in _NOT_LATER)
+        return "List of keywords supported for dynamic servers:\n" + "".join(f"{name}\n" for name in names)
+    of, slash, name = (words[2] if len(words) > 2 else "").partition("/")
+    if not slash or not name:
+        raise Refused("Require 'backend/server'.")
+    backend = lookup.backend(session, of)
+    if not dynamic(backend):
+        raise Refused("Backend must use a dynamic load balancing to support dynamic servers.")
+    if any(server.name == name for server in backend.servers):
+        raise Refused("Already exists a server with the same name in backend.")
+    server = _make(backend, name, words[3:])
+    master = session.master
+    plan = replace(master.plan, backends={**master.plan.backends, backend.name: replace(backend, servers=(*backend.servers, server))})
+    try:
+        master.shared.extend(plan)
+    except ConfigError as exc:
+        raise Refused(exc.message) from None
+    master.health.add(server)
+    master.changes.servers(backend, (*backend.servers, server))
+    row = master.shared.state.names.row(server.key)
+    return session.ask("add server", lambda _replies: session.message("New server registered.", NOTICE), fields=pack(server), row=row)
+
+
+def dynamic(backend: Backend) -> bool:
+    """Whether its algorithm can take servers on and let them go (as HAProxy's can)."""
+    balance = backend.balance
+    return balance.algorithm in ("roundrobin", "leastconn", "first", "random") or balance.hash_method == "consistent"
+
+
+def _make(backend: Backend, name: str, words: list[str]) -> Server:
+    """Read the rest of the command as a ``server`` line. Raises Refused."""
+    late = next((word for word in words[1:] if word in _NOT_LATER), "")
+    if late:
+        raise Refused(f"'{late}' option is not accepted for dynamic server")
+    draft = ProxyDraft("backend", backend.name)
+    draft.mode = backend.mode
+    line = Line(["server", name, *words], section="backend", section_name=backend.name)
+    checked = next((server.check for server in backend.servers if server.check is not None), None)
+    plain = Check()
+    unsaid = {field: getattr(plain, field) for field in ("address", "port", "inter_s", "fastinter_s", "downinter_s", "rise", "fall")}
+    try:
+        registry.KEYWORDS["backend", "server"].handler(draft, line, 1)
+        server, = ServerBuilder(draft, replace(checked, **unsaid) if checked is not None else plain).build()
+    except ConfigError as exc:
+        message = exc.message.removeprefix(f"'server {backend.name}/{name}' : ")
+        raise Refused(f"{message}; {exc.hint}" if exc.hint else message) from None
+    except ValueError:
+        raise Refused("; ".join(message.text for message in line.diag.messages) or "The server cannot be made.") from None
+    taken = {other.id for other in backend.servers}
+    return replace(server, id=next(n for n in range(1, len(taken) + 2) if n not in taken), disabled=False)
+
+
+def pack(server: Server) -> dict[str, Any]:
+    """Its fields as JSON values, without what only the master needs; ``proxy.orders.servers`` unpacks them."""
+    packed: dict[str, Any] = {}
+    for field in ("address", "source"):
+        address = getattr(server, field)
+        packed[field] = None if address is None else [address.family, address.host, address.port, address.kind, address.port_relative]
+    bare = Server(name="", address=server.address, backend="", id=0)
+    for field in names(server):
+        value = getattr(server, field)
+        if field not in ("address", "source", "check", "place") and value != getattr(bare, field):
+            packed[field] = value.decode("latin-1") if isinstance(value, bytes) else dict(value) if field == "options" else value
+    return packed
+
+
+def obstacle(session: Session, entry: Entry) -> str:
+    """Why a server cannot be removed, as far as waiting does not help; "" when nothing is in the way."""
+    plan = session.master.plan
+    if any(server.track == entry.key for backend in plan.backends.values() for server in backend.servers):
+        return "Server is referenced by other servers (track)."
+    backend = plan.backends[entry.server.backend]
+    if backend.use_server:
+        return "This server cannot be removed at runtime due to other configuration elements pointing to it."
+    if not entry.admin & (Admin.FORCED_MAINT | Admin.CONFIG_MAINT):
+        return "Only servers in maintenance mode can be deleted."
+    return ""
+
+
+@command("del server", level=Level.ADMIN, synopsis="del server <bk>/<srv>")
+def del_server(session: Session, words: list[str]) -> Deferred:
+    """Remove a server that is in maintenance and has no connection."""
+    entry = lookup.server(session, words, 2)
+    if why := obstacle(session, entry):
+        raise Refused(why)
+    backend = session.master.plan.backends[entry.server.backend]
+    if not dynamic(backend):
+        raise Refused("Backend must use a dynamic load balancing to support dynamic servers.")
+    master, orders = session.master, session.master.supervisor.orders
+    deferred = Deferred()
+
+    def counted(replies: list[Reply]) -> None:
+        if any(reply.value for reply in replies):
+            deferred.finish(session.message("Server still has connections attached to it, cannot remove it.", 3))
+            return
+        master.health.remove(entry.key)
+        present = master.plan.backends[backend.name]
+        master.changes.servers(present, tuple([one for one in present.servers if one.name != entry.server.name]))
+        orders.give(master.supervisor.workers(), "del server", removed, server=entry.key)
+
+    def removed(_replies: list[Reply]) -> None:
+        deferred.finish(session.message("Server deleted.", NOTICE))
+
+    orders.give(master.supervisor.workers(), "server busy", counted, server=entry.key)
+    return deferred

@@ -1,0 +1,39 @@
+"""``set maxconn server`` and ``set maxconn global`` (management manual 9.3)."""
+
+from __future__ import annotations
+
+from forkproxy.health.board import Entry
+from forkproxy.master import lookup
+from forkproxy.master.cli_session import Deferred, Refused, Session
+from forkproxy.registry import Level, command
+
+
+@command("set maxconn server", level=Level.OPERATOR, synopsis="set maxconn server <bk>/<srv> <value>")
+def set_maxconn_server(session: Session, words: list[str]) -> Deferred:
+    """Change a server's maxconn setting; each worker gets its part of it."""
+    return change(session, lookup.server(session, words, 3), words[4] if len(words) > 4 else "")
+
+
+def change(session: Session, entry: Entry, text: str) -> Deferred:
+    """Give a server the limit that ``text`` says. Raises Refused."""
+    if not text:
+        raise Refused("Require <maxconn>.")
+    if not text[:1].isdecimal():
+        raise Refused("maxconn string empty or preceded by garbage")
+    if not text.isdecimal():
+        raise Refused("Trailing garbage in maxconn string")
+    session.master.changes.server(entry, maxconn=int(text))
+    return session.ask("set server maxconn", lambda _replies: "", server=entry.key, maxconn=int(text))
+
+
+@command("set maxconn global", level=Level.OPERATOR, synopsis="set maxconn global <value>")
+def set_maxconn_global(session: Session, words: list[str]) -> Deferred:
+    """Change the maxconn setting of the whole service, up to the file's; 0 restores that."""
+    changes = session.master.changes
+    if len(words) < 4:
+        raise Refused("Expects an integer value.")
+    if not words[3].isdecimal() or (changes.maxconn and int(words[3]) > changes.maxconn):
+        raise Refused("Value out of range.")
+    maxconn = int(words[3]) or changes.maxconn
+    changes.limit(maxconn)
+    return session.ask("set maxconn", lambda _replies: "", maxconn=maxconn)

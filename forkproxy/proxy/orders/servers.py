@@ -1,0 +1,61 @@
+"""Servers that come and go while a worker runs (``add server``, ``del server``)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from forkproxy.plan import Address, Server
+from forkproxy.proxy import pool
+from forkproxy.proxy.backend import ServerRt
+from forkproxy.proxy.orders.limits import server_of
+from forkproxy.proxy.runtime import Runtime
+from forkproxy.registry import order
+
+
+@order("add server")
+def add_server(rt: Runtime, fields: dict[str, Any], row: int) -> None:
+    """Take a server on; ``row`` is where it counts. It gets traffic when the master's table says so."""
+    server = unpack(fields)
+    rt.state.names.adopt(server.key, row)
+    be = rt.backends.get(server.backend)
+    if be is None or server.name in be.by_name:
+        return  # this worker leaves with another file, or was forked with the server
+    be.settle([*be.servers, ServerRt(rt, be, server, len(be.servers))])
+    rt.refresh()
+
+
+@order("server busy")
+def server_busy(rt: Runtime, server: str) -> int:
+    """How many streams are at a server or wait for it. Idle connections are closed when it is removed."""
+    try:
+        srv = server_of(rt, server)
+    except LookupError:
+        return 0
+    return srv.served + len(srv.waiting)
+
+
+@order("del server")
+def del_server(rt: Runtime, server: str) -> None:
+    """Forget a server that has no stream."""
+    try:
+        srv = server_of(rt, server)
+    except LookupError:
+        return
+    pool.clear(srv)
+    for c in rt.clients:
+        if c.own is not None and c.own.srv is srv:
+            pool.remove(c.own)
+        if c.last_srv is srv:
+            c.last_srv = None
+    srv.backend.settle([one for one in srv.backend.servers if one is not srv])
+
+
+def unpack(fields: dict[str, Any]) -> Server:
+    """A server from the JSON values that the master made of it."""
+    made = dict(fields)
+    for name in ("address", "source"):
+        made[name] = None if made[name] is None else Address(*made[name])
+    for name in ("cookie", "redir"):
+        if name in made:
+            made[name] = made[name].encode("latin-1")
+    return Server(**made)
