@@ -11,9 +11,12 @@ configuration uses.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from forkproxy.values import field, frozen
+
+if TYPE_CHECKING:
+    from forkproxy.state.stickspec import TableRef
 
 #: ``step(txn) -> Verdict | None``; None: look at the next rule.
 Step = Callable[[Any], Any]
@@ -275,6 +278,18 @@ class Proxy:
 
 
 @frozen
+class Stick:
+    """A ``stick`` rule (manual 4.2). ``key(txn)`` gives the key as entries of ``table`` hold it, None where there is none."""
+
+    table: TableRef
+    key: Callable[[Any], bytes | None]
+    condition: Callable[[Any], bool] | None = None
+    match: bool = False  # send the client to the server that its entry names
+    store: bool = False  # keep the server that it was sent to
+    response: bool = False  # the key is the response's
+
+
+@frozen
 class Backend(Proxy):
     """Where streams go."""
 
@@ -286,6 +301,7 @@ class Backend(Proxy):
     http_reuse: str = "safe"
     allbackups: bool = False
     use_server: tuple[tuple[Callable[[Any], bool] | None, Callable[[Any], str]], ...] = ()
+    stick: tuple[Stick, ...] = ()
 
 
 @frozen
@@ -373,6 +389,8 @@ class Plan:
     files: tuple[str, ...] = ()
     #: named error sets, maps, userlists, rings … by "kind/name", for later issues
     objects: Mapping[str, Any] = field(default_factory=dict)
+    #: stick tables by name; whoever takes the plan on gives them their memory before it forks
+    tables: Mapping[str, TableRef] = field(default_factory=dict)
 
     @property
     def listens(self) -> bool:

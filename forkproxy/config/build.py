@@ -14,6 +14,7 @@ from forkproxy.config import known
 from forkproxy.config.build_checks import build_check
 from forkproxy.config.build_rules import HTTP_KINDS, KINDS, RuleSets, compile_format, compile_key
 from forkproxy.config.build_server import ServerBuilder, build_binds, numbers, resolve_tracking
+from forkproxy.config.build_stick import stick_tables
 from forkproxy.config.diagnostics import Diagnostics, did_you_mean
 from forkproxy.config.drafts import GlobalDraft, ProxyDraft
 from forkproxy.config.keywords.balance import HTTP_ALGORITHMS
@@ -36,8 +37,7 @@ _FORMATS = {
 _CONSUMED = frozenset(
     {
         "check_kind", "check_options", "check_disable_on_404", "check_send_state", "hash-balance-factor", "hash-preserve-affinity",
-        "errorfile-lines",
-        "log-format-line",
+        "errorfile-lines", "log-format-line", "stick-table", "stick-table-line",
     }
 )  # fmt: skip
 
@@ -52,7 +52,9 @@ def build(
 class _Builder:
     """One run. Attributes live as long as it."""
 
-    __slots__ = ("backends", "diag", "files", "frontends", "global_draft", "ids", "known", "objects", "options", "proxies")
+    __slots__ = (
+        "backends", "diag", "files", "frontends", "global_draft", "ids", "known", "objects", "options", "proxies", "tables",
+    )  # fmt: skip
 
     def __init__(
         self, global_draft: GlobalDraft, proxies: list[ProxyDraft], objects: Mapping[str, Any], diag: Diagnostics, options: Options
@@ -67,6 +69,7 @@ class _Builder:
         self.frontends = {p.name: p for p in reversed(proxies) if p.is_frontend}
         self.ids = self._number()
         self.known = _Known()
+        self.tables = stick_tables(proxies)
 
     def build(self) -> Plan | None:
         """Everything, in the order of the file."""
@@ -95,6 +98,7 @@ class _Builder:
             backends=_full(linked, frontends),
             files=tuple(dict.fromkeys(p.line.file for p in self.proxies if p.line is not None)),
             objects=dict(self.objects),
+            tables=self.tables,
         )
 
     # -- the global section ---------------------------------------------------------------------------------------------------
@@ -140,6 +144,8 @@ class _Builder:
             captures=(draft.capture_request, draft.capture_response),
             logasap=draft.on("logasap"),
             known=self.known,
+            tables=self.tables,
+            stick_counters=self.global_draft.options.get("stick-counters", 3),
             find=lambda kind, name: self._find(draft, kind, name),
         )
         rules = RuleSets(draft, context)
@@ -248,6 +254,7 @@ class _Builder:
             http_reuse=draft.http_reuse or "safe",
             allbackups=draft.on("allbackups"),
             use_server=tuple((pred, name) for _, pred, name, _ in rules.use_server),
+            stick=tuple(rules.stick),
         )
 
     def _balance(self, draft: ProxyDraft, context: RuleContext) -> tuple[Balance, Needs]:

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from forkproxy.config.build_stick import compile_stick
 from forkproxy.config.drafts import ProxyDraft, RuleDraft
 from forkproxy.config.line import Line
 from forkproxy.errors import ConfigError
-from forkproxy.plan import ErrorReply, Render, Step, Steps
+from forkproxy.plan import ErrorReply, Render, Step, Steps, Stick
 from forkproxy.registry import Needs
 from forkproxy.rules import logformat
 from forkproxy.rules.acl import compile_acl
@@ -49,7 +50,7 @@ class RuleSets:
     name of a stream's server, line); ``errors`` those of http-error.
     """
 
-    __slots__ = ("context", "draft", "errors", "final", "monitor_fail", "needs", "steps", "use_backend", "use_server")
+    __slots__ = ("context", "draft", "errors", "final", "monitor_fail", "needs", "steps", "stick", "use_backend", "use_server")
 
     def __init__(self, draft: ProxyDraft, context: RuleContext) -> None:
         self.draft = draft
@@ -59,6 +60,7 @@ class RuleSets:
         self.final: dict[str, bool] = {}  # whether the last rule of a kind ends its set in any case
         self.use_backend: list[tuple[Choice, Line]] = []
         self.use_server: list[tuple[str, Callable[[Any], bool] | None, Callable[[Any], str], Line]] = []
+        self.stick: list[Stick] = []
         self.monitor_fail: list[Callable[[Any], bool]] = []
         self.errors: dict[int, ErrorReply] = {}
 
@@ -109,6 +111,10 @@ class RuleSets:
                 self._step("redirect", "http-req", words)
             case "http-error":
                 self._http_error(words)
+            case "stick":
+                made, needs = compile_stick(words, self.context)
+                self.stick.append(made)
+                self._need(rule.kind, needs)
             case kind:
                 self._step(kind, KINDS[kind], words)
 

@@ -271,6 +271,9 @@ class Master:
     def _every_second(self) -> None:
         """Peaks that are spread over workers are seen by looking often."""
         self._observe(list(self.shared.state.names))
+        if self.shared.tables is not None:
+            self.shared.tables.keep([self.plan.tables, *(generation.plan.tables for generation in self.supervisor.generations)])
+            self.shared.tables.sweep(int(self.loop.clock.now * 1000.0))
         self.loop.call_later(1.0, self._every_second)
 
     def _observe(self, names: list[str]) -> None:
@@ -380,6 +383,7 @@ class Master:
         if complaint:
             self.messages.warning(complaint)
         self.desk.prepare(plan)
+        self.shared.bind_tables(plan, self.plan)
         self.shared.extend(plan)
         self._check(plan)
 

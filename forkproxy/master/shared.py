@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from forkproxy.clock import Clock
 from forkproxy.errors import ConfigError
@@ -19,10 +20,16 @@ from forkproxy.state.segment import Segment
 from forkproxy.state.servers import ServerTable
 from forkproxy.values import record
 
+if TYPE_CHECKING:
+    from forkproxy.state.ledger import Ledger
+    from forkproxy.state.sticktables import Tables
+
 #: Room for workers of this many reloads that are still leaving (one more than mworker-max-reloads lets live by default).
 GENERATIONS = 52
 _MIN_SLOTS = 32
 _MAX_SLOTS = 480
+#: Entries of stick tables that a worker can hold at once, at least.
+_LEDGER = 1 << 16
 
 
 @record
@@ -54,11 +61,13 @@ class Shared:
     ``memory`` is the segment and the dumped names of a master that died (owned from now on): counting goes on where it stopped, if its
     layout is ours and there is room for what ``plan`` names. ``strangers`` are then its workers, which still count: slot → pid."""
 
-    __slots__ = ("state", "strangers")
+    __slots__ = ("state", "strangers", "tables")
 
     def __init__(self, plan: Plan, workers: int, clock: Clock, memory: tuple[int, bytes] | None = None) -> None:
         """Raises ConfigError when the names do not fit, OSError when the kernel gives no memory."""
         self.strangers: dict[int, int] = {}
+        self.tables: Tables | None = None
+        self.bind_tables(plan)
         if memory is not None and self._inherit(plan, clock, *memory):
             return
         wanted = sum(1 for _ in keys(plan)) + 1
@@ -110,8 +119,30 @@ class Shared:
         self.state.segment.claim(slot, pid)
 
     def give_back(self, slot: int) -> None:
-        """Its worker is gone: its counters stay, its gauges go."""
+        """Its worker is gone: its counters stay, its gauges go, it holds no entry of a stick table any more."""
         self.state.rows.retire(slot)
+        if self.tables is not None:
+            self.tables.settle(slot)
+
+    def ledger(self, slot: int, plan: Plan) -> Ledger | None:
+        """Where the worker of ``slot`` notes which entries of stick tables it holds; None where ``plan`` has no tables."""
+        if not plan.tables or self.tables is None:
+            return None
+        counters = int(plan.global_.options.get("stick-counters", 3))
+        return self.tables.ledger(slot, max(_LEDGER, 2 * counters * plan.global_.maxconn))
+
+    def bind_tables(self, plan: Plan, old: Plan | None = None) -> None:
+        """Give the stick tables of ``plan`` their memory: that of the same ones in ``old``, which is in force, or new memory. Raises
+        ConfigError when there is none."""
+        if plan.tables:
+            if self.tables is None:
+                from forkproxy.state.sticktables import Tables  # ctypes and more, for those who have tables
+
+                self.tables = Tables()
+            try:
+                self.tables.bind(plan.tables, {} if old is None else old.tables)
+            except OSError as exc:
+                raise ConfigError(f"no memory for stick tables: {exc.strerror}") from exc
 
     def pulse(self, slot: int) -> memoryview:
         """The cell that the worker writes its sign of life into (milliseconds, monotonic)."""

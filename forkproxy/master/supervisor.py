@@ -125,6 +125,7 @@ class Supervisor:
             slot=slot,
             state=self.shared.state,
             pulse=pulse,
+            ledger=self.shared.ledger(slot, generation.plan),
             channel=theirs,
             share=rack.share(number - 1, generation.size),
             escrow={

@@ -13,6 +13,7 @@ from forkproxy import balance
 from forkproxy.net.sockets import keepalive, reset_on_close
 from forkproxy.proxy import counting
 from forkproxy.proxy.derived import case_adjuster, head_limits, keepalive_options, restriction
+from forkproxy.proxy.sticking import Sticking
 from forkproxy.registry import Needs
 from forkproxy.state.names import backend_key
 from forkproxy.values import replace
@@ -170,7 +171,7 @@ class BackendRt:
         "addresses", "adjust", "buffer_body", "by_name", "close_server", "count", "direct", "drops_trailers", "forwardfor",
         "fullconn", "keep_queue", "keeps_requests", "limits", "marked", "may_stay", "name", "nolinger", "offset", "originalto",
         "peak", "picker", "plain", "plain_response", "plan", "prefer_last", "pretends", "relaxed", "restrict", "retry_statuses",
-        "round_robin", "rt", "servers", "streams", "tallies", "tcpka", "use_server", "waiting",
+        "round_robin", "rt", "servers", "stick", "streams", "tallies", "tcpka", "use_server", "waiting",
     )  # fmt: skip
 
     def __init__(self, rt: Runtime, plan: plans.Backend) -> None:
@@ -223,7 +224,8 @@ class BackendRt:
         self.by_name.update((srv.name, srv) for srv in servers)
         plan = self.plan = replace(self.plan, servers=tuple([srv.plan for srv in servers]))
         #: nothing but the algorithm chooses the server
-        self.direct = not self.prefer_last and not plan.use_server and not any(server.maxconn or server.redir for server in plan.servers)
+        self.direct = not (self.prefer_last or plan.use_server or plan.stick or any(s.maxconn or s.redir for s in plan.servers))
+        self.stick = Sticking(self) if plan.stick else None
         self.picker = balance.build(plan, self)
         for i, srv in enumerate(servers):
             srv.index = i

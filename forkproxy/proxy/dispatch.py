@@ -43,6 +43,8 @@ def assign(s: Stream) -> None:
         srv = own.srv  # it knows by this connection who the client is
     if srv is None and be.use_server is not None:
         srv = be.use_server(s)
+    if srv is None and be.stick is not None:
+        srv = be.stick.choose(s)
     if srv is None:
         srv = be.pick(s)
         if srv is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from forkproxy.net.sockets import buffers, keepalive, reset_on_close
-from forkproxy.proxy import counting
+from forkproxy.proxy import counting, tracking
 from forkproxy.proxy.derived import case_adjuster, head_limits, keepalive_options, restriction
 from forkproxy.registry import Needs
 from forkproxy.state.names import frontend_key
@@ -58,7 +58,8 @@ class FrontendRt:
         "addresses", "adjust", "buffer_body", "captures", "choose", "close_client", "close_server", "connections", "count",
         "default", "drops_trailers", "forwardfor", "head_timeout", "http", "idle_timeout", "keeps_ends", "limits", "listeners",
         "log", "log_connect", "log_early", "name", "originalto", "pace", "per_bind", "plain", "plain_response", "plan",
-        "restrict", "rt", "share", "socket_options", "tallies", "told", "twin", "unique_id_header",
+        "restrict", "rt", "share", "socket_options", "tallies", "told", "tracks",
+        "tracks_connections", "twin", "unique_id_header",
     )  # fmt: skip
 
     def __init__(self, rt: Runtime, plan: plans.Frontend, backends: dict[str, BackendRt], log: AccessLog) -> None:
@@ -76,6 +77,9 @@ class FrontendRt:
         self.buffer_body = bool(plan.needs & Needs.BODY) or "http-buffer-request" in plan.options
         self.restrict = restriction(plan)
         self.adjust = case_adjuster(rt.plan.global_, plan, "h1-case-adjust-bogus-client")
+        #: there are stick tables, and rules may track entries of them; rules of connections, too
+        self.tracks = bool(rt.plan.tables)
+        self.tracks_connections = self.tracks and not (plan.tcp_request_connection is None and plan.tcp_request_session is None)
         self.captures = bool(plan.capture_request or plan.capture_response or plan.capture_cookie)
         #: the log asks for the addresses of the server's connection, which is gone by then
         self.keeps_ends = bool(plan.log_needs & Needs.SERVER)
@@ -88,6 +92,7 @@ class FrontendRt:
             and plan.use_backend is None
             and self.default is not None
             and not self.captures
+            and not self.tracks_connections
             and not self.keeps_ends
             and not self.log_connect
             and not plan.monitor_uri
@@ -161,6 +166,8 @@ class FrontendRt:
         self.connections -= 1
         self.per_bind[c.origin.bind.id] -= 1
         self.count.closed()
+        if self.tracks_connections:
+            tracking.connection_ended(c)
 
     def count_intercepted(self) -> None:
         """A request is answered by the proxy itself."""
@@ -192,6 +199,8 @@ class FrontendRt:
         if be is not None and s.counted_be:
             s.counted_be = False
             be.leave()
+        if self.tracks:
+            tracking.ended(s)
 
     def progress(self, s: Stream) -> None:
         """``option contstats``: count what ``s`` moved since the last look."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from forkproxy.net.loop import EXCLUSIVE, READ, Watched
 from forkproxy.net.sockets import accept, quickack_off, reset_on_close, silent_drop
-from forkproxy.proxy import client, finish, greeting, marks, tcp
+from forkproxy.proxy import client, finish, greeting, marks, tcp, tracking
 from forkproxy.proxy.stream import ClientOrigin, Stream
 from forkproxy.rules.verdict import ALLOW
 
@@ -109,6 +109,8 @@ def begin(c: Client) -> None:
     if fe.plan.tcp_request_session is not None and not allowed(c, fe.plan.tcp_request_session, True):
         return
     fe.session_started()
+    if fe.tracks_connections:
+        tracking.session_started(c.origin, c.rt.clock)
     if not c.mask:
         c.loop.add(c)
     if fe.http:

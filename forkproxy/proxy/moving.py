@@ -47,7 +47,9 @@ class Moving:
     def takes(self, c: Client) -> bool:
         """Whether ``c`` can move as soon as nothing is served on it."""
         origin = c.origin
-        return c.fe.http and c.own is None and not origin.vars and isinstance(origin, ClientOrigin) and origin.bind.key in self.binds
+        if origin.vars or origin.tracked or not isinstance(origin, ClientOrigin):
+            return False  # what rules keep about a connection stays in this process
+        return c.fe.http and c.own is None and origin.bind.key in self.binds
 
     def offer(self, c: Client) -> None:
         """Give ``c`` away in this turn or a later one, unless it asks something before; it is served here until then."""

@@ -30,6 +30,8 @@ def join(s: Stream, up: Upstream) -> None:
     ``client.inbuf`` and ``up.out`` hold what was read already and what could not be sent yet."""
     c = s.client
     rt = up.rt
+    if s.be.stick is not None and not s.mode_http:
+        s.be.stick.store(s)
     old = s.req_flow
     there = flow.Flow(c, up, -1, None, rt.bufsize, rt.pipes)
     back = flow.Flow(up, c, -1, None, rt.bufsize, rt.pipes)

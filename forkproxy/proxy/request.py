@@ -15,7 +15,7 @@ from forkproxy.http.body import payload
 from forkproxy.http.framing import reconcile_request
 from forkproxy.net.loop import INF
 from forkproxy.plan import Steps
-from forkproxy.proxy import client, dispatch, finish, flow, marks, reply
+from forkproxy.proxy import client, dispatch, finish, flow, marks, reply, tracking
 from forkproxy.proxy.sides import pause, send
 from forkproxy.rules.errors import NotYet
 from forkproxy.rules.verdict import ALLOW, Reply, Verdict
@@ -42,6 +42,8 @@ def begin(s: Stream) -> None:
         return
     head = s.req
     plan = fe.plan
+    if fe.tracks_connections:
+        tracking.connection_request(s)
     if fe.captures:
         capture(s, plan)
     if fe.keeps_ends:

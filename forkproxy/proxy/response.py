@@ -15,7 +15,7 @@ from forkproxy.http.grammar import elements
 from forkproxy.http.message import BodyKind
 from forkproxy.http.upgrade import check_switch
 from forkproxy.net.loop import ERR, INF, WRITE
-from forkproxy.proxy import captures, client, finish, flow, marks, relay, reply, request, upstream
+from forkproxy.proxy import captures, client, finish, flow, marks, relay, reply, request, tracking, upstream
 from forkproxy.proxy.sides import pause, send
 from forkproxy.rules.verdict import ALLOW
 from forkproxy.rules.web import split_values
@@ -72,6 +72,10 @@ def begin(up: Upstream, s: Any, head: ResponseHead, body: bytes) -> None:
     s.t_response = rt.clock.now
     s.status = head.status
     be, fe = s.be, s.fe
+    if fe.tracks and head.status >= 400:
+        tracking.answered(s, head.status)
+    if be.stick is not None:
+        be.stick.store(s)
     if (head.status == 401 or head.status == 407) and challenges(head):
         up.private = True
     up.inbuf = body  # where rules that look at a response's bytes find them

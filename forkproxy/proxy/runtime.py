@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from forkproxy.errors import ERRORS, StreamError
 from forkproxy.net.loop import INF, Loop
 from forkproxy.net.pipes import PipePool
-from forkproxy.proxy import client, counting, finish, moving, pool, queue, view
+from forkproxy.proxy import client, counting, finish, moving, pool, queue, tracking, view
 from forkproxy.proxy.accesslog import AccessLog
 from forkproxy.proxy.backend import BackendRt, ServerRt
 from forkproxy.proxy.client import Client
@@ -223,9 +223,16 @@ class Runtime:
     def count_error(self, s: Stream, row: StreamError) -> None:
         """A stream failed."""
         counting.count_error(s, row)
+        if s.fe.tracks:
+            if row.counter == "req_errors":
+                tracking.client_error(s)
+            elif row.counter == "resp_errors":
+                tracking.server_error(s)
 
     def count_denied(self, s: Stream) -> None:
         """A request was denied by a rule."""
+        if s.fe.tracks:
+            tracking.client_error(s)
         s.fe.count.error("req_denied")
         if s.be is not None:
             s.be.count.error("req_denied")
@@ -364,4 +371,6 @@ def leave(c: Any) -> None:
 def make(heritage: Any, loop: Loop) -> Runtime:
     """The runtime of a worker from what it inherited."""
     state = heritage.state
+    for ref in heritage.plan.tables.values():
+        ref.table.ledger = heritage.ledger
     return Runtime(heritage.plan, loop, state.segment.slot(heritage.slot), state, heritage.number, heritage.slot)

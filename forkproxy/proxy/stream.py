@@ -42,6 +42,7 @@ class ClientOrigin(Origin):
         self.family = family
         self.wall_accept = wall
         self.vars = None
+        self.tracked = None
         self._local: tuple[str, int] | None = None
 
     def local(self) -> tuple[str, int]:
@@ -82,6 +83,15 @@ class Claimed(Origin):
     @vars.setter
     def vars(self, value: dict[str, Any] | None) -> None:
         self._connection.vars = value
+
+    @property
+    def tracked(self) -> list[Any] | None:
+        """Those of the connection."""
+        return self._connection.tracked
+
+    @tracked.setter
+    def tracked(self, value: list[Any] | None) -> None:
+        self._connection.tracked = value
 
     def local(self) -> tuple[str, int]:
         host, port = self._connection.local()
@@ -138,6 +148,7 @@ class Stream(Txn):
         self.marks = None
         self.unique_id = None
         self.server_id = b"<NOSRV>"
+        self.tracked = None
         self.vars = None
         self.wall_start = wall
         self.t_start = t_start

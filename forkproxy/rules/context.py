@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from forkproxy.rules.acl import AclTest
     from forkproxy.rules.patterns import PatternFiles
     from forkproxy.rules.userlist import Userlist
+    from forkproxy.state.stickspec import TableRef
 
 #: kind of rule → (columns on the frontend's side, columns on the backend's side)
 _COLUMNS: dict[str, tuple[str, str]] = {
@@ -28,6 +29,8 @@ _COLUMNS: dict[str, tuple[str, str]] = {
     "use-backend": ("fe-use-backend", ""),
     "use-server": ("", "be-server"),
     "balance": ("", "be-server"),
+    "stick": ("", "be-server"),
+    "stick-store": ("", "be-store"),
     "log": ("log", "log"),
     "check": ("", "be-check"),
 }
@@ -45,6 +48,8 @@ KIND_LABELS = {
     "use-backend": "use_backend",
     "use-server": "use-server",
     "balance": "balance",
+    "stick": "stick",
+    "stick-store": "stick store-response",
     "log": "log-format",
     "check": "check",
 }
@@ -89,6 +94,9 @@ class RuleContext:
     note: Callable[[str], None] = _ignore
     find: Callable[[str, str], None] = _unheard
     logasap: bool = False
+    #: stick tables of the whole configuration by name, and how many entries may be tracked at once (tune.stick-counters)
+    tables: Mapping[str, TableRef] = field(default_factory=dict)
+    stick_counters: int = 3
     #: names that HAProxy has, by "fetch", "converter", "acl", "action", so that a missing one is refused as known
     known: Mapping[str, Collection[str]] = field(default_factory=dict)
 

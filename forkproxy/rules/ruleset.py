@@ -40,7 +40,7 @@ def parse_rule(kind: str, words: Words, ctx: RuleContext) -> Rule:
     label = KIND_LABELS[kind]
     word = words.next(f"an action after '{label}'")
     name, bracket, inside = word.partition("(")
-    entry = ACTIONS.get((kind, name))
+    entry = ACTIONS.get((kind, "track-sc*" if name.startswith("track-sc") else name))
     if entry is not None and bracket and not entry.prefix:
         entry = None
     if entry is None:

@@ -16,10 +16,11 @@ class Origin:
     """The client's connection as rules see it; one per accepted connection, shared by its streams.
 
     ``src``/``dst`` are text addresses (unix sockets: "unix"), ports integers; ``dst`` costs a system call, therefore :meth:`local`.
-    ``wall_accept`` is the epoch at accept. ``vars`` holds sess.* variables, made on first use.
+    ``wall_accept`` is the epoch at accept. ``vars`` holds sess.* variables, made on first use, ``tracked`` the
+    entries of stick tables that rules of the connection hold (``rules.tables``), None mostly.
     """
 
-    __slots__ = ("bind", "family", "src", "src_port", "vars", "wall_accept")
+    __slots__ = ("bind", "family", "src", "src_port", "tracked", "vars", "wall_accept")
 
     src: str
     src_port: int
@@ -27,6 +28,7 @@ class Origin:
     bind: Any
     wall_accept: float
     vars: dict[str, Any] | None
+    tracked: list[Any] | None
 
     def local(self) -> tuple[str, int]:
         """The address and port that the client connected to; ("unix", 0) where there are none."""
@@ -40,8 +42,8 @@ class Origin:
 class Txn:
     """One stream as rules see it.
 
-    Owners: proxy fills everything but ``vars``, ``captures_*``, ``unique_id``, ``log_level``, ``marks``, which rules write. Times are
-    epoch seconds (``wall_start``, taken at ``t_start``) or clock.now readings (``t_*``; 0.0 = not reached). Sizes in bytes.
+    Owners: proxy fills everything but ``vars``, ``captures_*``, ``unique_id``, ``log_level``, ``marks``, ``tracked``, which rules write.
+    Times are epoch seconds (``wall_start``, taken at ``t_start``) or clock.now readings (``t_*``; 0.0 = not reached). Sizes in bytes.
     """
 
     __slots__ = (
@@ -80,6 +82,7 @@ class Txn:
         "t_request",  # request head complete
         "t_response",  # response head complete
         "t_start",  # accept, or end of the previous exchange on this connection
+        "tracked",  # entries of stick tables that are held until the stream ends (rules.tables), None mostly
         "unique_id",
         "vars",  # txn.*/req.*/res.* variables: {"txn.name": value}, None until the first set
         "wall_start",
@@ -114,6 +117,7 @@ class Txn:
     marks: dict[str, Any] | None
     unique_id: bytes | None
     server_id: bytes
+    tracked: list[Any] | None
     vars: dict[str, Any] | None
     wall_start: float
     t_start: float

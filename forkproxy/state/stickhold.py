@@ -7,19 +7,15 @@ which cells are written is what ``ledger`` tells of.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from forkproxy.state import frequency
 from forkproxy.state.ledger import UNSURE, note
 from forkproxy.state.robust import attempt, give
+from forkproxy.state.stickspec import HOLDERS, KEY, TOUCHED
 
 if TYPE_CHECKING:
     from forkproxy.state.sticktable import Table
-
-#: Cells of an entry after the first, which leads to the next one in its bucket (or in the free list).
-TOUCHED: Final = 1
-HOLDERS: Final = 2
-KEY: Final = 3
 
 #: An entry that a stream or a connection of this process holds: its table, its ``base``, its stripe, its cell in the ledger. It can be
 #: looked at without a lock, and stays until it is let go.

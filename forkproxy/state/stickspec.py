@@ -1,15 +1,18 @@
 """What a stick table is: its line of the configuration as values, and THE table of data types that an entry can hold (manual 11.1).
 
-Knows no memory and no process.
+Knows no memory and no process, and imports nothing that only files with tables need.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from forkproxy.state import frequency
+from forkproxy.values import frozen, replace
+
+if TYPE_CHECKING:
+    from forkproxy.state.sticktable import Table
 
 
 class Shape(Enum):
@@ -61,11 +64,16 @@ DATA_TYPES: Final[dict[str, DataType]] = {
     "glitch_rate": DataType(_R),
 }
 
+#: Cells of an entry after the first, which leads to the next one in its bucket (or in the free list).
+TOUCHED: Final = 1
+HOLDERS: Final = 2
+KEY: Final = 3
+
 #: Types of keys, and the bytes of one where that is not the configuration's to say.
 KEY_BYTES: Final = {"ip": 4, "ipv6": 16, "integer": 4, "string": 0, "binary": 0}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Store:
     """One data type that a table stores: ``count`` elements (1 but for arrays), ``period_ms`` of a rate (0: none)."""
 
@@ -74,7 +82,7 @@ class Store:
     period_ms: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class TableSpec:
     """A ``stick-table`` line. Two tables with equal values can hold each other's entries: that is what a reload asks.
 
@@ -89,6 +97,11 @@ class TableSpec:
     nopurge: bool = False
     srvkey: str = "name"
     stores: tuple[Store, ...] = ()
+
+    @property
+    def key_cells(self) -> int:
+        """How many cells a key takes."""
+        return -(-self.key_bytes // 8)
 
 
 class Column(NamedTuple):
@@ -110,10 +123,11 @@ class Event(NamedTuple):
     period_ms: int
 
 
-def columns(stores: tuple[Store, ...], offset: int) -> tuple[dict[str, Column], int]:
-    """Where in an entry the data types stand whose first is at ``offset``, and the cells of an entry in all."""
+def columns(spec: TableSpec) -> tuple[dict[str, Column], int]:
+    """Where in an entry the data types stand, and the cells of an entry in all."""
     found: dict[str, Column] = {}
-    for store in stores:
+    offset = KEY + spec.key_cells
+    for store in spec.stores:
         shape = DATA_TYPES[store.name].shape
         width = frequency.CELLS if shape is Shape.RATE else 1
         found[store.name] = Column(store.name, shape, offset, width, store.count, store.period_ms)
@@ -137,3 +151,36 @@ def events(columns: dict[str, Column]) -> tuple[dict[str, Event], tuple[Event, .
     count = max((columns[name].elements for name in ("gpc", "gpc_rate") if name in columns), default=0)
     gpc = [event("gpc", "gpc_rate", i) for i in range(count)] or [event("gpc0", "gpc0_rate"), event("gpc1", "gpc1_rate")]
     return names, tuple(gpc)
+
+
+class TableRef:
+    """A table as a configuration names it; rules keep this. The master fills ``table`` in when the configuration is taken on, before it
+    forks (``sticktables``)."""
+
+    __slots__ = ("_table", "spec")
+
+    def __init__(self, spec: TableSpec) -> None:
+        self.spec = spec
+        self._table: Table | None = None
+
+    @property
+    def table(self) -> Table:
+        """The table itself."""
+        assert self._table is not None
+        return self._table
+
+    @property
+    def bound(self) -> bool:
+        """Whether there is a table."""
+        return self._table is not None
+
+    def bind(self, table: Table) -> None:
+        """Let this be the table."""
+        self._table = table
+
+    def store(self, *names: str) -> None:
+        """Store these data types, too (while the configuration is read)."""
+        have = {store.name: store for store in self.spec.stores}
+        for name in names:
+            have.setdefault(name, Store(name))
+        self.spec = replace(self.spec, stores=tuple(have[name] for name in DATA_TYPES if name in have))

@@ -32,8 +32,8 @@ from typing import Any, Final, NamedTuple
 from forkproxy.state import frequency, robust
 from forkproxy.state.ledger import NONE
 from forkproxy.state.robust import LOCK_BYTES, Busy, Died, attempt, give
-from forkproxy.state.stickhold import HOLDERS, KEY, TOUCHED, Held, holder, releaser
-from forkproxy.state.stickspec import Event, TableSpec, columns, events
+from forkproxy.state.stickhold import Held, holder, releaser
+from forkproxy.state.stickspec import HOLDERS, KEY, TOUCHED, Event, TableSpec, columns, events
 
 #: Entries of a stripe, by share of the table's size.
 STRIPE: Final = 1024
@@ -75,8 +75,8 @@ class Table:
         self.spec = spec
         self.number = number
         self.expire_ms = spec.expire_ms or _NOTHING
-        self.key_cells = -(-spec.key_bytes // 8)
-        self.columns, self.width = columns(spec.stores, KEY + self.key_cells)
+        self.key_cells = spec.key_cells
+        self.columns, self.width = columns(spec)
         self.events, self.gpc = events(self.columns)
         conn_cur = self.columns.get("conn_cur")
         self.conn_cur = conn_cur.offset if conn_cur is not None else 0
@@ -321,6 +321,11 @@ class Table:
             give(self.locks[stripe])
 
     # -- entries that are held
+
+    def key(self, base: int) -> bytes:
+        """The key (padded) of an entry that is held."""
+        at = (base + KEY) * 8
+        return self.memory[at : at + self.key_cells * 8]
 
     def count(self, held: Held, now: int, events: tuple[tuple[Event, int], ...]) -> None:
         """Count several events, each so often, in an entry that is held."""

@@ -1,54 +1,20 @@
 """All stick tables of the service: which of a new configuration are the ones that are there, and what dead workers held.
 
-The master makes tables before it forks and gives every worker a ledger; rules find their table through a :class:`TableRef`, which the
-configuration has and the master fills in. Knows specifications, not what the tables are for.
+The master makes tables before it forks and gives every worker a ledger. Knows specifications, not what the tables are for.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from functools import partial
 
 from forkproxy.state.ledger import Ledger
-from forkproxy.state.stickspec import DATA_TYPES, Store, TableSpec
+from forkproxy.state.stickspec import TableRef
 from forkproxy.state.sticktable import Table
 
-#: Stripes that one call of :meth:`Tables.sweep` looks at: a fraction of a millisecond each.
-_SWEEP = 16
-
-
-class TableRef:
-    """A table as a configuration names it. ``table`` is there from the moment at which the configuration is taken on."""
-
-    __slots__ = ("_table", "spec")
-
-    def __init__(self, spec: TableSpec) -> None:
-        self.spec = spec
-        self._table: Table | None = None
-
-    @property
-    def table(self) -> Table:
-        """The table itself."""
-        assert self._table is not None
-        return self._table
-
-    @property
-    def bound(self) -> bool:
-        """Whether there is a table."""
-        return self._table is not None
-
-    def bind(self, table: Table) -> None:
-        """Let this be the table."""
-        self._table = table
-
-    def store(self, *names: str) -> None:
-        """Store these data types, too (while the configuration is read)."""
-        have = {store.name: store for store in self.spec.stores}
-        for name in names:
-            have.setdefault(name, Store(name))
-        self.spec = replace(self.spec, stores=tuple(have[name] for name in DATA_TYPES if name in have))
+#: One call of :meth:`Tables.sweep` looks at one stripe in so many, and at this many at least (50 µs each).
+_SHARE, _SWEEP = 10, 16
 
 
 class Tables:
@@ -107,8 +73,9 @@ class Tables:
         return counts[number, base]
 
     def sweep(self, now: int) -> None:
-        """Free expired entries in some stripes; to be called several times a second. ``now`` in monotonic milliseconds."""
+        """Free expired entries in some stripes; to be called about once a second. ``now`` in monotonic milliseconds."""
+        self._hand += 1
         for table in self.live.values():
-            for i in range(min(_SWEEP, table.stripes)):
-                table.sweep((self._hand + i) & table.stripe_mask, now)
-        self._hand += _SWEEP
+            count = min(table.stripes, max(_SWEEP, table.stripes // _SHARE + 1))
+            for i in range(count):
+                table.sweep((self._hand * count + i) & table.stripe_mask, now)

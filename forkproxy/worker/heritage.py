@@ -73,6 +73,7 @@ class Heritage:
     #: Every listening socket of the service, the worker's to close: what it may be told to adopt, and what it hands to a new master
     #: when it is orphaned.
     escrow: dict[SocketId, tuple[Frontend, Bind, socket.socket]] = field(default_factory=dict)
+    ledger: Any = None  # where the worker notes which entries of stick tables it holds (state.ledger); None without tables
     inbox: Ends | None = None  # where workers pass idle clients to each other
     handover: socket.socket | None = None  # where a new master asks for the sockets
     successor: int = -1  # eventfd: readable once a new master has taken over

@@ -32,6 +32,12 @@ def maxhdr(draft: GlobalDraft, line: Line, count: int) -> None:
     draft.settings["maxhdr"] = count
 
 
+@keyword("global", "tune.stick-counters", args=(Int(0, 100),), default=3)
+def stick_counters(draft: GlobalDraft, line: Line, count: int) -> None:
+    """How many entries of stick tables a connection, and each of its streams, may track at once."""
+    draft.options["stick-counters"] = count
+
+
 @keyword("global", "tune.maxaccept", args=(Int(-1, 2**31 - 1),))
 def maxaccept(draft: GlobalDraft, line: Line, count: int) -> None:
     """How many connections a worker accepts in a row from one listener; -1: without limit."""
@@ -164,8 +170,8 @@ ACCEPTED: tuple[tuple[str, tuple[str, ...]], ...] = (
         ("maxcompcpuusage", "maxcomprate", "maxzlibmem", "tune.comp.maxlevel", "tune.zlib.memlevel", "tune.zlib.windowsize"),
     ),
     (
-        "has no effect as long as forkproxy has no peers and no stick tables",
-        ("tune.peers.max-updates-at-once", "tune.stick-counters"),
+        "has no effect as long as forkproxy has no peers",
+        ("tune.peers.max-updates-at-once",),
     ),
     (
         "forkproxy makes no HTTP requests of its own",

@@ -196,7 +196,7 @@ _SWITCHES: tuple[tuple[str, str, Any, str], ...] = (
     ("no-send-proxy-v2", "send_proxy", 0, "Undo a send-proxy-v2 of default-server."),
     ("tfo", "tfo", True, "Send data with the first packet (TCP fast open)."),
     ("no-tfo", "tfo", False, "Undo a tfo of default-server."),
-    ("non-stick", "non_stick", True, "Never learn this server in stick tables (there are none yet)."),
+    ("non-stick", "non_stick", True, "Never learn this server in stick tables."),
     ("stick", "non_stick", False, "Undo a non-stick of default-server."),
 )
 

@@ -26,7 +26,7 @@ class TestOrigin(Origin):
 def make_txn(raw: bytes = b"GET /a/b?x=1 HTTP/1.1\r\nHost: www.example.com\r\n\r\n", src: str = "127.0.0.1", response: bool = False) -> Txn:
     """A transaction of frontend "fe", backend "be" and server "s1" that took 10 ms; ``raw`` b"" for TCP."""
     origin = TestOrigin()
-    origin.src, origin.src_port, origin.family, origin.vars = src, 40000, 2, None
+    origin.src, origin.src_port, origin.family, origin.vars, origin.tracked = src, 40000, 2, None, None
     origin.bind = Bind(address=Address("ipv4", "127.0.0.1", 8080), id=1)
     origin.wall_accept = 1_700_000_000.25
     txn = Txn()

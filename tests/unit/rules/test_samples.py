@@ -67,9 +67,9 @@ def test_suggestion() -> None:
 
 
 def test_known_to_haproxy() -> None:
-    ctx = context(known={"fetch": {"sc0_conn_rate"}})
+    ctx = context(known={"fetch": {"ssl_fc_alpn"}})
     with pytest.raises(ConfigError, match="known to HAProxy, not supported by forkproxy"):
-        compile_sample("sc0_conn_rate", ctx)
+        compile_sample("ssl_fc_alpn", ctx)
 
 
 def test_types_and_needs() -> None:

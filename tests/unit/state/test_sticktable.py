@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from forkproxy.state import robust
 from forkproxy.state.ledger import Ledger
-from forkproxy.state.stickspec import Store, TableSpec
+from forkproxy.state.stickspec import Store, TableRef, TableSpec
 from forkproxy.state.sticktable import Table
-from forkproxy.state.sticktables import TableRef, Tables
+from forkproxy.state.sticktables import Tables
 
 COUNTS = (Store("gpc0"), Store("conn_cnt"), Store("conn_cur"), Store("http_req_cnt"), Store("http_req_rate", 1, 10_000))
 
