@@ -13,7 +13,7 @@ from forkproxy.errors import ERRORS, ProtocolError
 from forkproxy.http.body import Chunks
 from forkproxy.http.message import BodyKind
 from forkproxy.http.reader import parse_request
-from forkproxy.net.loop import ERR, HUP, INF, WRITE
+from forkproxy.net.loop import ERR, HUP, INF, READ, WRITE
 from forkproxy.proxy import captures, finish, flow, marks, request
 from forkproxy.proxy.sides import Side, flush, pause, resume
 from forkproxy.proxy.stream import Stream
@@ -123,13 +123,10 @@ def read_head(c: Client, data: bytes) -> None:
             c.loop.set_deadline(c, None if limit is None else (now if c.served else c.t_base) + limit)
         return
     head, used = parsed
-    s = Stream(c, c.origin, c.fe, rt.clock, head, c.t_base, c.wall_base)
-    s.t_first = first or now
-    s.t_request = now
-    s.bytes_in = used
+    s = c.stream = Stream(c, head, first or now, now, used)
     c.inbuf = data[used:] if used < len(data) else b""
-    c.stream = s
-    c.t_first = 0.0
+    if first:
+        c.t_first = 0.0
     c.ready = busy
     c.deadline = INF  # what is armed comes too early at most, and is armed again then
     c.served += 1
@@ -229,7 +226,8 @@ def next_request(c: Client) -> None:
         c.deadline = when = now + limit
         if when < c.armed:
             c.loop.set_deadline(c, when)
-    resume(c)
+    if not c.mask & READ:
+        resume(c)
     if c.inbuf:
         c.loop.call_soon(next_head, c)
     elif c.eof:
@@ -260,13 +258,11 @@ def bad_request(c: Client, error: ProtocolError) -> None:
 
 def headless(c: Client) -> Stream:
     """A stream for a request whose head never became one, so that it is answered, counted and logged like any other."""
-    s = Stream(c, c.origin, c.fe, c.rt.clock, None, c.t_base, c.wall_base)
+    s = Stream(c, None, c.t_first, 0.0, len(c.inbuf))
     s.mode_http = True
     s.close_client = True
-    s.bytes_in = len(c.inbuf)
     if not c.inbuf and "dontlognull" in c.fe.plan.options:
         s.log_level = -1
-    s.t_first = c.t_first
     c.stream = s
     c.ready = busy
     c.expire = client_timeout

@@ -182,9 +182,9 @@ class FrontendRt:
         be, srv = s.be, s.srv
         party = self if be is None else be if srv is None else srv
         tally = party.tallies.get(self) or self.tally(be, srv)
-        if not tally.n:
+        if not tally.ended:
             self.rt.poured.append(tally)
-        tally.add(s)
+        tally.ended.append(s)
         if self.told:
             tally.forget(self.told.pop(s, (0, 0)))
         log = self.log

@@ -121,7 +121,7 @@ def begin(c: Client) -> None:
 
 def allowed(c: Client, steps: Steps, session: bool) -> bool:
     """Walk tcp-request connection (or session) rules; False: the connection was refused and is closed."""
-    s = Stream(c, c.origin, c.fe, c.rt.clock, None, c.t_base, c.wall_base)
+    s = Stream(c)
     for step in steps or ():
         verdict = step(s)
         if verdict is None:

@@ -15,12 +15,10 @@ from forkproxy.rules.txn import Origin, Txn
 if TYPE_CHECKING:
     import socket
 
-    from forkproxy.clock import Clock
     from forkproxy.errors import StreamError
     from forkproxy.http.message import RequestHead
+    from forkproxy.proxy.client import Client
     from forkproxy.proxy.flow import Flow
-    from forkproxy.proxy.frontend import FrontendRt
-    from forkproxy.proxy.sides import Side
     from forkproxy.proxy.upstream import Upstream
     from forkproxy.rules.types import Addr
 
@@ -115,12 +113,12 @@ class Stream(Txn):
     )  # fmt: skip
 
     def __init__(
-        self, client: Side, origin: Origin, fe: FrontendRt, clock: Clock, req: RequestHead | None, t_start: float, wall: float
+        self, client: Client, req: RequestHead | None = None, t_first: float = 0.0, t_request: float = 0.0, bytes_in: int = 0
     ) -> None:
         self.client: Any = client
-        self.origin = origin
-        self.fe = fe
-        self.clock = clock
+        self.origin = client.origin
+        self.fe = client.fe
+        self.clock = client.rt.clock
         self.req = req
         self.id = next(_numbers)
         self.be = None
@@ -133,7 +131,7 @@ class Stream(Txn):
         self.res_done = True
         self.status = 0
         self.flags = NORMAL
-        self.bytes_in = 0
+        self.bytes_in = bytes_in
         self.bytes_out = 0
         self.retries = 0
         self.redispatched = False
@@ -150,10 +148,10 @@ class Stream(Txn):
         self.server_id = b"<NOSRV>"
         self.tracked = None
         self.vars = None
-        self.wall_start = wall
-        self.t_start = t_start
-        self.t_first = 0.0
-        self.t_request = 0.0
+        self.wall_start = client.wall_base
+        self.t_start = client.t_base
+        self.t_first = t_first
+        self.t_request = t_request
         self.t_queue = 0.0
         self.t_connect = 0.0
         self.t_response = 0.0

@@ -24,15 +24,13 @@ if TYPE_CHECKING:
 
 def start(c: Client) -> None:
     """A connection arrived on a TCP frontend."""
-    s = Stream(c, c.origin, c.fe, c.rt.clock, None, c.t_base, c.wall_base)
-    c.stream = s
+    s = c.stream = Stream(c, None, c.t_base, c.t_base)
     c.expire = client_timeout
     c.ready = waiting
     if c.fe.keeps_ends:
         s.marks = {"ends": None}
     if c.fe.log_connect:
         c.fe.log.connected(s)
-    s.t_request = s.t_first = c.t_base
     content(s)
 
 
