@@ -198,6 +198,7 @@ class Server:
     maxqueue: int = 0
     cookie: bytes = b""
     check: Check | None = None
+    agent: Check | None = None
     track: str = ""  # "backend/server"
     slowstart_s: float = 0.0
     source: Address | None = None

@@ -109,7 +109,7 @@ class ServerBuilder:
 
     def _one(self, server: ServerDraft, number: int) -> Server:
         draft = self.draft
-        settings = {k: v for k, v in server.settings.items() if "." not in k and k != "check"}
+        settings = {k: v for k, v in server.settings.items() if "." not in k and k not in ("check", "agent")}
         settings["id"] = number
         for name, value in draft.source.items():
             settings.setdefault(name, value)
@@ -127,8 +127,22 @@ class ServerBuilder:
             backend=draft.name,
             place=server.line.place,
             check=self._check(server) if checked else None,
+            agent=self._agent(server) if server.settings.get("agent") else None,
             **settings,
         )
+
+    def _agent(self, server: ServerDraft) -> Check:
+        own = {name[6:]: value for name, value in server.settings.items() if name.startswith("agent.")}
+        question = own.pop("send", b"")
+        if "port" not in own:
+            server.line.fail(
+                f"{server.shown} : 'agent-check' needs a port to ask at, please set 'agent-port'.", _word(server.line, "agent-check")
+            )
+        shared = self.checks
+        return Check(
+            kind="agent-check", rise=1, fall=1, timeout_s=shared.timeout_s, connect_timeout_s=shared.connect_timeout_s,
+            log_checks=shared.log_checks, bufsize_bytes=shared.bufsize_bytes, options={"send": question}, **own,
+        )  # fmt: skip
 
     def _check(self, server: ServerDraft) -> Check:
         own = {name[6:]: value for name, value in server.settings.items() if name.startswith("check.")}
@@ -183,6 +197,6 @@ def _tracking_problem(
         if following is None:
             return ""  # reported at the server that says it
         here = following
-    if here.check is None:
+    if here.check is None and here.agent is None:
         return f"unable to use {target} for tracking as it does not have any check nor agent enabled."
     return ""

@@ -1,12 +1,9 @@
 """The board: what is known of every server, put together from checks, the operator's wishes and tracking, and written for the workers
 to read.
 
-One :class:`Entry` per server of the plan. Its effective state follows from three layers: the checks (``machine``; of a server without
-checks always up), what it tracks
-(``track``: it repeats the state of another server, which may itself track), and the operator (maintenance and drain; inherited by
-those who track). After every change the
-entry is published to ``state.servers.ServerTable``, those who track it follow, its backend is counted anew, and the log is told in
-HAProxy's words.
+One :class:`Entry` per server of the plan (``entry.py``: how the layers of its state are put together). After every change the entry is
+published to ``state.servers.ServerTable``, those who track it follow, its backend is counted anew, and the log is told in HAProxy's
+words.
 
 The master owns the only board. It does no I/O and sets no timer: the runner tells it results and asks it to step slow starts.
 """
@@ -17,8 +14,10 @@ from collections.abc import Callable, Mapping
 
 from forkproxy.clock import Clock
 from forkproxy.health import reports
-from forkproxy.health.conversation import Result
-from forkproxy.health.machine import Admin, Machine, Outcome, State, status_text
+from forkproxy.health.amounts import parse_maxconn, parse_weight
+from forkproxy.health.conversation import Orders, Result
+from forkproxy.health.entry import Entry, Group, carry, inherited, starting
+from forkproxy.health.machine import Admin, Outcome, State
 from forkproxy.health.status import Status
 from forkproxy.plan import Backend, Plan, Server
 from forkproxy.state.names import backend_key
@@ -27,86 +26,24 @@ from forkproxy.state.servers import SCALE, ServerTable
 #: ``log(backend, level, text)``: one line for the log targets of a backend.
 Log = Callable[[Backend, int, str], object]
 #: ``changed(entry, before)``: the operational state of a server is another one than ``before``.
-Changed = Callable[["Entry", State], object]
-
-
-class Group:
-    """A backend and how many of its servers take new clients."""
-
-    __slots__ = ("active", "backend", "backups", "entries")
-
-    def __init__(self, backend: Backend) -> None:
-        self.backend = backend
-        self.entries: list[Entry] = []
-        self.active = 0
-        self.backups = 0
-
-
-class Entry:
-    """One server. ``op`` is the published state; ``since`` the epoch of its last change; ``root`` the entry it tracks."""
-
-    __slots__ = (
-        "admin", "followers", "group", "machine", "op", "root", "server", "since", "slow_since", "text", "throttle", "usable", "uweight",
-    )  # fmt: skip
-
-    def __init__(self, server: Server, group: Group, now: float) -> None:
-        self.server = server
-        self.group = group
-        self.machine = Machine(server.check.rise, server.check.fall, server.init_state) if server.check is not None else None
-        self.root: Entry | None = None
-        self.followers: list[Entry] = []
-        self.admin = Admin.CONFIG_MAINT if server.disabled else Admin.NONE
-        self.op = State.RUNNING
-        self.uweight = server.weight
-        self.throttle = 0  # percent while starting slowly, else 0
-        self.slow_since = 0.0  # monotonic
-        self.since = now
-        self.text = ""  # last_chk
-        self.usable = False
-
-    @property
-    def key(self) -> str:
-        return self.server.key
-
-    def source(self) -> Entry:
-        """The entry at the end of the tracking chain, itself when it tracks nothing."""
-        entry = self
-        while entry.root is not None:
-            entry = entry.root
-        return entry
-
-    def wanted(self) -> State:
-        """The state that checks, tracking and maintenance give."""
-        if self.admin.maint:
-            return State.STOPPED
-        machine = self.source().machine
-        return machine.state if machine is not None else State.RUNNING
-
-    def effective(self) -> int:
-        """The weight in 1/SCALE; a slow start shows only a part of it, but never nothing of something."""
-        full = self.uweight * SCALE
-        return max(1, full * self.throttle // 100) if self.throttle and full else full
-
-    def status(self) -> str:
-        """As in the statistics."""
-        machine = self.source().machine
-        admin = self.admin if self.uweight else self.admin | Admin.FORCED_DRAIN
-        via = self.root.key if self.root is not None else ""
-        if machine is None:
-            return status_text(self.op, admin, 1, 1, 1, checked=False, via=via)
-        return status_text(self.op, admin, machine.health, machine.rise, machine.fall, via=via)
+Changed = Callable[[Entry, State], object]
+#: ``limit(entry, maxconn)``: an agent wants another limit for a server.
+Limit = Callable[[Entry, int], object]
 
 
 class Board:
     """All entries by ``backend/server``. ``log`` and ``changed`` are called after the table was written."""
 
-    __slots__ = ("_changed", "_clock", "_log", "_table", "entries", "groups", "slow")
+    __slots__ = ("_changed", "_clock", "_limit", "_log", "_table", "entries", "groups", "slow")
 
-    def __init__(self, table: ServerTable, clock: Clock, log: Log, changed: Changed | None = None) -> None:
+    def __init__(
+        self, table: ServerTable, clock: Clock, log: Log, changed: Changed | None = None, limit: Limit | None = None
+    ) -> None:
         self._table = table
         self._clock = clock
         self._log = log
         self._changed = changed
+        self._limit = limit
         self.entries: dict[str, Entry] = {}
         self.groups: dict[str, Group] = {}
         #: Entries in a slow start: :meth:`step` must be called every now and then while there are any.
@@ -128,14 +65,14 @@ class Board:
                 self.entries[server.key] = entry
                 group.entries.append(entry)
                 if server.key in old:
-                    _carry(old[server.key], entry)
+                    carry(old[server.key], entry)
                 else:
                     self._restore(entry)
         for entry in self.entries.values():
             self._track(entry)
         for entry in self.entries.values():
             if entry.root is None:
-                entry.op = _starting(entry, entry.wanted())
+                entry.op = starting(entry, entry.wanted())
                 self._publish(entry, first=True)
         for group in self.groups.values():
             self._table.set(backend_key(group.backend.name), last_change=self._group_since(group, now))
@@ -167,6 +104,9 @@ class Board:
         if entry.machine is not None and not entry.admin.maint:
             result = Result(Status(table.read(key, "check_status")), table.read(key, "check_code"))
             entry.machine.restore(state.health, State(state.op), result)
+        if entry.agent is not None:
+            up = bool(table.read(key, "agent_health"))
+            entry.agent.restore(int(up), State.RUNNING if up else State.STOPPED, Result(Status(table.read(key, "agent_status"))))
 
     def add(self, server: Server) -> Entry:
         """A server that no file names, in maintenance until somebody enables it. Its row must exist."""
@@ -177,7 +117,7 @@ class Board:
         group.entries.append(entry)
         self._track(entry)
         if entry.root is not None:
-            _inherit(entry)
+            entry.admin = inherited(entry)
         entry.op = entry.wanted()
         self._publish(entry, first=True)
         self._table.bump()
@@ -219,11 +159,52 @@ class Board:
                 line = reports.check_line(key, entry.server.backup, machine, duration_ms)
                 self._log(entry.group.backend, reports.NOTICE, line)
             why = ""  # it has just been said
-        if machine.state is not entry.op and not (entry.op is State.STARTING and machine.state is State.RUNNING):
+        self._settle(entry, why, outcome)
+        return outcome
+
+    def _settle(self, entry: Entry, why: str, outcome: Outcome) -> None:
+        if starting(entry, entry.wanted()) is not entry.op:
             self._move(entry, why)
         elif outcome & Outcome.HEALTH:
             self._publish_followers(entry)
+
+    def agent(self, entry: Entry, result: Result, duration_ms: int) -> Outcome:
+        """An agent check has ended. Only its words change anything: an agent that cannot be asked is no reason to stop a server."""
+        machine = entry.agent
+        if machine is None:
+            return Outcome.NOTHING
+        problem = self._obey(entry, result.orders) if result.orders is not None else ""
+        if result.status in (Status.L7OK, Status.L7STS):
+            outcome = machine.apply(result)
+        else:
+            outcome = Outcome.STATUS if result.status is not machine.result.status else Outcome.NOTHING
+            machine.result = result
+        entry.agent_text = reports.printable(f"agent warns : {problem}" if problem and not result.text else result.text)
+        self._table.set(
+            entry.key, agent_health=machine.health, agent_status=int(result.status), agent_code=result.code, agent_duration_ms=duration_ms
+        )
+        why = reports.reason(result, duration_ms)
+        logs = entry.server.agent is not None and entry.server.agent.log_checks
+        if logs and outcome & (Outcome.HEALTH | Outcome.STATUS) and result.status is not Status.CHECKED:
+            line = reports.check_line(entry.key, entry.server.backup, machine, duration_ms, "Agent")
+            self._log(entry.group.backend, reports.NOTICE, line)
+            why = ""
+        if not entry.admin.maint:
+            self._settle(entry, why, outcome)
         return outcome
+
+    def _obey(self, entry: Entry, orders: Orders) -> str:
+        """Carry out what an agent wants; what of it cannot be done is returned, or ""."""
+        if orders.wish:
+            self.set_state(entry.key, orders.wish)
+        problem = ""
+        for change, wanted in ((self.change_weight, orders.weight), (self._change_limit, orders.maxconn)):
+            if wanted is not None:
+                try:
+                    change(entry.key, wanted)
+                except ValueError as exc:
+                    problem = problem or str(exc)
+        return problem
 
     def _publish_followers(self, entry: Entry) -> None:
         """Their statuses show the health of whom they track."""
@@ -234,7 +215,7 @@ class Board:
     def _move(self, entry: Entry, why: str, via: str = "") -> None:
         """The entry takes the state that its layers now give; those who track it follow."""
         before = entry.op
-        after = _starting(entry, entry.wanted())
+        after = starting(entry, entry.wanted())
         if after is before:
             return
         group = entry.group
@@ -248,7 +229,8 @@ class Board:
         elif after is not State.STARTING:
             self._end_slow(entry)
         self._publish(entry)
-        line = reports.change_line(entry.key, entry.server.backup, after, why, group.active, group.backups, via=via)
+        load = self._load(entry, after is State.STOPPED)
+        line = reports.change_line(entry.key, entry.server.backup, after, why, group.active, group.backups, load, via)
         level = reports.ALERT if after is State.STOPPED and before is not State.STOPPING else reports.NOTICE
         self._log(group.backend, level, line)
         self._nobody_left(group, had)
@@ -263,9 +245,19 @@ class Board:
         now = self._clock.wall
         if before is State.STOPPED:
             self._table.add(entry.key, "downtime_s", max(0, int(now) - int(entry.since)))
-        elif entry.op is State.STOPPED and not entry.admin.maint:
+        elif entry.op is State.STOPPED:
             self._table.add(entry.key, "chk_down")
         entry.since = now
+
+    def _load(self, entry: Entry, leaves: bool) -> reports.Load:
+        """What the log says of a server's streams. Who waits for a server that leaves is moved by the workers, who hear of it next;
+        one that comes takes from the backend's queue what it may."""
+        sessions, own = self._table.load(entry.key)
+        if leaves:
+            return reports.Load(sessions, own, 0)
+        limit = entry.server.maxconn
+        waiting = self._table.load(backend_key(entry.group.backend.name))[1]
+        return reports.Load(sessions, min(waiting, max(0, limit - sessions)) if limit else waiting, own)
 
     def _nobody_left(self, group: Group, had: int) -> None:
         if had and not group.active + group.backups:
@@ -289,6 +281,8 @@ class Board:
             values["srv_health"] = machine.health
             if machine is entry.machine:
                 values["check_status"] = int(machine.result.status)
+        if entry.agent is not None:
+            values["agent_health"] = entry.agent.health
         self._table.set(entry.key, **values)
         usable = entry.op in (State.RUNNING, State.STARTING) and not entry.admin and weight > 0
         if usable != entry.usable:
@@ -296,8 +290,8 @@ class Board:
             self._recount(entry.group, entry.server.backup, 1 if usable else -1, first)
         if first:
             for follower in entry.followers:
-                _inherit(follower)
-                follower.op = _starting(follower, follower.wanted())
+                follower.admin = inherited(follower)
+                follower.op = starting(follower, follower.wanted())
                 self._publish(follower, first=True)
 
     def _recount(self, group: Group, backup: bool, step: int, first: bool) -> None:
@@ -342,7 +336,7 @@ class Board:
         if before.maint and not admin.maint and entry.machine is not None:
             entry.machine.reset(entry.server.init_state)
             entry.machine.result = Result(Status.INI)
-        entry.op = _starting(entry, entry.wanted())
+        entry.op = starting(entry, entry.wanted())
         if admin.maint or entry.op is State.STOPPED:
             self._end_slow(entry)
         if entry.op is not was:
@@ -353,7 +347,7 @@ class Board:
         if self._changed is not None and entry.op is not was:
             self._changed(entry, was)
         for follower in entry.followers:
-            wanted = _inherited(follower)
+            wanted = inherited(follower)
             if wanted != follower.admin:
                 self._set_admin(follower, wanted, via=entry.key)
 
@@ -368,14 +362,15 @@ class Board:
                 self._log(group.backend, reports.NOTICE, f"{name} was DOWN and now enters maintenance{tail}.")
                 return
             level = reports.NOTICE if was is State.STOPPING or before.drain else reports.ALERT
-            line = reports.admin_line(key, backup, f"is going DOWN for maintenance{tail}", *counts, True)
+            line = reports.admin_line(key, backup, f"is going DOWN for maintenance{tail}", *counts, True, self._load(entry, True))
             self._log(group.backend, level, line)
         elif before.maint and not admin.maint:
             forced = "" if via else "forced "
             mode = "DRAIN" if admin.drain else "READY"
             self._log(group.backend, reports.NOTICE, f"{name} is {up}/{mode} (leaving {forced}maintenance).")
         elif admin.drain and not before.drain:
-            self._log(group.backend, reports.NOTICE, reports.admin_line(key, backup, f"enters drain state{tail}", *counts, False))
+            line = reports.admin_line(key, backup, f"enters drain state{tail}", *counts, False, self._load(entry, True))
+            self._log(group.backend, reports.NOTICE, line)
         elif before.drain and not admin.drain:
             self._log(group.backend, reports.NOTICE, f"{name} is {up} (leaving forced drain).")
 
@@ -405,6 +400,21 @@ class Board:
         entry.uweight = weight
         self._publish(entry)
         self._nobody_left(entry.group, had)
+
+    def change_weight(self, key: str, text: str) -> None:
+        """"set weight" as words: an absolute weight, or a share of the file's as "75%". Raises KeyError, ValueError with the complaint."""
+        entry = self.entries[key]
+        weight = parse_weight(text, entry.server.weight)
+        if entry.group.fixed and weight not in (0, entry.server.weight):
+            raise ValueError("Backend is using a static LB algorithm and only accepts weights '0%' and '100%'.")
+        if weight != entry.uweight:
+            self.set_weight(key, weight)
+
+    def _change_limit(self, key: str, text: str) -> None:
+        entry = self.entries[key]
+        limit = parse_maxconn(text)
+        if limit != entry.server.maxconn and self._limit is not None:
+            self._limit(entry, limit)
 
     # -- slow start
 
@@ -437,35 +447,6 @@ class Board:
         """``last_chk`` by key, of servers that have one."""
         return {key: entry.text for key, entry in self.entries.items() if entry.text}
 
-
-def _starting(entry: Entry, wanted: State) -> State:
-    """A server in a slow start stays in it while all else says "running"."""
-    return State.STARTING if wanted is State.RUNNING and entry.throttle else wanted
-
-
-def _inherited(entry: Entry) -> Admin:
-    """The administrative state with what the tracked server hands on."""
-    admin = entry.admin & ~(Admin.INHERITED_MAINT | Admin.INHERITED_DRAIN)
-    if entry.root is not None:
-        if entry.root.admin.maint:
-            admin |= Admin.INHERITED_MAINT
-        elif entry.root.admin.drain:
-            admin |= Admin.INHERITED_DRAIN
-    return admin
-
-
-def _inherit(entry: Entry) -> None:
-    entry.admin = _inherited(entry)
-
-
-def _carry(old: Entry, new: Entry) -> None:
-    """What a reload keeps of a server: health, the operator's wishes that the file does not speak of, times."""
-    new.since, new.text = old.since, old.text
-    kept = old.admin & (Admin.FORCED_MAINT | Admin.FORCED_DRAIN)
-    new.admin |= kept
-    if new.machine is not None and old.machine is not None:
-        new.machine.restore(old.machine.health, old.machine.state, old.machine.result)
-    if new.server.weight == old.server.weight:
-        new.uweight = old.uweight
-    if new.server.slowstart_s > 0:
-        new.throttle, new.slow_since = old.throttle, old.slow_since
+    def agent_texts(self) -> Mapping[str, str]:
+        """``last_agt`` by key, of servers that have one."""
+        return {key: entry.agent_text for key, entry in self.entries.items() if entry.agent_text}

@@ -18,12 +18,22 @@ from forkproxy.values import frozen
 
 
 @frozen
+class Orders:
+    """What an agent wants beside a state: ``wish`` is "ready", "drain", "maint" or ""; ``weight`` and ``maxconn`` are as said, or None."""
+
+    wish: str = ""
+    weight: str | None = None
+    maxconn: str | None = None
+
+
+@frozen
 class Result:
     """How a check ended. ``code`` is the application's (0: none), ``text`` what logs show as "info" (may be empty)."""
 
     status: Status
     code: int = 0
     text: str = ""
+    orders: Orders | None = None  # of agents only
 
 
 @frozen

@@ -166,18 +166,25 @@ def delay_s(machine: Machine, inter_s: float, fastinter_s: float | None, downint
     return inter_s
 
 
-def status_text(state: State, admin: Admin, health: int, rise: int, fall: int, *, checked: bool = True, via: str = "") -> str:
+def status_text(
+    state: State, admin: Admin, health: int, rise: int, fall: int, *, checked: bool = True, via: str = "", agent: int | None = None
+) -> str:
     """The ``status`` column of a server (management manual 9.1): "UP", "UP 1/3", "DOWN 1/2", "NOLB", "DRAIN", "MAINT (via b/s)", "no
     check" …
 
-    ``checked``: it has checks of its own or tracks a server that has; ``via`` the tracked server where the maintenance is inherited.
+    ``checked``: it has checks of its own or tracks a server that has; ``via`` the tracked server where the maintenance is inherited;
+    ``agent`` is its agent's health, None without one.
     """
     if admin.maint:
         if admin & Admin.INHERITED_MAINT and not admin & (Admin.FORCED_MAINT | Admin.CONFIG_MAINT):
             return f"MAINT (via {via})" if via else "MAINT"
         return "MAINT (resolution)" if admin & (Admin.RESOLUTION_MAINT | Admin.HOSTNAME_MAINT) else "MAINT"
     if state is State.STOPPED:
+        if agent == 0:
+            return "DOWN (agent)"
         return f"DOWN {health}/{rise}" if checked and health else "DOWN"
+    if admin.drain and agent is not None:
+        return "DRAIN (agent)"
     word = "DRAIN" if admin.drain else "NOLB" if state is State.STOPPING else "UP"
     if not checked:
         return "DRAIN" if admin.drain else "no check"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from forkproxy.health.conversation import Result
 from forkproxy.health.machine import Machine, State
+from forkproxy.values import frozen
 
 #: syslog levels (RFC 5424 table 2)
 EMERG, ALERT, NOTICE = 0, 1, 5
@@ -25,44 +26,48 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else f"#{ord(c):02X}" for c in text)
 
 
-def check_line(name: str, backup: bool, machine: Machine, duration_ms: int) -> str:
-    """One line per change of status or health, with ``option log-health-checks``."""
+def check_line(name: str, backup: bool, machine: Machine, duration_ms: int, who: str = "Health") -> str:
+    """One line per change of status or health, with ``option log-health-checks``; ``who`` is "Health" or "Agent"."""
     result = machine.result
     verb = "succeeded" if result.status.passed else "failed"
     if result.status.name == "L7OKC":
         verb = "conditionally succeeded"
     up = machine.health >= machine.rise
     state = f"{machine.health - machine.rise + 1}/{machine.fall} UP" if up else f"{machine.health}/{machine.rise} DOWN"
-    return f"Health check for {'backup ' if backup else ''}server {name} {verb}{reason(result, duration_ms)}, status: {state}."
+    return f"{who} check for {'backup ' if backup else ''}server {name} {verb}{reason(result, duration_ms)}, status: {state}."
+
+
+@frozen
+class Load:
+    """A server's streams at the moment of a change: at work, moved from or to its queue, left in it."""
+
+    sessions: int = 0
+    requeued: int = 0
+    queued: int = 0
+
+
+IDLE = Load()
 
 
 def change_line(
-    name: str, backup: bool, state: State, why: str, active: int, backups: int, sessions: int = 0, requeued: int = 0, queued: int = 0,
-    via: str = ""
+    name: str, backup: bool, state: State, why: str, active: int, backups: int, load: Load = IDLE, via: str = ""
 ) -> str:
     """A server changed its operational state. ``why`` from :func:`reason` or empty; the counts are those of its backend after the
     change."""
     verb = {State.STOPPED: "DOWN", State.STOPPING: "stopping"}.get(state, "UP")
-    text = f"{'Backup ' if backup else ''}Server {name} is {verb}{f' via {via}' if via else ''}{why}. "
-    text += f"{active} active and {backups} backup servers {'left' if state is State.STOPPED else 'online'}."
-    if not active and backups:
-        text += " Running on backup."
-    if state is State.STOPPED:
-        return f"{text} {sessions} sessions active, {requeued} requeued, {queued} remaining in queue."
-    return f"{text} {requeued} sessions requeued, {queued} total in queue."
+    what = f"is {verb}{f' via {via}' if via else ''}{why}"
+    return admin_line(name, backup, what, active, backups, state is State.STOPPED, load)
 
 
-def admin_line(
-    name: str, backup: bool, what: str, active: int, backups: int, left: bool, sessions: int = 0, requeued: int = 0, queued: int = 0
-) -> str:
+def admin_line(name: str, backup: bool, what: str, active: int, backups: int, left: bool, load: Load = IDLE) -> str:
     """The operator changed a server: ``what`` is a phrase as "enters drain state" or "is going DOWN for maintenance"."""
     text = f"{'Backup ' if backup else ''}Server {name} {what}. "
     text += f"{active} active and {backups} backup servers {'left' if left else 'online'}."
     if not active and backups:
         text += " Running on backup."
     if left:
-        return f"{text} {sessions} sessions active, {requeued} requeued, {queued} remaining in queue."
-    return f"{text} {requeued} sessions requeued, {queued} total in queue."
+        return f"{text} {load.sessions} sessions active, {load.requeued} requeued, {load.queued} remaining in queue."
+    return f"{text} {load.requeued} sessions requeued, {load.queued} total in queue."
 
 
 def no_server_line(backend: str) -> str:

@@ -29,6 +29,7 @@ class Status(IntEnum):
     PROCERR = 15
     PROCTOUT = 16
     PROCOK = 17
+    CHECKED = 18  # an agent's answer that says nothing of the state
 
     @property
     def text(self) -> str:
@@ -65,9 +66,10 @@ _TEXTS = {
     Status.PROCERR: "External check error",
     Status.PROCTOUT: "External check timeout",
     Status.PROCOK: "External check passed",
+    Status.CHECKED: "No status change",
 }
 _PASSED = frozenset({Status.L4OK, Status.L6OK, Status.L7OK, Status.L7OKC, Status.PROCOK})
 _WITH_CODE = frozenset({Status.L7OK, Status.L7OKC, Status.L7STS, Status.PROCERR, Status.PROCOK})
 
 #: What the exporter lists as ``state`` of a check.
-EXPORTED = tuple(status for status in Status if status >= Status.HANA)
+EXPORTED = tuple(status for status in Status if Status.HANA <= status <= Status.PROCOK)

@@ -10,7 +10,7 @@ from forkproxy.plan import Backend, Frontend, Plan, Server
 from forkproxy.values import replace
 
 if TYPE_CHECKING:
-    from forkproxy.health.board import Entry
+    from forkproxy.health.entry import Entry
     from forkproxy.master.listeners import Rack
     from forkproxy.master.master import Master
 

@@ -16,12 +16,13 @@ import errno
 import os
 import random
 import socket
-from collections.abc import Callable
+from collections.abc import Iterator
 
 from forkproxy import registry
 from forkproxy.health import kinds  # noqa: F401  # registers the kinds
-from forkproxy.health.board import Board, Changed, Entry, Log
+from forkproxy.health.board import Board, Changed, Limit, Log
 from forkproxy.health.conversation import About, Conversation, Hop, Next, Parting, Program, Result, View
+from forkproxy.health.entry import Entry
 from forkproxy.health.machine import delay_s
 from forkproxy.health.status import Status
 from forkproxy.net import sockets as net_sockets
@@ -42,14 +43,16 @@ _OUR_FAULT = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS,
 
 
 class _Job:
-    """The checks of one server: ``timer`` while waiting, ``probe`` while one runs."""
+    """The checks of one server, or those of its agent: ``timer`` while waiting, ``probe`` while one runs."""
 
-    __slots__ = ("about", "check", "entry", "probe", "program", "runner", "timer")
+    __slots__ = ("about", "agent", "check", "entry", "key", "probe", "program", "runner", "timer")
 
-    def __init__(self, runner: Runner, entry: Entry, check: Check, program: Program) -> None:
+    def __init__(self, runner: Runner, entry: Entry, check: Check, program: Program, agent: bool) -> None:
         self.runner = runner
         self.entry = entry
-        self.about = About(entry.group.backend, entry.server, runner._loop.clock, lambda: runner._view(entry))
+        self.agent = agent
+        self.key = _key(entry.key, agent)
+        self.about = runner._about(entry)
         self.check = check
         self.program = program
         self.timer: Timer | None = None
@@ -77,10 +80,11 @@ class Runner:
     """Runs all checks of ``plan`` on ``loop`` and keeps ``servers`` up to date until :meth:`stop`.
 
     ``log(backend, level, text)`` gets the lines for the backend's log targets, ``on_change(entry, before)`` is told of every change of an
-    operational state. The rows of all servers and backends must exist. The operator's commands go to :attr:`board`.
+    operational state, ``on_limit(entry, maxconn)`` of another limit that an agent wants. The rows of all servers and
+    backends must exist. The operator's commands go to :attr:`board`.
     """
 
-    __slots__ = ("_jobs", "_loop", "_plan", "_random", "_sessions", "_slow_timer", "_stopped", "board")
+    __slots__ = ("_jobs", "_loop", "_plan", "_random", "_servers", "_slow_timer", "_stopped", "board")
 
     def __init__(
         self,
@@ -89,17 +93,16 @@ class Runner:
         servers: ServerTable,
         log: Log,
         on_change: Changed | None = None,
-        *,
-        sessions: Callable[[str], tuple[int, int]] | None = None,
+        on_limit: Limit | None = None,
     ) -> None:
         self._loop = loop
         self._plan = plan
         self._jobs: dict[str, _Job] = {}
         self._random = random.Random()
-        self._sessions = sessions  # (sessions, queued) of a row, for send-state
+        self._servers = servers
         self._slow_timer: Timer | None = None
         self._stopped = False
-        self.board = Board(servers, loop.clock, log, on_change)
+        self.board = Board(servers, loop.clock, log, on_change, on_limit)
         self.replace(plan)
 
     # -- life
@@ -108,21 +111,20 @@ class Runner:
         """Go on with another plan; states of servers that it still has are kept. Raises ValueError for a check that cannot be
         compiled, and then
         nothing has changed."""
-        programs = {
-            server.key: registry.CHECKS[server.check.kind].factory(server.check)
+        wanted = [
+            (server.key, check, agent, registry.CHECKS[check.kind].factory(check))
             for backend in plan.backends.values()
             for server in backend.servers
-            if server.check is not None
-        }
+            for agent, check in _checks(server)
+        ]
         old, self._jobs = self._jobs, {}
         for job in old.values():
             self._cancel(job)
         self._plan = plan
         self.board.replace(plan)
-        for key, program in programs.items():
-            entry = self.board.entries[key]
-            assert entry.server.check is not None
-            self._jobs[key] = _Job(self, entry, entry.server.check, program)
+        for key, check, agent, program in wanted:
+            job = _Job(self, self.board.entries[key], check, program, agent)
+            self._jobs[job.key] = job
         self._spread(list(self._jobs.values()))
         self._watch_slow()
 
@@ -130,22 +132,26 @@ class Runner:
         """Go on with other fields of a server (an address, a port); a check that is under way ends as it began."""
         entry = self.board.entries[server.key]
         entry.server = server
-        job = self._jobs.get(server.key)
-        if job is not None and server.check is not None:
-            job.check = server.check
-            job.program = registry.CHECKS[server.check.kind].factory(server.check)
+        for agent, check in _checks(server):
+            job = self._jobs.get(_key(server.key, agent))
+            if job is not None:
+                job.check = check
+                job.program = registry.CHECKS[check.kind].factory(check)
+                job.about = self._about(entry)
 
     def add(self, server: Server) -> None:
         """One more server, in maintenance; its checks begin with :meth:`resume`."""
         entry = self.board.add(server)
-        if server.check is not None:
-            self._jobs[server.key] = _Job(self, entry, server.check, registry.CHECKS[server.check.kind].factory(server.check))
+        for agent, check in _checks(server):
+            job = _Job(self, entry, check, registry.CHECKS[check.kind].factory(check), agent)
+            self._jobs[job.key] = job
 
     def remove(self, key: str) -> None:
         """Forget a server that is in maintenance and that nobody tracks."""
-        job = self._jobs.pop(key, None)
-        if job is not None:
-            self._cancel(job)
+        for agent in (False, True):
+            job = self._jobs.pop(_key(key, agent), None)
+            if job is not None:
+                self._cancel(job)
         self.board.remove(key)
 
     def resume(self, key: str) -> None:
@@ -194,6 +200,8 @@ class Runner:
             job.timer = self._loop.call_at(now + window * position / len(jobs), _start, job)
 
     def _delay(self, job: _Job) -> float:
+        if job.agent:
+            return job.check.inter_s
         assert job.entry.machine is not None
         return delay_s(job.entry.machine, job.check.inter_s, job.check.fastinter_s, job.check.downinter_s)
 
@@ -206,9 +214,9 @@ class Runner:
                 job.timer.cancel()
             job.timer = self._loop.call_at(self._loop.clock.now, _start, job)
 
-    def checking(self, key: str) -> bool:
-        """Whether a check of this server is in flight (the asterisk in ``check_status``)."""
-        job = self._jobs.get(key)
+    def checking(self, key: str, agent: bool = False) -> bool:
+        """Whether a check of this server (or of its agent) is in flight: the asterisk in ``check_status`` and ``agent_status``."""
+        job = self._jobs.get(_key(key, agent))
         return job is not None and job.probe is not None
 
     # -- one check
@@ -217,17 +225,19 @@ class Runner:
         job.timer = None
         if self._stopped:
             return
-        if job.entry.admin.maint:  # no checks in maintenance; look again later
+        if job.entry.admin.maint and not job.agent:  # no checks in maintenance (only the agent can end its own); look again later
             self._again(job)
             return
         conversation = job.program.begin(job.about)
         self._connect(job, conversation, conversation.hop(), self._loop.clock.now)
 
+    def _about(self, entry: Entry) -> About:
+        return About(entry.group.backend, entry.server, self._loop.clock, lambda: self._view(entry))
+
     def _view(self, entry: Entry) -> View:
         group, address = entry.group, entry.server.address
         inet = address.family in ("ipv4", "ipv6")
-        mine = self._sessions(entry.key) if self._sessions else (0, 0)
-        whole = sum(self._sessions(e.key)[0] for e in group.entries) if self._sessions else 0
+        sessions, queued = self._servers.load(entry.key)
         return View(
             status=entry.status(),
             address=address.host if inet else "unix",
@@ -236,9 +246,9 @@ class Runner:
             node=self._plan.global_.node or socket.gethostname(),
             weight=entry.uweight,
             total_weight=self.board.total_weight(group),
-            sessions=mine[0],
-            total_sessions=whole,
-            queued=mine[1],
+            sessions=sessions,
+            total_sessions=sum(self._servers.load(other.key)[0] for other in group.entries),
+            queued=queued,
         )
 
     def _connect(self, job: _Job, conversation: Conversation, hop: Hop, started: float) -> None:
@@ -331,12 +341,16 @@ class Runner:
         self._finish(job, result, started)
 
     def _finish(self, job: _Job, result: Result, started: float) -> None:
-        self.board.result(job.entry, result, round((self._loop.clock.now - started) * 1000))
+        took_ms = round((self._loop.clock.now - started) * 1000)
+        if job.agent:
+            self.board.agent(job.entry, result, took_ms)
+        else:
+            self.board.result(job.entry, result, took_ms)
         self._watch_slow()
         self._again(job)
 
     def _again(self, job: _Job) -> None:
-        if self._stopped or self._jobs.get(job.entry.key) is not job:
+        if self._stopped or self._jobs.get(job.key) is not job:
             return
         delay = self._delay(job)
         spread = self._plan.global_.spread_checks_percent
@@ -357,6 +371,18 @@ class Runner:
     def _step_slow(self) -> None:
         self.board.step()
         self._watch_slow()
+
+
+def _checks(server: Server) -> Iterator[tuple[bool, Check]]:
+    """What runs for a server: (whether it is its agent's, the check)."""
+    if server.check is not None:
+        yield False, server.check
+    if server.agent is not None:
+        yield True, server.agent
+
+
+def _key(server: str, agent: bool) -> str:
+    return f"agent of {server}" if agent else server
 
 
 def _start(job: _Job) -> None:

@@ -6,7 +6,7 @@ A name, or ``#`` and the number that the file or the order in it gives.
 
 from __future__ import annotations
 
-from forkproxy.health.board import Entry
+from forkproxy.health.entry import Entry
 from forkproxy.master.cli_session import Refused, Session
 from forkproxy.plan import Backend, Frontend
 

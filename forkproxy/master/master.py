@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from setproctitle import setproctitle
 
 from forkproxy.config.options import Options
+from forkproxy.health.entry import Entry
 from forkproxy.master import daemon, limits, oldsocks, states
 from forkproxy.master.changes import Changes
 from forkproxy.master.desk import Desk
@@ -72,7 +73,7 @@ class Master:
         self.shared = Shared(plan, self.size, loop.clock, self._estate.memory if self._estate is not None else None)
         self.logs = Logs(plan, loop.clock)
         messages.log = self.logs.general
-        self.health = Runner(plan, loop, self.shared.state.servers, self._server_log)
+        self.health = Runner(plan, loop, self.shared.state.servers, self._server_log, on_limit=self._server_limit)
         self.supervisor = Supervisor(loop, self.shared, spawner, messages)
         self.reloader = Reloader(
             loop,
@@ -248,7 +249,9 @@ class Master:
         from forkproxy.stats.model import Extras
 
         state = self.shared.state
-        extras = Extras(texts=self.health.board.texts, checking=self.health.checking)
+        extras = Extras(
+            texts=self.health.board.texts, agent_texts=self.health.board.agent_texts, checking=self.health.checking
+        )
         return Context(plan, state.rows, state.servers, lambda: self._facts(plan), extras, lambda: self.supervisor.restarts)
 
     def _facts(self, plan: Plan) -> Facts:
@@ -358,10 +361,15 @@ class Master:
         for line in states.describe(self.plan, self.health.board, self.shared.state.rows):
             self.messages.warning(line)
 
+    def _server_limit(self, entry: Entry, maxconn: int) -> None:
+        """An agent gave a server another limit: as ``set maxconn server`` does."""
+        self.changes.server(entry, maxconn=maxconn)
+        self.supervisor.orders.give(self.supervisor.workers(), "set server maxconn", server=entry.key, maxconn=maxconn)
+
     def _server_log(self, backend: Backend, level: int, text: str) -> None:
-        """A server changed: its backend's log, and stderr as a warning or an alert."""
+        """A server changed: its backend's log, and stderr as a warning; an alert when nobody is left."""
         self.logs.backend(backend, level, text)
-        self.messages.say(ALERT if level <= ALERT else WARNING, text, log=False)
+        self.messages.say(WARNING if level >= ALERT else ALERT, text, log=False)
 
     # -- reload
 

@@ -308,6 +308,10 @@ CHECK_CODE: Final = _declare("check_code", _T, "S", "Code of the last check's an
 CHECK_MS: Final = _declare(
     "check_duration_ms", _T, "S", "Duration of the last check.", csv="check_duration", family="check_duration_seconds", scale=_MS
 )
+AGENT_STATUS: Final = _declare("agent_status", _T, "S", "How the last agent check ended (health.status).")
+AGENT_CODE: Final = _declare("agent_code", _T, "S", "Code of the last agent check.", csv="agent_code")
+AGENT_MS: Final = _declare("agent_duration_ms", _T, "S", "Duration of the last agent check.", csv="agent_duration")
+AGENT_HEALTH: Final = _declare("agent_health", _T, "S", "What the agent says: 1 up, 0 down.", csv="agent_health")
 CHK_FAIL: Final = _declare("chk_fail", _T, "S", "Failed checks while up.", csv="chkfail", family="check_failures_total")
 CHK_DOWN: Final = _declare("chk_down", _T, "BS", "Changes from up to down.", csv="chkdown", family="check_up_down_total")
 LAST_CHANGE: Final = _declare("last_change", _T, "BS", "Epoch of the last change.", csv="lastchg", family="check_last_change_seconds")

@@ -11,7 +11,19 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from forkproxy.state.counters import Rows
-from forkproxy.state.layout import COUNTERS, EPOCH, SRV_ADMIN, SRV_HEALTH, SRV_OP, THROTTLE, UWEIGHT, WEIGHT, Kind
+from forkproxy.state.layout import (
+    COUNTERS,
+    EPOCH,
+    QUEUE_CUR,
+    SESS_CUR,
+    SRV_ADMIN,
+    SRV_HEALTH,
+    SRV_OP,
+    THROTTLE,
+    UWEIGHT,
+    WEIGHT,
+    Kind,
+)
 
 STOPPED: Final = 0
 STARTING: Final = 1
@@ -94,6 +106,11 @@ class ServerTable:
             cells[base + SRV_HEALTH],
             cells[base + THROTTLE],
         )
+
+    def load(self, name: str) -> tuple[int, int]:
+        """(streams, streams in the queue) of a server or backend now, over all workers. Raises KeyError."""
+        totals = self._rows.totals(name)
+        return totals[SESS_CUR], totals[QUEUE_CUR]
 
     def read(self, name: str, counter: str) -> int:
         """One STATE cell of a server or backend by its name in ``layout``. Raises KeyError."""

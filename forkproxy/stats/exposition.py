@@ -18,7 +18,7 @@ from forkproxy.stats.families import COUNTER, FAMILIES, PROXY_STATES, SERVER_STA
 from forkproxy.stats.query import Query
 from forkproxy.values import frozen, record
 
-_PXNAME, _SVNAME, _STATUS = NUMBER["pxname"], NUMBER["svname"], NUMBER["status"]
+_PXNAME, _SVNAME, _STATUS, _UWEIGHT = NUMBER["pxname"], NUMBER["svname"], NUMBER["status"], NUMBER["uweight"]
 _CHECK_STATUS, _CHECK_CODE = NUMBER["check_status"], NUMBER["check_code"]
 _CHECKS = tuple(status.name for status in EXPORTED)
 _SCOPE = {Kind.FRONTEND: "frontend", Kind.BACKEND: "backend", Kind.SERVER: "server"}
@@ -122,8 +122,9 @@ def _lines(
 ) -> str:
     name, column = family.name, family.column
     if family.states == "status":
-        states = SERVER_STATES if kind is Kind.SERVER else PROXY_STATES
-        return "".join([blocks.get(name, text, states, state_of(str(row[column]))) for text, row in rows])
+        if kind is Kind.SERVER:
+            return "".join([blocks.get(name, text, SERVER_STATES, state_of(str(row[column]), row[_UWEIGHT])) for text, row in rows])
+        return "".join([blocks.get(name, text, PROXY_STATES, state_of(str(row[column]))) for text, row in rows])
     if family.states == "check":
         checked = [(text, str(row[column]).removeprefix("* ")) for text, row in rows if row[column] is not None]
         return "".join([blocks.get(name, text, _CHECKS, status) for text, status in checked])

@@ -86,9 +86,10 @@ PROXY_STATES = ("DOWN", "UP")
 SERVER_STATES = ("DOWN", "UP", "MAINT", "DRAIN", "NOLB")
 
 
-def state_of(status: str) -> str:
-    """The exporter's word for a ``status`` column: "UP 1/3" and "no check" are UP, "MAINT (via …)" is MAINT."""
-    if status in ("no check", "OPEN"):
-        return "UP"
-    word = status.split(" ", 1)[0]
+def state_of(status: str, uweight: object = None) -> str:
+    """The exporter's word for a ``status`` column: "UP 1/3" and "no check" are UP, "MAINT (via …)" is MAINT. A server that would take
+    clients but for a weight (``uweight``) of 0 is DRAIN here, though not in the column, as with HAProxy."""
+    word = "UP" if status in ("no check", "OPEN") else status.split(" ", 1)[0]
+    if word == "UP" and uweight == 0:
+        return "DRAIN"
     return word if word in SERVER_STATES else "DOWN"

@@ -51,7 +51,8 @@ class Extras:
     """What only the master knows."""
 
     texts: Callable[[], Mapping[str, str]] | None = None  # last_chk by server key
-    checking: Callable[[str], bool] | None = None
+    checking: Callable[[str, bool], bool] | None = None
+    agent_texts: Callable[[], Mapping[str, str]] | None = None  # last_agt
     #: The address of a server may have changed since the plan was made.
     address: Callable[[Server], Address] | None = None
 
@@ -201,7 +202,26 @@ class Model:
         row[_N["cookie"]] = server.cookie.decode("utf-8", "replace") or None
         self._ages(row, totals, down=state.op == State.STOPPED, counted=server.check is not None)
         self._check(row, server, totals)
+        self._agent(row, server, totals)
         return row
+
+    def _agent(self, row: Row, server: Server, totals: list[int]) -> None:
+        """The columns about the agent; a server without one has none."""
+        if server.agent is None:
+            for name in ("agent_code", "agent_duration", "agent_health"):
+                row[_N[name]] = None
+            return
+        running = self._extras.checking is not None and self._extras.checking(server.key, True)
+        status = _status_of(totals[layout.AGENT_STATUS])
+        row[_N["agent_status"]] = f"* {status.name}" if running else status.name
+        row[_N["agent_desc"]] = status.text
+        if not status.has_code:
+            row[_N["agent_code"]] = None
+        if status <= Status.INI:
+            row[_N["agent_duration"]] = None
+        elif self._extras.agent_texts is not None:
+            row[_N["last_agt"]] = self._extras.agent_texts().get(server.key, "")
+        row[_N["agent_rise"]], row[_N["agent_fall"]] = server.agent.rise, server.agent.fall
 
     def _check(self, row: Row, server: Server, totals: list[int]) -> None:
         """The columns about checks; a server without them has none."""
@@ -210,13 +230,16 @@ class Model:
             for name in ("chkfail", "chkdown", "check_code", "check_duration", "check_health"):
                 row[_N[name]] = None
             return
-        status = Status(totals[layout.CHECK_STATUS]) if totals[layout.CHECK_STATUS] in Status._value2member_map_ else Status.UNK
-        running = self._extras.checking is not None and self._extras.checking(server.key)
+        status = _status_of(totals[layout.CHECK_STATUS])
+        running = self._extras.checking is not None and self._extras.checking(server.key, False)
         row[_N["check_status"]] = f"* {status.name}" if running else status.name
         row[_N["check_desc"]] = status.text
         if not status.has_code:
             row[_N["check_code"]] = None
-        if status <= Status.INI:
+        if Admin(totals[layout.SRV_ADMIN]).maint:  # nobody looks
+            for name in ("check_status", "check_desc", "check_code", "check_duration", "check_health"):
+                row[_N[name]] = None
+        elif status <= Status.INI:
             row[_N["check_duration"]] = None
         elif self._extras.texts is not None:
             row[_N["last_chk"]] = self._extras.texts().get(server.key, "")
@@ -242,10 +265,11 @@ class Model:
 
     def _status(self, server: Server, state: ServerState) -> str:
         source = self._sources[server.key]
-        admin = Admin(state.admin) if state.uweight else Admin(state.admin) | Admin.FORCED_DRAIN
+        admin = Admin(state.admin)
+        agent = self._servers.read(source.key, "agent_health") if source.agent is not None else None
         if source.check is None:
-            return status_text(State(state.op), admin, 1, 1, 1, checked=False, via=server.track)
-        return status_text(State(state.op), admin, state.health, source.check.rise, source.check.fall, via=server.track)
+            return status_text(State(state.op), admin, 1, 1, 1, checked=False, via=server.track, agent=agent)
+        return status_text(State(state.op), admin, state.health, source.check.rise, source.check.fall, via=server.track, agent=agent)
 
     def summary(self, backend: Backend) -> Summary:
         """Its servers taken together. Weights are those of the servers in use: the active ones, else the backups."""
@@ -253,11 +277,10 @@ class Model:
         weights = {False: [0, 0], True: [0, 0]}
         for server in backend.servers:
             state = self._state(server)
-            word = state_of(self._status(server, state))
+            word = state_of(self._status(server, state), state.uweight)
             summary.states[word] = summary.states.get(word, 0) + 1
             if server.check is not None:
-                number = self._servers.read(server.key, "check_status")
-                name = Status(number).name if number in Status._value2member_map_ else "UNK"
+                name = _status_of(self._servers.read(server.key, "check_status")).name
                 summary.checks[name] = summary.checks.get(name, 0) + 1
             if state.usable and state.weight > 0:
                 if server.backup:
@@ -272,6 +295,10 @@ class Model:
     def aggregates(self, name: str) -> Mapping[str, Mapping[str, int]]:
         """Counts of states of the servers of backend ``name``."""
         return self.summary(self.plan.backends[name]).aggregates()
+
+
+def _status_of(number: int) -> Status:
+    return Status(number) if number in Status._value2member_map_ else Status.UNK
 
 
 def _source(server: Server, by_key: Mapping[str, Server]) -> Server:

@@ -464,7 +464,8 @@ def _limits(draft: GlobalDraft, proxies: list[ProxyDraft], options: Options) -> 
 
     settings = draft.settings
     fixed = OWN_FDS + sum(len(b.addresses) for p in proxies for b in p.binds)
-    fixed += sum(bool(s.settings.get("check")) for p in proxies for s in p.servers)  # the master may check all servers at once
+    # the master may check all servers at once
+    fixed += sum(bool(s.settings.get(what)) for p in proxies for s in p.servers for what in ("check", "agent"))
     splices = not settings["nosplice"] and any(p.on(f"splice-{way}") for p in proxies for way in ("auto", "request", "response"))
     if options.maxconn:
         settings["maxconn"] = options.maxconn

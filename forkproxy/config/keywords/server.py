@@ -143,6 +143,7 @@ _VALUES: tuple[tuple[str, str, Arg, str], ...] = (
     ("inter", "check.inter_s", Time("ms"), "Time between two checks."),
     ("fastinter", "check.fastinter_s", Time("ms"), "Time between two checks while the state is about to change."),
     ("downinter", "check.downinter_s", Time("ms"), "Time between two checks while the server is down."),
+    ("agent-inter", "agent.inter_s", Time("ms"), "Time between two questions to the agent."),
 )
 
 _BYTES = frozenset({"cookie", "redir"})
@@ -153,7 +154,7 @@ def _value(name: str, field: str, arg: Arg, doc: str) -> None:
         target.settings[field] = got.encode("utf-8", "surrogateescape") if field in _BYTES else got
 
     value.__doc__ = doc
-    if field in ("check.inter_s", "check.fastinter_s", "check.downinter_s"):
+    if field in ("check.inter_s", "check.fastinter_s", "check.downinter_s", "agent.inter_s"):
         keyword("server", name, args=(arg,))(_interval(name, field, doc))
         return
     keyword("server", name, args=(arg,))(value)
@@ -187,6 +188,8 @@ _SWITCHES: tuple[tuple[str, str, Any, str], ...] = (
     ("disabled", "disabled", True, "Start in maintenance."),
     ("enabled", "disabled", False, "Undo a disabled of default-server."),
     ("check", "check", True, "Check the server's health."),
+    ("agent-check", "agent", True, "Ask a program beside the server for its state, weight and limit (see agent-port)."),
+    ("no-agent-check", "agent", False, "Undo an agent-check of default-server."),
     ("no-check", "check", False, "Undo a check of default-server."),
     ("check-send-proxy", "check.send_proxy", True, "Begin checks with a PROXY protocol header."),
     ("no-check-send-proxy", "check.send_proxy", False, "Undo a check-send-proxy of default-server."),
@@ -222,7 +225,7 @@ def _never_on(name: str, what: str) -> None:
     keyword("server", name, note=f"forkproxy does not have '{what}' yet, so that it is never on")(undo)
 
 
-_ABSENT = ("ssl", "check-ssl", "agent-check", "sni-auto", "check-sni-auto", "send-proxy-v2-ssl", "send-proxy-v2-ssl-cn", "check-reuse-pool")
+_ABSENT = ("ssl", "check-ssl", "sni-auto", "check-sni-auto", "send-proxy-v2-ssl", "send-proxy-v2-ssl-cn", "check-reuse-pool")
 for _negation in _ABSENT:
     _never_on(f"no-{_negation}", _negation)
 
@@ -252,6 +255,24 @@ _at_least_one("fall", "check.fall", "'fall' has to be > 0.", "How many failed ch
 _at_least_one("error-limit", "error_limit", "error-limit has to be > 0.", "How many errors in a row trigger on-error (see observe).")
 
 
+@keyword("server", "agent-port", args=(Int(1, 65535),))
+def _agent_port(target: _Target, line: Line, value: int) -> None:
+    """The port that the agent listens on."""
+    target.settings["agent.port"] = value
+
+
+@keyword("server", "agent-send", args=(Word("a text"),))
+def _agent_send(target: _Target, line: Line, text: str) -> None:
+    """What the agent is sent upon connection."""
+    target.settings["agent.send"] = text.encode("utf-8", "surrogateescape")
+
+
+@keyword("server", "agent-addr", args=(Word("<ipv4|ipv6>"),))
+def _agent_addr(target: _Target, line: Line, text: str) -> None:
+    """The address that the agent listens on, if it is not the server's."""
+    target.settings["agent.address"] = _check_address(line, text, "agent-addr")
+
+
 @keyword("server", "port", args=(Int(0, 65535),))
 def _port(target: _Target, line: Line, value: int) -> None:
     """The port that checks go to."""
@@ -261,10 +282,20 @@ def _port(target: _Target, line: Line, value: int) -> None:
 @keyword("server", "addr", args=(Word("<ipv4|ipv6>"),))
 def _addr(target: _Target, line: Line, text: str) -> None:
     """The address that checks go to."""
+    target.settings["check.address"] = _check_address(line, text, "addr")
+
+
+def _check_address(line: Line, text: str, name: str) -> Address:
     try:
-        target.settings["check.address"] = parse_address(text, allow_port=False, allow_fd=False)[0]
+        address = parse_address(text, allow_port=False, allow_fd=False)[0]
     except ValueError as exc:
-        line.fail(f"'addr' : {exc}.", line.kwlen)
+        line.fail(f"'{name}' : {exc}.", line.kwlen)
+    if address.family == "name":
+        found = resolve_host(address.host)
+        if found is None:
+            line.fail(f"'{name}' : could not resolve address '{address.host}'.", line.kwlen)
+        return Address(found[0], found[1], 0)
+    return address
 
 
 @keyword("server", "observe", args=(OneOf("none", "layer4", "layer7"),))

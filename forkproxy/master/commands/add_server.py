@@ -9,7 +9,7 @@ from forkproxy.config.build_server import ServerBuilder
 from forkproxy.config.drafts import ProxyDraft
 from forkproxy.config.line import Line
 from forkproxy.errors import ConfigError
-from forkproxy.health.board import Entry
+from forkproxy.health.entry import Entry
 from forkproxy.health.machine import Admin
 from forkproxy.master import lookup
 from forkproxy.master.cli_session import NOTICE, Deferred, Refused, Session

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from forkproxy.health.board import Entry
+from forkproxy.health.amounts import parse_maxconn
+from forkproxy.health.entry import Entry
 from forkproxy.master import lookup
 from forkproxy.master.cli_session import Deferred, Refused, Session
 from forkproxy.registry import Level, command
@@ -18,12 +19,12 @@ def change(session: Session, entry: Entry, text: str) -> Deferred:
     """Give a server the limit that ``text`` says. Raises Refused."""
     if not text:
         raise Refused("Require <maxconn>.")
-    if not text[:1].isdecimal():
-        raise Refused("maxconn string empty or preceded by garbage")
-    if not text.isdecimal():
-        raise Refused("Trailing garbage in maxconn string")
-    session.master.changes.server(entry, maxconn=int(text))
-    return session.ask("set server maxconn", lambda _replies: "", server=entry.key, maxconn=int(text))
+    try:
+        limit = parse_maxconn(text)
+    except ValueError as exc:
+        raise Refused(str(exc)) from None
+    session.master.changes.server(entry, maxconn=limit)
+    return session.ask("set server maxconn", lambda _replies: "", server=entry.key, maxconn=limit)
 
 
 @command("set maxconn global", level=Level.OPERATOR, synopsis="set maxconn global <value>")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from forkproxy.config.address import parse_address
-from forkproxy.health.board import Entry
+from forkproxy.health.entry import Entry
 from forkproxy.master import lookup
 from forkproxy.master.cli_session import WARNING, Deferred, Refused, Session
 from forkproxy.master.commands import maxconn, weight

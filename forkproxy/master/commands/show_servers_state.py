@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from forkproxy.health.board import Entry
+from forkproxy.health.entry import Entry
 from forkproxy.health.status import Status
 from forkproxy.master.cli_session import Refused, Session
 from forkproxy.plan import Backend

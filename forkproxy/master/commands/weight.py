@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from forkproxy.health.board import Entry
+from forkproxy.health.entry import Entry
 from forkproxy.master import lookup
 from forkproxy.master.cli_session import Refused, Session
 from forkproxy.registry import Level, command
@@ -24,27 +24,7 @@ def set_weight(session: Session, words: list[str]) -> str:
 
 def change(session: Session, entry: Entry, text: str) -> None:
     """Give a server the weight that ``text`` says. Raises Refused."""
-    if not text:
-        raise Refused("Require <weight> or <weight%>.")
-    weight = _weight(text, entry.server.weight)
-    backend = entry.group.backend
-    if backend.balance.algorithm == "static-rr" and weight not in (0, entry.server.weight):
-        raise Refused("Backend is using a static LB algorithm and only accepts weights '0%' and '100%'.")
-    session.master.health.board.set_weight(entry.key, weight)
-
-
-def _weight(text: str, initial: int) -> int:
-    digits = text.removesuffix("%")
-    number = digits[1:] if digits[:1] == "-" else digits
-    if not number[:1].isdecimal():
-        raise Refused("Empty weight string empty or preceded by garbage")
-    if not number.isdecimal():
-        raise Refused("Trailing garbage in weight string")
-    value = int(digits)
-    if text.endswith("%"):
-        if value < 0:
-            raise Refused("Relative weight must be positive.")
-        return min(256, initial * value // 100)
-    if not 0 <= value <= 256:
-        raise Refused("Absolute weight can only be between 0 and 256 inclusive.")
-    return value
+    try:
+        session.master.health.board.change_weight(entry.key, text)
+    except ValueError as exc:
+        raise Refused(str(exc)) from None

@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 
 from forkproxy.clock import ManualClock
+from forkproxy.health.agent import parse_answer
 from forkproxy.health.board import Board
-from forkproxy.health.conversation import Result
+from forkproxy.health.conversation import Orders, Result
 from forkproxy.health.machine import State
 from forkproxy.health.status import Status
 from forkproxy.plan import Address, Backend, Check, Global, Plan, Server
+from forkproxy.state import layout
 from forkproxy.state.counters import Rows
 from forkproxy.state.names import NameTable, backend_key
 from forkproxy.state.segment import Segment
@@ -32,9 +34,12 @@ class Bench:
         names = NameTable(32)
         for key in [backend_key("b"), *(one.key for one in servers), "b/new"]:
             names.allocate(key)
-        self.table = ServerTable(Rows(Segment.create(1, 32), names, self.clock))
+        self.segment = Segment.create(1, 32)
+        self.rows = Rows(self.segment, names, self.clock)
+        self.table = ServerTable(self.rows)
         self.said: list[str] = []
         self.changes: list[tuple[str, State, State]] = []
+        self.limits: list[tuple[str, int]] = []
         self.board = self.fresh(*servers)
 
     def fresh(self, *servers: Server) -> Board:
@@ -43,6 +48,7 @@ class Bench:
             self.clock,
             lambda backend, level, text: self.said.append(f"{level} {text}"),
             lambda entry, before: self.changes.append((entry.key, before, entry.op)),
+            lambda entry, maxconn: self.limits.append((entry.key, maxconn)),
         )
         board.replace(plan(*servers))
         return board
@@ -53,6 +59,64 @@ class Bench:
 
     def status(self, name: str) -> str:
         return self.board.entries[f"b/{name}"].status()
+
+
+def test_an_agent_takes_a_server_down_and_only_it_brings_it_back() -> None:
+    agent = Check(kind="agent-check", rise=1, fall=1)
+    bench = Bench(server("s1", check=CHECK, agent=agent, weight=10, maxconn=5), server("s2", track="b/s1"))
+    entry = bench.board.entries["b/s1"]
+    bench.check("s1", OK)
+    bench.board.agent(entry, parse_answer(b"down #disk full"), 0)
+    assert bench.said[0].startswith(
+        '1 Server b/s1 is DOWN, reason: Layer7 wrong status, code: 0, info: "via agent : down (disk full)", check duration: 0ms.'
+    )
+    assert (bench.status("s1"), bench.status("s2")) == ("DOWN (agent)", "DOWN (agent)")
+    bench.check("s1", OK)
+    assert bench.status("s1") == "DOWN (agent)"
+    bench.board.agent(entry, REFUSED, 0)  # it cannot be asked: nothing changes
+    assert bench.status("s1") == "DOWN (agent)"
+    bench.board.agent(entry, parse_answer(b"weight:40% maxconn:7"), 0)
+    assert (bench.table.get("b/s1").uweight, bench.limits, bench.status("s1")) == (4, [("b/s1", 7)], "DOWN (agent)")
+    bench.check("s1", REFUSED, REFUSED, REFUSED)
+    bench.board.agent(entry, parse_answer(b"up"), 0)
+    assert bench.status("s1") == "DOWN"
+    bench.check("s1", OK, OK)
+    assert bench.status("s1") == bench.status("s2") == "UP"
+    bench.board.agent(entry, parse_answer(b"maint"), 0)
+    assert bench.status("s1") == "MAINT"
+    bench.board.agent(entry, parse_answer(b"ready 300"), 0)
+    assert (bench.status("s1"), bench.board.agent_texts()) == ("UP 1/3", {"b/s1": "agent reports an error : 300"})
+
+
+@pytest.mark.parametrize(
+    ("line", "status", "text", "orders"),
+    [
+        (b"", Status.CHECKED, "", Orders()),
+        (b"UP", Status.L7OK, "via agent : UP", Orders()),
+        (b"up,stopped", Status.L7STS, "via agent : stopped", Orders()),
+        (b"fail # the disk, is full ", Status.L7STS, "via agent : fail (the disk, is full)", Orders()),
+        (b"ready 75%\tmaxconn:30,up", Status.L7OK, "via agent : up", Orders("ready", "75%", "30")),
+        (b"weight:7 drain", Status.CHECKED, "", Orders("drain", "7")),
+        (b"maint what up", Status.L7OK, "via agent : up (what)", Orders("maint")),
+        (b"-5% then", Status.CHECKED, "agent reports an error : -5%", Orders()),
+        (b"maxconn: weight:", Status.CHECKED, "", Orders("", "", "")),
+    ],
+)
+def test_answers_of_agents(line: bytes, status: Status, text: str, orders: Orders) -> None:
+    assert parse_answer(line) == Result(status, 0, text, orders)
+
+
+def test_the_log_tells_the_streams_of_a_server() -> None:
+    bench = Bench(server("s1", maxconn=3), server("s2"))
+    cells, rows = bench.rows.cells(0), bench.rows
+    bench.segment.claim(0, 1)
+    cells[rows.base("b/s1") + layout.SESS_CUR] = 2
+    cells[rows.base("b/s1") + layout.QUEUE_CUR] = 4
+    cells[rows.base(backend_key("b")) + layout.QUEUE_CUR] = 9
+    bench.board.set_state("b/s1", "maint")
+    assert bench.said[0].endswith("2 sessions active, 4 requeued, 0 remaining in queue.")
+    bench.board.set_state("b/s1", "drain")
+    bench.board.set_state("b/s1", "ready")
 
 
 def plan(*servers: Server) -> Plan:
@@ -203,7 +267,7 @@ def test_health_from_the_cli() -> None:
 def test_weight_zero_drains() -> None:
     bench = Bench(server("s1"))
     bench.board.set_weight("b/s1", 0)
-    assert bench.status("s1") == "DRAIN"
+    assert bench.status("s1") == "no check"  # as in HAProxy's columns; the exporter says DRAIN
     assert bench.table.get("b/s1").weight == 0
     assert bench.said == ["0 backend b has no server available!"]
     bench.board.set_weight("b/s1", 256)

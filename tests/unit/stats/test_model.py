@@ -16,6 +16,7 @@ from forkproxy.state.names import backend_key, frontend_key
 from forkproxy.stats import csv as formats
 from forkproxy.stats import info
 from forkproxy.stats.columns import COLUMNS, NUMBER, Row
+from forkproxy.stats.query import Query
 
 from .fixtures import CHECK, World, plan, server, world
 
@@ -121,7 +122,9 @@ def test_drained_by_weight_and_slow_start() -> None:
         made.board.result(made.board.entries["b/s2"], Result(status), 0)
     assert made.servers.get("b/s2").op == State.STARTING
     found = rows(made)
-    assert found["b/s1"]["status"] == "DRAIN"
+    assert found["b/s1"]["status"] == "no check"
+    assert made.context.model.summary(made.plan.backends["b"]).states == {"DRAIN": 1, "UP": 1}
+    assert 'haproxy_server_status{proxy="b",server="s1",state="DRAIN"} 1' in "".join(made.context.render(Query()))
     assert (found["b/s2"]["throttle"], found["b/s2"]["weight"]) == (1, 1)
 
 
