@@ -86,6 +86,19 @@ def test_the_queue_serves_priorities_first(monkeypatch: pytest.MonkeyPatch) -> N
     assert order == [b"0", b"3", b"1", b"4", b"2"]
 
 
+def test_a_limit_that_grows_serves_who_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = http(monkeypatch)
+    table = stage.rt.state.servers
+    for limit, dialled in ((1, 1), (2, 2), (0, 4)):
+        table.set("b/s0", maxconn=limit)
+        stage.rt.refresh()
+        if limit == 1:
+            for _ in range(4):
+                stage.says(stage.client(), CLOSE)
+        stage.settle()
+        assert len(stage.dialled) == dialled
+
+
 def test_a_status_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     stage = http(monkeypatch, back={"retry_on": frozenset({"503"}), "retries": 1})
     c = stage.client()
