@@ -116,7 +116,7 @@ class Stage:
             names.allocate(key)
         table = ServerTable(rows)
         for s in plan_servers:
-            table.set(s.key, srv_op=RUNNING, weight=SCALE, uweight=1, maxconn=s.maxconn)
+            table.set(s.key, srv_op=RUNNING, weight=SCALE, uweight=1)
         state = types.SimpleNamespace(segment=segment, rows=rows, servers=table)
         self.rt = Runtime(plan, self.loop, segment.slot(0), state, 1)
         self.fe = self.rt.frontends["f"]

@@ -11,6 +11,7 @@ import pytest
 from forkproxy.plan import Address
 from forkproxy.proxy import view
 from forkproxy.proxy.client import Client
+from forkproxy.proxy.orders.limits import set_server_maxconn
 from forkproxy.proxy.stream import Stream
 from forkproxy.proxy.upstream import Upstream
 from forkproxy.rules.types import addr_of
@@ -88,10 +89,8 @@ def test_the_queue_serves_priorities_first(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_limit_that_grows_serves_who_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     stage = http(monkeypatch)
-    table = stage.rt.state.servers
     for limit, dialled in ((1, 1), (2, 2), (0, 4)):
-        table.set("b/s0", maxconn=limit)
-        stage.rt.refresh()
+        set_server_maxconn(stage.rt, "b/s0", limit)
         if limit == 1:
             for _ in range(4):
                 stage.says(stage.client(), CLOSE)
