@@ -25,7 +25,7 @@ from forkproxy.plan import Backend, Balance, Bind, ErrorReply, Frontend, Global,
 from forkproxy.registry import Needs
 from forkproxy.rules import logformat
 from forkproxy.rules.context import RuleContext
-from forkproxy.rules.patterns import PatternFiles
+from forkproxy.rules.patternfiles import PatternFiles
 from forkproxy.rules.ruleset import fold_use_backend
 from forkproxy.values import replace
 
@@ -91,13 +91,14 @@ class _Builder:
         resolve_tracking({name: self.backends[name] for name in servers}, servers)
         if self.diag.failed:
             return None
+        self.files.settle()
         linked = {name: replace(b, servers=tuple(servers[name])) for name, b in backends.items()}
         return Plan(
             global_=self._global(),
             frontends=tuple(frontends),
             backends=_full(linked, frontends),
             files=tuple(dict.fromkeys(p.line.file for p in self.proxies if p.line is not None)),
-            objects=dict(self.objects),
+            objects={**self.objects, "patterns": self.files},
             tables=self.tables,
         )
 

@@ -72,6 +72,7 @@ class RuleSets:
             # warnings of a rule belong to its line
             self.context.warn = rule.line.warn
             self.context.note = rule.line.note
+            self.context.place = (rule.line.file, rule.line.number)
             try:
                 self._one(rule)
             except ConfigError as exc:

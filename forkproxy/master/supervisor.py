@@ -15,6 +15,7 @@ import os
 import signal
 from collections.abc import Callable
 
+from forkproxy.master import patterns
 from forkproxy.master.generation import Generation, Worker
 from forkproxy.master.listeners import Rack, SocketId
 from forkproxy.master.messages import Messages
@@ -188,6 +189,8 @@ class Supervisor:
             worker.paused = False
         elif op == "released":
             self._on_released(worker)
+        elif op == "changed":
+            patterns.spread(self, worker.generation, message["ops"])
         elif op == "answer":
             self.orders.answered(worker, message)
 

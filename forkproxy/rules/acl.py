@@ -13,8 +13,9 @@ from forkproxy.registry import ACL_ALIASES, FETCHES, Needs, Type
 from forkproxy.rules.context import RuleContext
 from forkproxy.rules.errors import NotYet
 from forkproxy.rules.expr import ExprError, Sample, cast_sample, parse_sample
-from forkproxy.rules.patterns import METHODS, Entry, Find, View, build_index
-from forkproxy.rules.words import Words, to_bytes
+from forkproxy.rules.patternfiles import View
+from forkproxy.rules.patterns import METHODS, Entry, Find, build_index, parse_range
+from forkproxy.rules.words import Words, to_bytes, to_text
 from forkproxy.values import frozen
 
 Pred = Callable[[Any], Any]
@@ -58,6 +59,7 @@ def compile_acl(words: Words, ctx: RuleContext, stop: str | None = None) -> AclT
     text = words.next("a criterion")
     sample, method, dotted = _criterion(text, words, ctx)
     icase, resolve, as_map, given = False, True, False, False
+    number = -1
     finders: list[Find] = []
     views: list[View] = []
     files: list[tuple[str, bool]] = []
@@ -70,7 +72,7 @@ def compile_acl(words: Words, ctx: RuleContext, stop: str | None = None) -> AclT
             case "-M":
                 as_map = True
             case "-u":
-                words.next("an identifier after '-u'")
+                number = _number(words)
             case "-f":
                 files.append((words.next("a file name after '-f'"), icase))
             case "-m":
@@ -97,7 +99,7 @@ def compile_acl(words: Words, ctx: RuleContext, stop: str | None = None) -> AclT
         words.fail(f"matching method '{method}' cannot be used : {err}", start)
     for name, nocase in files:
         try:
-            views.append(ctx.files.get(name, as_map).view(method, nocase, resolve))
+            views.append(ctx.files.get(name, as_map, "acl", ctx.where).view(method, nocase, resolve))
         except ValueError as err:
             words.fail(str(err))
     operator = "eq"
@@ -113,6 +115,18 @@ def compile_acl(words: Words, ctx: RuleContext, stop: str | None = None) -> AclT
             build_index(method, patterns[-1:], icase=icase, resolve=resolve, operator=operator, dotted=dotted)
         except ValueError as err:
             words.fail(str(err))
+    if number >= 0:
+        try:
+            listed = ctx.files.inline(number, f"acl '{sample.name}' {ctx.where}")
+            for pattern in patterns:
+                if operator != "eq" or dotted:  # as the range that it means: others are added without an operator
+                    lo, hi = parse_range(to_text(pattern.text), operator, dotted)
+                    pattern = Entry(b"%b:%b" % (b"" if lo is None else b"%d" % lo, b"" if hi is None else b"%d" % hi))
+                listed.contents.add(pattern)
+            views.append(listed.view(method, icase, resolve))
+        except ValueError as err:
+            words.fail(str(err))
+        patterns = []
     if patterns or not views:
         finders.append(build_index(method, patterns, icase=icase, resolve=resolve, operator=operator, dotted=dotted))
     exact = None
@@ -123,6 +137,14 @@ def compile_acl(words: Words, ctx: RuleContext, stop: str | None = None) -> AclT
         match = _patient(match)
     constant = bool(match(None)) if cast.constant and not views else None
     return AclTest(match, sample.needs, sample.uses, " ".join(words.words[start : words.pos]), exact, constant)
+
+
+def _number(words: Words) -> int:
+    """The identifier that an ACL's own patterns get."""
+    text = words.next("an identifier after '-u'")
+    if not text.isdecimal():
+        words.fail(f"'-u' expects an integer, and not '{text}'")
+    return int(text)
 
 
 def _criterion(text: str, words: Words, ctx: RuleContext) -> tuple[Sample, str, bool]:

@@ -12,7 +12,7 @@ from forkproxy.values import field, record, replace
 
 if TYPE_CHECKING:
     from forkproxy.rules.acl import AclTest
-    from forkproxy.rules.patterns import PatternFiles
+    from forkproxy.rules.patternfiles import PatternFiles
     from forkproxy.rules.userlist import Userlist
     from forkproxy.state.stickspec import TableRef
 
@@ -64,7 +64,7 @@ def _unheard(kind: str, name: str) -> None:
 
 
 def _no_files() -> PatternFiles:
-    from forkproxy.rules.patterns import PatternFiles  # imported late: patterns and context describe each other
+    from forkproxy.rules.patternfiles import PatternFiles  # imported late: patterns and context describe each other
 
     return PatternFiles()
 
@@ -77,7 +77,8 @@ class RuleContext:
     ``caps`` is "frontend", "backend", "listen" or "defaults". ``errors`` maps the name of an ``http-errors`` section to
     its replies by status. ``files`` is shared by the whole configuration, so that a map used twice is loaded once.
     ``captures`` are the declared (request, response) capture slots of the proxy so far. ``warn`` takes the text of a warning,
-    ``note`` that of a note. ``find`` is asked for what an expression names, by kind ("backend", "frontend", "server") and name ("": the
+    ``note`` that of a note; ``place`` is the file and line that is being read.
+    ``find`` is asked for what an expression names, by kind ("backend", "frontend", "server") and name ("": the
     own proxy), and raises ValueError when there is no such thing.
     """
 
@@ -92,6 +93,7 @@ class RuleContext:
     captures: tuple[list[tuple[bytes, int]], list[tuple[bytes, int]]] = field(default_factory=lambda: ([], []))
     warn: Callable[[str], None] = _ignore
     note: Callable[[str], None] = _ignore
+    place: tuple[str, int] = ("", 0)
     find: Callable[[str, str], None] = _unheard
     logasap: bool = False
     #: stick tables of the whole configuration by name, and how many entries may be tracked at once (tune.stick-counters)
@@ -119,6 +121,11 @@ class RuleContext:
         if found is None:
             raise ValueError(f"unable to find userlist '{name}'")
         return found
+
+    @property
+    def where(self) -> str:
+        """:attr:`place` in words, for the operator."""
+        return f"file '{self.place[0]}' line {self.place[1]}"
 
     @property
     def columns(self) -> frozenset[str]:

@@ -70,7 +70,7 @@ class Sample:
 
     ``each`` (None for single-valued ones) gives all values. ``text`` is the expression as written; two samples with the same
     text mean the same. ``constant`` tells that ``fetch`` ignores its argument, ``converted`` that converters follow the fetch.
-    ``as_text`` gives the same as ``fetch`` and the cast to a string, cheaper.
+    ``as_text`` gives the same as ``fetch`` and the cast to a string, cheaper. ``name`` is the fetch's.
     """
 
     fetch: FetchFn
@@ -82,6 +82,7 @@ class Sample:
     constant: bool = False
     converted: bool = False
     as_text: FetchFn | None = None
+    name: str = ""
 
 
 class ExprError(ValueError):
@@ -199,7 +200,7 @@ def parse_sample(text: str, start: int, ctx: RuleContext, *, check: bool = True)
     fetch, converted = _chain(fetch, links), end > after
     if constant:
         fetch = _constant(fetch(None))
-    return Sample(fetch, out, entry.needs, entry.uses, text[start:end], _chain(each, links, True), constant, converted, as_text), end
+    return Sample(fetch, out, entry.needs, entry.uses, text[start:end], _chain(each, links, True), constant, converted, as_text, name), end
 
 
 def _arguments(what: str, specs: tuple[Arg, ...], text: str, end: int, ctx: RuleContext) -> tuple[list[Any], int]:

@@ -5,7 +5,7 @@ dictionary per length, longest first; networks are flattened into disjoint range
 entry that covers it, and found by bisection (17 steps in C for 100,000 networks); everything else is tried in order. The
 same structure serves ACLs (is there an entry?) and maps (which?): :func:`build_index` returns ``find(value) -> entry | None``.
 
-A :class:`PatternFile` can change at run time: whoever uses it asks its :class:`View`, whose ``find`` is replaced on change.
+Lists that change at run time are ``patternfiles``' business.
 """
 
 from __future__ import annotations
@@ -41,14 +41,13 @@ Find = Callable[[Any], Any]
 
 
 class Entry:
-    """One pattern with what it maps to (None in ACLs). ``line`` is its place in its file; ``text`` as written."""
+    """One pattern with what it maps to (None in ACLs); ``text`` as written."""
 
-    __slots__ = ("line", "text", "value")
+    __slots__ = ("text", "value")
 
-    def __init__(self, text: bytes, value: Any = None, line: int = 0) -> None:
+    def __init__(self, text: bytes, value: bytes | None = None) -> None:
         self.text = text
         self.value = value
-        self.line = line
 
 
 # -- parsing of single patterns --------------------------------------------------------------------------------------------
@@ -366,97 +365,3 @@ def flatten(ranges: list[tuple[int, int, Entry]]) -> tuple[list[int], list[Entry
         end, _ = open_.pop()
         mark(end + 1, open_[-1][1] if open_ else None)
     return starts, holds
-
-
-# -- files -------------------------------------------------------------------------------------------------------------------
-
-
-class View:
-    """One use of a pattern file with one method: ``find`` is always the index of the present contents."""
-
-    __slots__ = ("find", "icase", "method", "resolve")
-
-    def __init__(self, method: str, icase: bool, resolve: bool) -> None:
-        self.method = method
-        self.icase = icase
-        self.resolve = resolve
-        self.find: Find = lambda value: None
-
-
-class PatternFile:
-    """The entries of one file, shared by every ACL and map that names it. ``is_map``: lines have a second column."""
-
-    __slots__ = ("entries", "is_map", "name", "views")
-
-    def __init__(self, name: str, is_map: bool) -> None:
-        self.name = name
-        self.is_map = is_map
-        self.entries: list[Entry] = []
-        self.views: list[View] = []
-
-    def load(self, text: bytes) -> None:
-        """Read the lines of ``text``: blank ones and those that begin with ``#`` are skipped."""
-        for number, line in enumerate(text.split(b"\n"), 1):
-            if line.startswith(b"#"):
-                continue
-            line = line.strip(b" \t\r")
-            if not line:
-                continue
-            if self.is_map:
-                key, *rest = line.split(None, 1)
-                self.entries.append(Entry(key, rest[0] if rest else b"", number))
-            else:
-                self.entries.append(Entry(line, None, number))
-
-    def view(self, method: str, icase: bool = False, resolve: bool = True) -> View:
-        """The view for ``method``; equal uses share one. Raises ValueError for a line that the method cannot read."""
-        for view in self.views:
-            if (view.method, view.icase, view.resolve) == (method, icase, resolve):
-                return view
-        view = View(method, icase, resolve)
-        view.find = self._index(view)
-        self.views.append(view)
-        return view
-
-    def _index(self, view: View) -> Find:
-        try:
-            return build_index(view.method, self.entries, icase=view.icase, resolve=view.resolve)
-        except ValueError as err:
-            raise ValueError(f"{err} in file '{self.name}'") from None
-
-    def changed(self) -> None:
-        """Entries were added, changed or removed: make every view's index anew."""
-        for view in self.views:
-            view.find = self._index(view)
-
-
-class PatternFiles:
-    """All pattern files of one configuration, by name (manual 2.7: ``file@``, ``opt@``, ``virt@``)."""
-
-    __slots__ = ("files",)
-
-    def __init__(self) -> None:
-        self.files: dict[str, PatternFile] = {}
-
-    def get(self, name: str, is_map: bool) -> PatternFile:
-        """The file ``name``, read on first use. Raises ValueError when it cannot be read."""
-        known = self.files.get(name)
-        if known is not None:
-            if is_map and not known.is_map:
-                raise ValueError(f"file '{name}' is used as a list of patterns elsewhere, it cannot be a map here")
-            return known
-        made = PatternFile(name, is_map)
-        kind, at, path = name.partition("@")
-        if not at or kind not in ("file", "opt", "virt"):
-            kind, path = "file", name
-        if kind != "virt":
-            try:
-                with open(path, "rb") as f:
-                    made.load(f.read())
-            except FileNotFoundError:
-                if kind != "opt":
-                    raise ValueError(f"failed to open pattern file <{name}>") from None
-            except OSError as err:
-                raise ValueError(f"failed to open pattern file <{name}> : {err.strerror}") from None
-        self.files[name] = made
-        return made

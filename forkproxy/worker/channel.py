@@ -19,6 +19,7 @@ master → worker
 worker → master
 ``ready``             the worker accepts
 ``stopped``           the worker accepts no more (answer to ``drain``)
+``changed``           rules changed lists of patterns: ``ops`` (``rules.patternfiles``), which the master passes on to all as an order
 ``answer``            to an order: ``slice`` is a part of a text, ``value`` or ``error`` the end of it
 ``paused`` ``resumed`` ``released``
 ====================  =============================================================================================

@@ -20,6 +20,7 @@ from forkproxy.registry import ORDERS
 from forkproxy.state import layout
 from forkproxy.stats import service
 from forkproxy.worker import environment, facts, handover, privileges
+from forkproxy.worker.changes import Changes
 from forkproxy.worker.channel import Channel, Message
 from forkproxy.worker.heritage import Heritage, RuntimeFactory, RuntimeLike
 from forkproxy.worker.inbox import Inbox
@@ -41,7 +42,7 @@ class WorkerRole:
     """Serve with ``heritage`` on ``loop``; ``on_done(status)`` is called once, when nothing is left to do."""
 
     __slots__ = (
-        "_adopted", "_cells", "_epoch", "_hard", "_heirs", "_inbox", "_look", "_on_done", "_servers", "_watched",
+        "_adopted", "_cells", "_changes", "_epoch", "_hard", "_heirs", "_inbox", "_look", "_on_done", "_servers", "_watched",
         "channel", "heritage", "loop", "runtime", "state",
     )  # fmt: skip
 
@@ -67,6 +68,7 @@ class WorkerRole:
         self.runtime.attach([heritage.escrow[name] for name in heritage.share])
         self._inbox = Inbox(heritage.inbox, loop, self.runtime.adopt) if heritage.inbox is not None else None
         self.channel = Channel(heritage.channel, loop, self._on_message, self._on_master_gone)
+        self._changes = Changes(heritage.plan, self.channel, loop) if not heritage.inline else None
         loop.on_wake.append(self._look_at_servers)
         loop.on_turn.append(self._turn)
         self._beat()
@@ -253,6 +255,8 @@ class WorkerRole:
         self.state = "done"
         self._unwatch()
         self.loop.on_turn.remove(self._turn)
+        if self._changes is not None:
+            self._changes.close()
         self.loop.on_wake.remove(self._look_at_servers)
         self.runtime.close()
         self.channel.close()

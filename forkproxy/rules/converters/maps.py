@@ -9,36 +9,42 @@ from forkproxy.registry import Type, converter
 from forkproxy.rules.actions.headers import expand
 from forkproxy.rules.args import Arg, Context, Int, Str
 from forkproxy.rules.context import RuleContext
-from forkproxy.rules.patterns import METHODS, Entry, View, compile_regex
+from forkproxy.rules.patternfiles import View
+from forkproxy.rules.patterns import METHODS, compile_regex
 from forkproxy.rules.types import parse_addr, read_int
 from forkproxy.rules.words import to_text
-
-
-def _view(name: bytes, method: str, ctx: RuleContext) -> View:
-    return ctx.files.get(to_text(name), True).view(method)
-
-
-def _check(view_file: str, entries: list[Entry], read: Callable[[bytes], Any], what: str) -> None:
-    for entry in entries:
-        if read(entry.value) is None:
-            raise ValueError(f"'{to_text(entry.value)}' is not {what} at line {entry.line} of file '{view_file}'")
 
 
 def _number(value: bytes) -> int | None:
     return read_int(value) if value.lstrip(b"+-").isdigit() else None
 
 
+#: output → (how its values are read, what they are)
+_READERS: dict[str, tuple[Callable[[bytes], Any], str]] = {"int": (_number, "an integer"), "ip": (parse_addr, "an address")}
+
+
+def _view(name: bytes, method: str, output: str, ctx: RuleContext) -> View:
+    """The view of a map; its values, and those that are added later, must be what ``output`` asks for."""
+    file = ctx.files.get(to_text(name), True, "map", ctx.where)
+    view = file.view(method)
+    if output in _READERS:
+        read, what = _READERS[output]
+        if read not in file.readers:
+            for entry in file.contents:
+                if read(entry.value or b"") is None:
+                    raise ValueError(f"'{to_text(entry.value or b'')}' is not {what} {file.place(entry)}")
+            file.readers.append(read)
+    return view
+
+
 def _map(method: str, output: str) -> Callable[..., Any]:
     def factory(name: bytes, *more: Any) -> Any:
         """The value that a map file has for the text, or the default."""
         default, ctx = more if len(more) == 2 else (None, *more)
-        view = _view(name, method, ctx)
-        entries = ctx.files.get(to_text(name), True).entries
+        view = _view(name, method, output, ctx)
         if output == "int":
-            _check(to_text(name), entries, _number, "an integer")
             return lambda value, txn: default if (found := view.find(value)) is None else read_int(found.value)
         if output == "ip":
-            _check(to_text(name), entries, parse_addr, "an address")
             fallback = parse_addr(default) if default is not None else None
             if default is not None and fallback is None:
                 raise ValueError(f"the default '{to_text(default)}' is not an address")
@@ -68,7 +74,7 @@ for _method in ("str", "beg", "end", "sub", "dir", "dom", "reg", "int", "ip"):
 @converter("map_regm", args=(Str(), Str(optional=True), Context()), into=Type.STR, out=Type.STR)
 def map_regm(name: bytes, default: bytes | None, ctx: RuleContext) -> Any:
     """The value of the first regular expression that matches, with its ``\\1`` … replaced by what matched."""
-    view = _view(name, "reg", ctx)
+    view = _view(name, "reg", "", ctx)
 
     def convert(value: bytes, txn: Any) -> bytes | None:
         entry = view.find(value)

@@ -261,7 +261,7 @@ def test_files_are_shared_and_change(tmp_path: Path) -> None:
     pred = compile_condition(words(f"{{ path -f {where} }}"), ctx).pred
     txn = make_txn(b"GET /b HTTP/1.1\r\nHost: h\r\n\r\n")
     assert not pred(txn)
+    ctx.files.settle()
     file = ctx.files.get(str(where), False)
-    file.entries.append(Entry(b"/b"))
-    file.changed()
+    ctx.files.apply([["add", file.number, None, "/b", None]])
     assert pred(txn)

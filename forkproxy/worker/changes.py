@@ -1,0 +1,49 @@
+"""What rules of this worker change for all workers: lists of patterns (``set-map`` …), told to the master at the end of a turn.
+
+Many requests of a turn, or of a time in which the master is slow, may change one key: only what it is in the end is told. Knows the
+channel and the plan.
+"""
+
+from __future__ import annotations
+
+from forkproxy.net.loop import Loop
+from forkproxy.plan import Plan
+from forkproxy.rules.patternfiles import Op, PatternFiles, lots
+from forkproxy.worker.channel import Channel
+
+#: So many keys may wait; a change beyond is this worker's own until somebody changes the key again.
+WAITING = 100_000
+
+
+class Changes:
+    """Listens to the lists of ``plan`` from now on until :meth:`close`."""
+
+    __slots__ = ("_channel", "_files", "_loop", "_waiting")
+
+    def __init__(self, plan: Plan, channel: Channel, loop: Loop) -> None:
+        self._channel = channel
+        self._loop = loop
+        self._waiting: dict[tuple[int, str], Op] = {}
+        self._files: PatternFiles | None = plan.objects.get("patterns")
+        if self._files is not None and self._files.lists:
+            self._files.announce = self._note
+            loop.on_turn.append(self._tell)
+
+    def _note(self, op: Op) -> None:
+        name = (op[1], op[2])
+        self._waiting.pop(name, None)  # the last word on a key comes last
+        if len(self._waiting) < WAITING:
+            self._waiting[name] = op
+
+    def _tell(self) -> None:
+        if self._waiting and not self._channel.backlog:
+            for ops in lots(self._waiting.values()):
+                self._channel.send("changed", ops=ops)
+            self._waiting.clear()
+
+    def close(self) -> None:
+        """Tell what is left, and listen no more."""
+        if self._files is not None and self._files.announce is not None:
+            self._tell()
+            self._files.announce = None
+            self._loop.on_turn.remove(self._tell)
