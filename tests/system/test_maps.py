@@ -38,7 +38,7 @@ frontend fe
 #: commands; what follows a tilde is the payload. Where 3.4's manual or ours says more than 2.6, it is left out.
 COMMANDS = """show map D/one;show map #77;show acl D/two;del acl D/num 5
 show acl #42;show map nosuch;add map D/one /z zz;add map D/one /z;add map nosuch a b;show map D/one
-get map D/one /nn;get map D/two /aab;get acl D/nets 10.1.1.1;get acl D/nets foo;set map D/one /b neu;set map D/one /nn neu
+get map D/num /nn;get map D/two /aab;get acl D/nets 10.1.1.1;get acl D/nets foo;set map D/one /b neu;set map D/one /nn neu
 show map D/one;add map D/num /b xx;del map D/one /b;del map D/one /nn;del acl D/one /a;show map D/one;prepare map D/one
 add map @1 D/one /v1 val;show map @1 D/one;show map D/one;commit map @5 D/one;commit map @1 D/one;show map D/one;clear map D/one
 show map D/one;add acl D/nets 11.0.0.0/8;add acl D/nets notanip;add acl #42 /y;show acl #42;del acl #42 #0x1234;del acl #42 #zz
