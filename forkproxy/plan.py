@@ -340,6 +340,7 @@ class Global:
 
     nbproc: int = 1  # number of workers, resolved
     maxconn: int = 0  # resolved for one run: total over all workers
+    limit: int = 0  # the operator's, below maxconn; 0: none. Never by a file
     ulimit_n: int = 0
     daemon: bool = False
     master_worker: bool = True

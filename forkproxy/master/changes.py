@@ -16,20 +16,18 @@ if TYPE_CHECKING:
 
 
 class Changes:
-    """``maxconn`` is the file's limit of the whole service, up to which the operator may go."""
+    """All changes go through here; ``plan`` of the master is then the changed one."""
 
-    __slots__ = ("_master", "maxconn")
+    __slots__ = ("_master",)
 
     def __init__(self, master: Master) -> None:
         self._master = master
-        self.begin(master.plan)
 
-    def begin(self, plan: Plan) -> None:
+    def end(self) -> None:
         """A plan out of a file takes over: what was paused is not any more."""
         for frontend in self._master.plan.frontends:
             if frontend.held == "PAUSED":
                 self.resume(frontend.name)
-        self.maxconn = plan.global_.maxconn
 
     def plan(self, plan: Plan) -> None:
         """Go on with ``plan``, which differs from the one in force by the operator's wish."""
@@ -58,10 +56,10 @@ class Changes:
         self._master.health.amend(server)
         self.servers(backend, tuple([server if one.name == server.name else one for one in backend.servers]))
 
-    def limit(self, maxconn: int) -> None:
-        """Another limit of the whole service."""
+    def limit(self, limit: int) -> None:
+        """Another limit of the whole service; 0: the file's again."""
         plan = self._master.plan
-        self.plan(replace(plan, global_=replace(plan.global_, maxconn=maxconn)))
+        self.plan(replace(plan, global_=replace(plan.global_, limit=limit)))
 
     # -- listening sockets of one frontend
 

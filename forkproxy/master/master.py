@@ -400,7 +400,7 @@ class Master:
         self.checked = plan
 
     def _switched(self, plan: Plan) -> None:
-        self.changes.begin(plan)
+        self.changes.end()
         self.plan = plan
         environment.apply(plan)
         self.logs.replace(plan)

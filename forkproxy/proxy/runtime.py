@@ -47,7 +47,7 @@ class Runtime:
         self.workers = max(1, settings.nbproc)
         self.bufsize = settings.bufsize_bytes
         self.maxaccept = settings.maxaccept or 64
-        self.maxconn = self.share(settings.maxconn)
+        self.maxconn = self.share(settings.limit or settings.maxconn)
         limit = settings.maxpipes or max(16, settings.maxconn // 4 or 256)
         self.pipes = None if settings.nosplice else PipePool(max(1, limit // self.workers), settings.pipesize_bytes or 1 << 18)
         self.connections = 0

@@ -33,6 +33,7 @@ class Facts:
     workers: int = 1
     started: float = 0.0
     maxconn: int = 0
+    hard_maxconn: int = 0
     ulimit_n: int = 0
     memmax_bytes: int = 0
     maxpipes: int = 0
@@ -86,7 +87,7 @@ def fields(facts: Facts, totals: list[int], now: float) -> list[Field]:
         (13, "Ulimit-n", "CLP", "u32", facts.ulimit_n),
         (14, "Maxsock", "CLP", "u32", facts.ulimit_n),
         (15, "Maxconn", "CLP", "u32", facts.maxconn),
-        (16, "Hard_maxconn", "CLP", "u32", facts.maxconn),
+        (16, "Hard_maxconn", "CLP", "u32", facts.hard_maxconn),
         (17, "CurrConns", "MGP", "u32", cell["conn_cur"]),
         (18, "CumConns", "MCP", "u32", cell["conn_tot"]),
         (19, "CumReq", "MCP", "u32", cell["req_tot"]),

@@ -74,6 +74,9 @@ class Wire:
     def getsockname(self) -> tuple[str, int]:
         return ("127.0.0.1", 80)
 
+    def getpeername(self) -> tuple[str, int]:
+        return ("192.0.2.9", 90)
+
     def close(self) -> None:
         self.closed = True
         os.close(self.fd)

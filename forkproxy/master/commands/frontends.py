@@ -45,12 +45,8 @@ def shutdown_frontend(session: Session, words: list[str]) -> Deferred:
     frontend = lookup.frontend(session, words, 2)
     if frontend.held == "STOP":
         raise Refused("Frontend was already shut down.")
-
-    def closed(_replies: list[Reply]) -> str:
-        session.master.changes.close(frontend.name)
-        return ""
-
-    return _hold(session, frontend, "STOP", closed)
+    session.master.changes.close(frontend.name)  # workers hear of it before the order, so that nobody listens when we answer
+    return _hold(session, frontend, "STOP", lambda _replies: "")
 
 
 def _hold(session: Session, frontend: Frontend, held: str, then: Callable[[list[Reply]], str]) -> Deferred:

@@ -30,11 +30,11 @@ def change(session: Session, entry: Entry, text: str) -> Deferred:
 @command("set maxconn global", level=Level.OPERATOR, synopsis="set maxconn global <value>")
 def set_maxconn_global(session: Session, words: list[str]) -> Deferred:
     """Change the maxconn setting of the whole service, up to the file's; 0 restores that."""
-    changes = session.master.changes
+    maxconn = session.master.plan.global_.maxconn
     if len(words) < 4:
         raise Refused("Expects an integer value.")
-    if not words[3].isdecimal() or (changes.maxconn and int(words[3]) > changes.maxconn):
+    if not words[3].isdecimal() or (maxconn and int(words[3]) > maxconn):
         raise Refused("Value out of range.")
-    maxconn = int(words[3]) or changes.maxconn
-    changes.limit(maxconn)
-    return session.ask("set maxconn", lambda _replies: "", maxconn=maxconn)
+    limit = int(words[3])
+    session.master.changes.limit(limit)
+    return session.ask("set maxconn", lambda _replies: "", maxconn=limit or maxconn)

@@ -34,8 +34,8 @@ def show_errors(session: Session, words: list[str]) -> Deferred:
         found = sorted((one for reply in replies for one in reply.value or ()), key=lambda one: one["wall"])
         seen = {(one["request"], one["fe"] if one["request"] else one["be"]): one for one in found}  # the last of each
         yield f"Total events captured on [{local_stamp(session.master.loop.clock.wall)}] : {len(found)}\n"
-        for (request, proxy), one in seen.items():
-            if name in ("", proxy) and kind in ("", "request" if request else "response"):
+        for (request, _proxy), one in seen.items():
+            if name in ("", one["fe"], one["be"]) and kind in ("", "request" if request else "response"):
                 yield from _show(one, ids, session)
 
     return session.ask("show errors", render)
@@ -67,7 +67,7 @@ def dump(data: bytes, at: int = -1) -> Iterator[str]:
         end = start
         while end < len(data):
             byte = data[end]
-            shown = _ESCAPES.get(byte) or (chr(byte) if 32 <= byte < 127 else f"\\x{byte:02x}")
+            shown = _ESCAPES.get(byte) or (chr(byte) if 32 <= byte < 127 else f"\\x{byte:02X}")
             if len(text) + len(shown) > _WIDTH - 10:
                 break
             text += shown

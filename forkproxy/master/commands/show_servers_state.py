@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from forkproxy.health.entry import Entry
+from forkproxy.health.machine import Admin
 from forkproxy.health.status import Status
 from forkproxy.master.cli_session import Refused, Session
 from forkproxy.plan import Backend
@@ -44,7 +45,12 @@ def _lines(session: Session, backends: list[Backend]) -> Iterator[str]:
 
 def _line(backend: Backend, entry: Entry, now: float) -> str:
     server, machine, check = entry.server, entry.machine, entry.server.check
-    status, result, health, state = 1, 0, 2, 0
+    status, result = 1, 0
+    health = 0 if entry.admin.maint else 2
+    state = _PAUSED if server.disabled else 0
+    admin = int(entry.admin)
+    if server.disabled:  # that the file said so stays visible; while it holds it is a forced one, too
+        admin |= Admin.CONFIG_MAINT | (Admin.FORCED_MAINT if entry.admin & Admin.CONFIG_MAINT else 0)
     if machine is not None:
         status = int(machine.result.status)
         result = _result(machine.result.status)
@@ -56,7 +62,7 @@ def _line(backend: Backend, entry: Entry, now: float) -> str:
     check_port = check.port if check is not None else 0
     check_addr = check.address.host if check is not None and check.address is not None else "-"
     return (
-        f"{backend.id} {backend.name} {server.id} {server.name} {address} {int(entry.op)} {int(entry.admin)} "
+        f"{backend.id} {backend.name} {server.id} {server.name} {address} {int(entry.op)} {admin} "
         f"{entry.uweight} {server.weight} {max(0, int(now - entry.since))} "
         f"{status} {result} {health} {state} 0 0 0 - {port} - 0 {check_port} {check_addr} - 0\n"
     )

@@ -68,16 +68,21 @@ def show_pools(rt: Runtime) -> dict[str, Any]:
     """Where the memory of this process is: objects by type with their number and size, buffers and pipes."""
     counts: Counter[str] = Counter()
     sizes: Counter[str] = Counter()
+    ours: set[str] = set()
     buffered = 0
     for c in rt.clients:
         for side in (c, c.stream.up if c.stream is not None else None):
             if side is not None:
                 buffered += len(side.inbuf) + len(side.out)
     for thing in gc.get_objects():
-        name = type(thing).__name__
+        kind = type(thing)
+        name = kind.__name__
         counts[name] += 1
         sizes[name] += sys.getsizeof(thing)
-    found: dict[str, Any] = {name: [count, sizes[name]] for name, count in counts.most_common(40)}
+        if kind.__module__.startswith("forkproxy."):
+            ours.add(name)
+    shown = ours.union(name for name, _count in counts.most_common(20))
+    found: dict[str, Any] = {name: [counts[name], sizes[name]] for name in sorted(shown)}
     found["buffers"] = [len(rt.clients), buffered]
     if rt.pipes is not None:
         found["pipes"] = [rt.pipes.used + rt.pipes.free, 0]

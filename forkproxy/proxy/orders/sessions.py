@@ -64,7 +64,7 @@ def shutdown_session(rt: Runtime, number: int) -> bool:
     """End one stream now. Whether it was ours."""
     s = _find(rt, number)
     if s is not None:
-        finish.fail(s, ERRORS["killed"], silent=True)
+        finish.fail(s, ERRORS["killed"], status=502)
     return s is not None
 
 
@@ -74,7 +74,7 @@ def shutdown_sessions_server(rt: Runtime, server: str) -> None:
     srv = server_of(rt, server)
     for s in _streams(rt):
         if s.srv is srv:
-            finish.fail(s, ERRORS["killed"], silent=True)
+            finish.fail(s, ERRORS["killed"], status=502)
 
 
 def _age(s: Stream) -> float:

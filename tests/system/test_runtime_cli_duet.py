@@ -1,0 +1,341 @@
+"""The runtime CLI beside Debian's haproxy: the same file, the same commands, the same answers, line by line.
+
+Answers that the versions word differently, that hold times or numbers of the inside, or that are ours alone are looked at by themselves.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.ports import free_ports
+from tests.system.conftest import eventually
+from tests.system.duet import COMMANDS
+
+pytestmark = [pytest.mark.system, pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs haproxy")]
+
+CONFIG = """
+global
+  stats socket {dir}/{name}.sock level admin
+  stats socket {dir}/{name}.user level user
+  maxconn 200
+  nbthread 1
+  setenv FOO bar
+defaults
+  mode http
+  timeout client 5s
+  timeout server 5s
+  timeout connect 5s
+frontend fe
+  bind 127.0.0.1:{fe}
+  maxconn 100
+  use_backend silent if {{ path /silent }}
+  use_backend bad if {{ path /bad }}
+  default_backend be
+backend be
+  server s1 127.0.0.1:{origin} check inter 300s weight 4
+  server s2 127.0.0.1:{origin} weight 5 backup
+  server s3 127.0.0.1:{origin} disabled
+  server tr 127.0.0.1:{origin} track s1
+backend fixed
+  balance static-rr
+  server x 127.0.0.1:{origin} weight 10
+backend silent
+  server s 127.0.0.1:{silent}
+backend bad
+  server b 127.0.0.1:{bad}
+listen raw
+  mode tcp
+  bind 127.0.0.1:{raw}
+  server t 127.0.0.1:{silent}
+frontend origin
+  bind 127.0.0.1:{origin}
+  http-request return status 200 content-type text/plain string hello
+"""
+
+
+def say(path: Path, text: str) -> str:
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(10)
+        sock.connect(str(path))
+        sock.sendall(f"{text}\n".encode())
+        parts = []
+        while data := sock.recv(65536):
+            parts.append(data)
+        return b"".join(parts).decode()
+
+
+class Pair:
+    """Both balancers with their own ports; ``silent`` takes connections and says nothing, ``bad`` answers what is no HTTP."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.silent = socket.create_server(("127.0.0.1", 0))
+        self.bad = socket.create_server(("127.0.0.1", 0))
+        self.bad.settimeout(10)
+        self.ports: dict[str, dict[str, int]] = {}
+        self.running: list[subprocess.Popen[bytes]] = []
+        for name, command in COMMANDS.items():
+            fe, origin, raw = free_ports(3)
+            self.ports[name] = {"fe": fe, "origin": origin, "raw": raw}
+            file = directory / f"{name}.cfg"
+            silent, bad = self.silent.getsockname()[1], self.bad.getsockname()[1]
+            file.write_text(CONFIG.format(dir=directory, name=name, silent=silent, bad=bad, **self.ports[name]))
+            self.running.append(subprocess.Popen([*command, "-f", file], stderr=subprocess.DEVNULL))
+        for name in COMMANDS:
+            eventually(lambda: (directory / f"{name}.sock").exists() and self.serves(name), name)  # noqa: B023
+
+    def connect(self, name: str, port: str = "fe") -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.ports[name][port]), 5)
+
+    def serves(self, name: str) -> bool:
+        """Whether it accepts already."""
+        try:
+            self.connect(name).close()
+        except OSError:
+            return False
+        return True
+
+    def both(self, text: str, level: str = "sock") -> tuple[str, str]:
+        """The answers, haproxy's first, without what is each one's own."""
+        answers = []
+        for name in COMMANDS:
+            answer = say(self.directory / f"{name}.{level}", text.format(**self.ports[name]))
+            for port, number in self.ports[name].items():
+                answer = answer.replace(str(number), port.upper())
+            answers.append(answer)
+        return answers[0], answers[1]
+
+    def close(self) -> None:
+        for process in self.running:
+            process.terminate()
+            process.wait(10)
+        self.silent.close()
+        self.bad.close()
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    made = Pair(tmp_path_factory.mktemp("cli"))
+    yield made
+    made.close()
+
+
+#: In this order: what one changes the next one sees.
+SAME = """
+show backend
+show env FOO
+show env NOPE
+get weight be/s1
+get weight #3/#2
+get weight nope/s
+get weight be/nope
+get weight be
+set weight be/s1
+set weight be/s1 300
+set weight be/s1 -1
+set weight be/s1 200%; get weight be/s1
+set weight be/s1 2; get weight be/s1
+set weight fixed/x 5
+set weight fixed/x 0; get weight fixed/x; set weight fixed/x 100%
+set maxconn server be/s1
+set maxconn server be/nope 5
+set maxconn server be/s1 5
+set maxconn frontend nope 5
+set maxconn frontend fe
+set maxconn frontend fe 50
+set maxconn global 100000
+set maxconn global 150
+set timeout
+set timeout cli x
+set timeout cli 5
+set server
+set server be/s1 state nope
+set server be/s1 state drain
+set server be/s1 state ready
+set server be/s1 health nope
+set server be/tr health down
+set server be/s1 health down
+set server be/s1 health up
+set server be/s1 addr
+set server be/s1 addr nope.example
+set server be/s1 addr 127.0.0.2
+set server be/s1 addr 127.0.0.2
+set server be/s1 addr 127.0.0.1 port {raw}
+set server be/s1 addr 127.0.0.1 port {origin}
+set server be/s1 addr 127.0.0.1 port +1
+set server be/s1 check-addr 127.0.0.1 port {origin}
+set server be/s1 check-port {origin}
+set server be/s1 fqdn x
+disable server
+disable server be/x
+disable server be/s2; enable server be/s2
+enable server be/s3; disable server be/s3
+enable health be/s2
+enable health be/s1
+disable frontend
+disable frontend nope
+disable frontend fe; disable frontend fe
+enable frontend fe; enable frontend fe
+shutdown session
+shutdown session 0x1
+shutdown sessions server be/nope
+shutdown sessions server be/s1
+clear counters
+set severity-output nope
+set severity-output number; disable server be/nope
+set severity-output string; disable server be/nope; set server be/s1 addr 127.0.0.1
+expert-mode
+expert-mode on; expert-mode
+experimental-mode
+show cli level; operator; show cli level; user; show cli level; operator
+show servers state nope
+show servers conn nope
+show stat nope -1 -1
+show errors nope
+show sess 0x1
+add server be/s1 127.0.0.1:1
+add server be/n
+add server be/n 127.0.0.1:1 nope
+add server be/n 127.0.0.1:1 cookie x
+add server be/n 127.0.0.1:{origin} weight 3
+get weight be/n
+del server be/nope
+enable server be/n; del server be/n
+disable server be/n; del server be/n; get weight be/n
+prompt; show cli level; quit
+set weight be/s1 <<
+7
+
+""".strip("\n").split("\n")
+
+
+def lines(answer: str) -> list[str]:
+    """Without empty lines, of which a few answers of 2.6 have one less."""
+    return [line for line in answer.split("\n") if line.strip()]
+
+
+def test_answers_are_the_same(pair: Pair) -> None:
+    wrong = []
+    for command in SAME[:-3]:
+        theirs, ours = pair.both(command)
+        if lines(theirs) != lines(ours):
+            wrong.append((command, theirs, ours))
+    for text in ("\n".join(SAME[-3:]), "prompt\nset weight be/s1 <<\n7\n\nshow cli level\nquit", "show cli level\nshow backend"):
+        theirs, ours = pair.both(text)
+        if theirs != ours:
+            wrong.append((text, theirs, ours))
+    assert wrong == []
+
+
+def test_levels(pair: Pair) -> None:
+    for command in ("show errors", "show sess", "clear counters", "set weight be/s1 1", "disable frontend fe", "set timeout cli 3"):
+        theirs, ours = pair.both(command, "user")
+        assert lines(theirs) == lines(ours), command
+
+
+def test_a_paused_frontend_refuses_and_comes_back(pair: Pair) -> None:
+    pair.both("disable frontend fe")
+    for name in COMMANDS:
+        with pytest.raises(ConnectionRefusedError):
+            pair.connect(name)
+    assert [status(answer, "fe") for answer in pair.both("show stat")] == ["PAUSED", "PAUSED"]
+    pair.both("enable frontend fe")
+    for name in COMMANDS:
+        pair.connect(name).close()
+    assert [status(answer, "fe") for answer in pair.both("show stat")] == ["OPEN", "OPEN"]
+
+
+def status(answer: str, proxy: str) -> str:
+    return next(line.split(",")[17] for line in answer.splitlines() if line.startswith(f"{proxy},FRONTEND"))
+
+
+def test_sessions_are_listed_and_shut_down(pair: Pair) -> None:
+    held = [pair.connect(name) for name in COMMANDS]
+    raw = [pair.connect(name, "raw") for name in COMMANDS]
+    for sock in held:
+        sock.sendall(b"GET /silent HTTP/1.1\r\nHost: a\r\n\r\n")
+    wanted = re.compile(r"(0x[0-9a-f]+): (proto=\S+ src=127.0.0.1:)\d+ (fe=\S+ be=(?:silent|raw) srv=\S+ ts=00) ")
+
+    def found() -> list[list[tuple[str, ...]]]:
+        return [wanted.findall(answer) for answer in pair.both("show sess")]
+
+    eventually(lambda: [len(f) for f in found()] == [2, 2], "two sessions each")
+    theirs, ours = found()
+    assert [one[1:] for one in theirs] == [one[1:] for one in ours]
+    for name, sessions in zip(COMMANDS, (theirs, ours), strict=True):
+        number = next(one[0] for one in sessions if "be=silent" in one[2])
+        path = pair.directory / f"{name}.sock"
+        assert lines(say(path, f"show sess {number}"))[0].startswith(f"{number}: [")
+        assert say(path, f"shutdown session {number}") == "\n"
+    assert [sock.recv(13) for sock in held] == [b"HTTP/1.1 502 "] * 2
+    assert pair.both("shutdown sessions server raw/t") == ("\n", "\n")
+    assert [sock.recv(1) for sock in raw] == [b"", b""]
+    for sock in (*held, *raw):
+        sock.close()
+
+
+def test_errors_are_kept_with_the_byte_at_fault(pair: Pair) -> None:
+    for name in COMMANDS:
+        with pair.connect(name) as sock:
+            sock.sendall(b"GET /silent HTTP/1.1\r\nHost: a\r\nbad name: \xe9\\\t\r\n\r\n")
+            assert sock.recv(12) == b"HTTP/1.1 400"
+        with pair.connect(name) as sock:
+            sock.sendall(b"GET /bad HTTP/1.1\r\nHost: a\r\n\r\n")
+            server, _ = pair.bad.accept()
+            with server:
+                server.recv(4096)
+                server.sendall(b"HTTP/1.1 200 OK\r\nLong: " + b"x" * 100 + b"\r\nBad Name: y\r\n\r\n")
+                assert sock.recv(12) == b"HTTP/1.1 502"
+
+    def facts(answer: str) -> list[str]:
+        """What both tell: who, where, and the message itself; we also mark the line."""
+        kept = []
+        for line in answer.splitlines()[1:]:
+            line = re.sub(r"^\[.*?\] ", "", line).replace("*", " ")
+            line = re.sub(r"event #\d+|127.0.0.1:\d+|wraps at \d+, ", "", line)
+            if re.match(r"\s*(frontend|backend|len|\d{5})", line):
+                kept.append(line)
+        return kept
+
+    for which in ("", " fe", " bad response", " -1 request"):
+        theirs, ours = pair.both(f"show errors{which}")
+        assert facts(theirs) == facts(ours) and len(facts(ours)) >= 3, which
+
+
+def test_columns_of_statistics_and_states(pair: Pair) -> None:
+    """Names, order and number of columns; and all values that are neither times nor rates nor counts of the tests before."""
+    theirs, ours = (answer.splitlines() for answer in pair.both("show servers state"))
+    assert theirs[1] == ours[1]
+    for one, other in zip(theirs[2:], ours[2:], strict=True):
+        a, b = one.split(" "), other.split(" ")
+        for column in (12, 9):  # health of servers without checks follows their past in haproxy; seconds since the last change
+            del a[column : column + 1], b[column : column + 1]
+        if a and a[3:4] != ["s1"]:  # the check of s1 may still be under way in one of them
+            assert a == b
+    theirs, ours = (answer.splitlines() for answer in pair.both("show stat"))
+    head = theirs[0].rstrip(",").removeprefix("# ").split(",")
+    assert ours[0].removeprefix("# ").split(",")[:83] == head[:83]
+    for one, other in zip(theirs[1:-1], ours[1:-1], strict=True):
+        a, b = one.split(","), other.split(",")
+        for column in ("pxname", "svname", "slim", "weight", "bck", "qlimit", "pid", "iid", "sid", "tracked", "type", "mode"):
+            at = head.index(column)
+            if (a[1], column) != ("BACKEND", "slim"):  # 2.6 sums the limits of the frontends that may come there
+                assert a[at] == b[at], (a[:2], column)
+
+
+def test_a_frontend_that_is_shut_down_stays_down(pair: Pair) -> None:
+    """Last in this file: nothing brings it back."""
+    for command in ("shutdown frontend raw", "shutdown frontend raw", "enable frontend raw"):
+        theirs, ours = pair.both(command)
+        assert lines(theirs) == lines(ours), command
+    for name in COMMANDS:
+        with pytest.raises(ConnectionRefusedError):
+            pair.connect(name, "raw")
+    assert [status(answer, "raw") for answer in pair.both("show stat")] == ["STOP", "STOP"]
