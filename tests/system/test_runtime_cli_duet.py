@@ -324,10 +324,10 @@ def test_columns_of_statistics_and_states(pair: Pair) -> None:
     assert ours[0].removeprefix("# ").split(",")[:83] == head[:83]
     for one, other in zip(theirs[1:-1], ours[1:-1], strict=True):
         a, b = one.split(","), other.split(",")
-        for column in ("pxname", "svname", "slim", "weight", "bck", "qlimit", "pid", "iid", "sid", "tracked", "type", "mode"):
-            at = head.index(column)
-            if (a[1], column) != ("BACKEND", "slim"):  # 2.6 sums the limits of the frontends that may come there
-                assert a[at] == b[at], (a[:2], column)
+        for name in ("pxname", "svname", "slim", "weight", "bck", "qlimit", "pid", "iid", "sid", "tracked", "type", "mode"):
+            at = head.index(name)
+            if (a[1], name) != ("BACKEND", "slim"):  # 2.6 sums the limits of the frontends that may come there
+                assert a[at] == b[at], (a[:2], name)
 
 
 def test_a_frontend_that_is_shut_down_stays_down(pair: Pair) -> None:
