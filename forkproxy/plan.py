@@ -228,6 +228,25 @@ class Server:
 
 
 @frozen
+class Cookie:
+    """``cookie`` of a backend (manual 4.2). ``mode`` "" only reads it. ``maxidle_s`` and ``maxlife_s``: 0 for none.
+
+    ``tail`` is what follows the path in a cookie that the proxy makes: domains, HttpOnly, Secure, other attributes.
+    """
+
+    name: bytes
+    mode: str = ""  # insert, rewrite, prefix
+    indirect: bool = False
+    nocache: bool = False
+    postonly: bool = False
+    preserve: bool = False
+    dynamic: bool = False
+    maxidle_s: int = 0
+    maxlife_s: int = 0
+    tail: bytes = b""
+
+
+@frozen
 class Balance:
     """``balance`` and ``hash-type`` of a backend (manual 4.2).
 
@@ -301,6 +320,11 @@ class Backend(Proxy):
     retry_on: frozenset[str] = frozenset({"conn-failure"})
     http_reuse: str = "safe"
     allbackups: bool = False
+    cookie: Cookie | None = None
+    #: name of the RDP cookie that tells the server's address; b"" none
+    rdp_cookie: bytes = b""
+    #: force-persist (True) and ignore-persist (False), in the order of the file
+    persist_rules: tuple[tuple[Callable[[Any], bool], bool], ...] = ()
     use_server: tuple[tuple[Callable[[Any], bool] | None, Callable[[Any], str]], ...] = ()
     stick: tuple[Stick, ...] = ()
 

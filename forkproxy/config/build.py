@@ -38,6 +38,7 @@ _CONSUMED = frozenset(
     {
         "check_kind", "check_options", "check_disable_on_404", "check_send_state", "hash-balance-factor", "hash-preserve-affinity",
         "errorfile-lines", "log-format-line", "stick-table", "stick-table-line",
+        "cookie", "dynamic-cookie-key", "rdp-cookie",
     }
 )  # fmt: skip
 
@@ -254,6 +255,9 @@ class _Builder:
             retry_on=draft.retry_on if draft.retry_on is not None and http else frozenset({"conn-failure"}),
             http_reuse=draft.http_reuse or "safe",
             allbackups=draft.on("allbackups"),
+            cookie=draft.settings.get("cookie") if http else None,
+            rdp_cookie=b"" if http else draft.settings.get("rdp-cookie", b""),
+            persist_rules=tuple(rules.persist),
             use_server=tuple((pred, name) for _, pred, name, _ in rules.use_server),
             stick=tuple(rules.stick),
         )
@@ -391,6 +395,8 @@ class _Builder:
             )
         if draft.mode == "http":
             return
+        if "cookie" in draft.settings and draft.is_backend:
+            warn(f"cookie will be ignored for {label} '{name}' (needs 'mode http').")
         if draft.monitor_uri and draft.is_frontend:
             warn(f"monitor-uri will be ignored for {label} '{name}' (needs 'mode http').")
         if draft.capture_request or draft.capture_response or draft.capture_cookie:

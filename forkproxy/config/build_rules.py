@@ -47,10 +47,10 @@ class RuleSets:
     """What became of the rule lines of one proxy. Attributes are None or empty where there are none.
 
     ``steps`` by keyword; ``use_backend`` choices with their lines, in order; ``use_server`` (static name or "", predicate,
-    name of a stream's server, line); ``errors`` those of http-error.
+    name of a stream's server, line); ``persist`` (predicate, force-persist or ignore-persist); ``errors`` those of http-error.
     """
 
-    __slots__ = ("context", "draft", "errors", "final", "monitor_fail", "needs", "steps", "stick", "use_backend", "use_server")
+    __slots__ = ("context", "draft", "errors", "final", "monitor_fail", "needs", "persist", "steps", "stick", "use_backend", "use_server")
 
     def __init__(self, draft: ProxyDraft, context: RuleContext) -> None:
         self.draft = draft
@@ -61,6 +61,7 @@ class RuleSets:
         self.use_backend: list[tuple[Choice, Line]] = []
         self.use_server: list[tuple[str, Callable[[Any], bool] | None, Callable[[Any], str], Line]] = []
         self.stick: list[Stick] = []
+        self.persist: list[tuple[Callable[[Any], bool], bool]] = []
         self.monitor_fail: list[Callable[[Any], bool]] = []
         self.errors: dict[int, ErrorReply] = {}
 
@@ -106,6 +107,11 @@ class RuleSets:
                 condition = read_condition(words, self.context.at("http-req"))
                 assert condition is not None  # the keyword looked for "if"
                 self.monitor_fail.append(condition.pred)
+                self._need(rule.kind, condition.needs)
+            case "force-persist" | "ignore-persist":
+                condition = read_condition(words, self.context.at("use-server"))
+                assert condition is not None  # the keyword looked for "if"
+                self.persist.append((condition.pred, rule.kind == "force-persist"))
                 self._need(rule.kind, condition.needs)
             case "redirect":
                 words.pos = rule.start - 1  # the keyword is the action's name

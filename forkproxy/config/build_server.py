@@ -9,6 +9,7 @@ from forkproxy.config.drafts import BindDraft, ProxyDraft, ServerDraft
 from forkproxy.config.line import Line
 from forkproxy.errors import ConfigError
 from forkproxy.plan import Address, Bind, Check, Server
+from forkproxy.rules import hashing
 from forkproxy.values import replace
 
 
@@ -118,6 +119,9 @@ class ServerBuilder:
             settings["maxconn"], settings["minconn"] = minconn, 0  # a constant limit, as HAProxy reads it
         if draft.mode != "http" and (settings.get("cookie") or settings.get("redir")):
             server.line.fail(f"{draft.label} '{draft.name}' : server cannot have cookie or redirect prefix in non-HTTP mode.", 1)
+        cookie, key = draft.settings.get("cookie"), draft.settings.get("dynamic-cookie-key")
+        if cookie is not None and cookie.dynamic and key and draft.mode == "http" and not settings.get("cookie"):
+            settings["cookie"] = self._dynamic(server, key)
         checked = bool(server.settings.get("check"))
         if checked and settings.get("track"):
             server.line.fail(f"{server.shown} : unable to enable checks and tracking at the same time!", _word(server.line, "track"))
@@ -130,6 +134,13 @@ class ServerBuilder:
             agent=self._agent(server) if server.settings.get("agent") else None,
             **settings,
         )
+
+    @staticmethod
+    def _dynamic(server: ServerDraft, key: bytes) -> bytes:
+        try:
+            return hashing.server_cookie(key, server.address.host, server.address.port)
+        except ImportError:
+            server.line.fail("'cookie' : 'dynamic' needs the Python package 'xxhash', which is not installed")
 
     def _agent(self, server: ServerDraft) -> Check:
         own = {name[6:]: value for name, value in server.settings.items() if name.startswith("agent.")}

@@ -32,11 +32,11 @@ def _digits(text: str) -> tuple[int, str]:
     return int(text[:end]), text[end:]
 
 
-def parse_time(text: str, default_unit: str = "ms", *, minimum_us: int = 1000) -> float:
+def parse_time(text: str, default_unit: str = "ms", *, minimum_us: int = 1000, limit_ms: int = MAX_TIME_MS) -> float:
     """Seconds in ``text``; a bare number counts ``default_unit`` ("us", "ms", "s", "m", "h", "d").
 
     What is less than ``minimum_us`` without being zero counts that much: HAProxy rounds up.
-    Raises UnitError (a ValueError): an unknown unit, or more than 2^31-1 ms.
+    Raises UnitError (a ValueError): an unknown unit, or more than ``limit_ms``.
     """
     value, unit = _digits(text)
     factor = _US.get(unit or default_unit)
@@ -45,7 +45,7 @@ def parse_time(text: str, default_unit: str = "ms", *, minimum_us: int = 1000) -
         bad = next((c for i, c in enumerate(unit) if not any(u.startswith(unit[: i + 1]) for u in _US)), unit[-1])
         raise UnitError("character", f"unexpected character '{bad}'", text)
     micro = value * factor
-    if micro > MAX_TIME_MS * 1000:
+    if micro > limit_ms * 1000:
         raise UnitError("overflow", f"timer overflow (maximum value is {MAX_TIME_MS} ms or ~24.8 days)", text)
     if 0 < micro < minimum_us:
         micro = minimum_us

@@ -6,6 +6,7 @@ per byte inside C; crc32 is that of Ethernet and zlib, crc32c that of iSCSI; wt6
 
 from __future__ import annotations
 
+import ipaddress
 from functools import lru_cache
 from operator import mul
 from zlib import crc32 as crc32
@@ -43,6 +44,18 @@ def djb2(key: bytes) -> int:
     """h = h * 33 + byte, from 5381."""
     total: int = sum(map(mul, key, _DJB2[len(key)]), 5381 * pow(33, len(key), _M + 1))
     return total & _M
+
+
+def server_cookie(key: bytes, address: str, port: int) -> bytes:
+    """The value of a dynamic cookie (manual 4.2 "dynamic-cookie-key"): the xxh64 of key, address and port; b"" where ``address`` is no
+    IP address. Raises ImportError without the package xxhash."""
+    import xxhash
+
+    try:
+        packed = ipaddress.ip_address(address).packed
+    except ValueError:
+        return b""
+    return b"%016x" % xxhash.xxh64_intdigest(key + packed + port.to_bytes(4, "little"))
 
 
 def wt6(key: bytes) -> int:

@@ -319,8 +319,4 @@ def _proto(bind: Bind) -> str:
 
 
 def _cookie_name(backend: Backend) -> str | None:
-    cookie = backend.capabilities.get("cookie")
-    name = getattr(cookie, "name", None)
-    if isinstance(name, bytes):
-        return name.decode("utf-8", "replace")
-    return name if isinstance(name, str) else None
+    return backend.cookie.name.decode("utf-8", "replace") if backend.cookie is not None else None
