@@ -8,7 +8,7 @@ appends bytes. So a request whose fields nobody asks for costs nothing, and one 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import IntEnum
 
 _fields = re.compile(rb"([^:]++):[ \t]*+([^\r]*+)\r\n").findall
@@ -138,6 +138,28 @@ class Head:
         self._lower = lower
         self.changed = True
         return count
+
+    def edit(self, name: bytes, change: Callable[[bytes], bytes | None]) -> None:
+        """Ask ``change(value)`` for every field called ``name`` (lower case) what its value shall be; None cuts the field."""
+        needle = b"\n" + name + b":"
+        lower = self._twin()
+        raw = self.fields_raw
+        at = lower.find(needle)
+        while at >= 0:
+            start = at + len(name) + 1
+            end = raw.index(b"\r", start)
+            old = raw[start:end].strip(b" \t")
+            new = change(old)
+            if new is not None and new == old:
+                at = lower.find(needle, end)
+                continue
+            line = b"" if new is None else raw[at:start] + b" " + new + b"\r\n"
+            raw = raw[:at] + line + raw[end + 2 :]
+            lower = lower[: at + 1] + line.lower() + lower[end + 3 :]
+            self.changed = True
+            at = lower.find(needle, at + len(line))
+        self.fields_raw = raw
+        self._lower = lower
 
     def set(self, name: bytes, value: bytes, lower: bytes = b"") -> None:
         """Cut every field called ``name`` (any case), then append one; ``lower`` is the name in lower case where that is known."""

@@ -13,6 +13,7 @@ from forkproxy import balance
 from forkproxy.net.sockets import keepalive, reset_on_close
 from forkproxy.proxy import counting
 from forkproxy.proxy.derived import case_adjuster, head_limits, keepalive_options, restriction
+from forkproxy.proxy.persistence import Persistence
 from forkproxy.proxy.sticking import Sticking
 from forkproxy.registry import Needs
 from forkproxy.state.names import backend_key
@@ -32,10 +33,11 @@ class ServerRt:
     """One server. ``proven``/``fresh`` are its idle connections (``pool``), ``served`` the streams it has now in this worker,
     ``waiting`` its queue.
 
-    ``usable`` and ``weight`` (sixteenths) mirror the master's table; ``refresh`` reads them anew."""
+    ``alive`` (neither down nor in maintenance), ``usable`` (for new clients, too) and ``weight`` (sixteenths) mirror the master's table;
+    ``refresh`` reads them anew."""
 
     __slots__ = (
-        "backend", "bounded", "count", "dial_options", "exclusive", "first_takes_fresh", "first_takes_proven", "floor", "fresh",
+        "alive", "backend", "bounded", "count", "dial_options", "exclusive", "first_takes_fresh", "first_takes_proven", "floor", "fresh",
         "greets", "idle_limit", "index", "key", "label", "limits", "marked", "maxconn", "name", "peak", "plan", "proven", "redirect",
         "rt", "served", "server_timeout", "share", "tallies", "told", "usable", "waiting", "weight",
     )  # fmt: skip
@@ -52,7 +54,7 @@ class ServerRt:
         self.fresh: list[Upstream] = []
         self.served = 0
         self.waiting: deque[Stream] = deque()
-        self.usable = not plan.disabled
+        self.alive = self.usable = not plan.disabled
         self.weight = plan.weight * balance.SCALE
         self.settle(plan)
         self.greets = plan.send_proxy  # version of the PROXY header that begins every connection; 0 none
@@ -168,10 +170,10 @@ class BackendRt:
     """One backend. It is its picker's view of the servers, too (``balance.View``)."""
 
     __slots__ = (
-        "addresses", "adjust", "buffer_body", "by_name", "close_server", "count", "direct", "drops_trailers", "forwardfor",
-        "fullconn", "keep_queue", "keeps_requests", "limits", "marked", "may_stay", "name", "nolinger", "offset", "originalto",
-        "peak", "picker", "plain", "plain_response", "plan", "prefer_last", "pretends", "relaxed", "restrict", "retry_statuses",
-        "round_robin", "rt", "servers", "stick", "streams", "tallies", "tcpka", "use_server", "waiting",
+        "addresses", "adjust", "buffer_body", "by_name", "close_server", "count", "direct", "drops_trailers", "forwardfor", "fullconn",
+        "keep_queue", "keeps_requests", "limits", "marked", "may_stay", "name", "nolinger", "offset", "originalto", "peak", "persistence",
+        "picker", "plain", "plain_response", "plan", "prefer_last", "pretends", "relaxed", "restrict", "retry_statuses", "round_robin",
+        "rt", "servers", "stick", "streams", "tallies", "tcpka", "use_server", "waiting",
     )  # fmt: skip
 
     def __init__(self, rt: Runtime, plan: plans.Backend) -> None:
@@ -192,7 +194,7 @@ class BackendRt:
         self.plain = plan.tcp_request_content is None and plan.http_request is None and not self.buffer_body and not self.restrict
         self.plain_response = plan.tcp_response_content is None and plan.http_response is None and plan.http_after_response is None
         self.retry_statuses = frozenset(int(word) for word in plan.retry_on if word.isdigit())
-        self.plain_response = self.plain_response and not self.retry_statuses and plan.connection_mode != "tunnel"
+        self.plain_response = self.plain_response and not self.retry_statuses and plan.connection_mode != "tunnel" and plan.cookie is None
         #: requests that reached a server may be sent again: what was sent of their bodies is kept
         self.keeps_requests = bool(plan.retry_on - {"conn-failure", "0rtt-rejected"})
         #: "httpclose" here is about servers alone, in a frontend about both sides (as in HAProxy, whose manual is of two minds)
@@ -223,9 +225,11 @@ class BackendRt:
         self.by_name.clear()
         self.by_name.update((srv.name, srv) for srv in servers)
         plan = self.plan = replace(self.plan, servers=tuple([srv.plan for srv in servers]))
+        kept = plan.cookie is not None or bool(plan.rdp_cookie) or bool(plan.persist_rules)
         #: nothing but the algorithm chooses the server
-        self.direct = not (self.prefer_last or plan.use_server or plan.stick or any(s.maxconn or s.redir for s in plan.servers))
+        self.direct = not (self.prefer_last or plan.use_server or plan.stick or kept or any(s.maxconn or s.redir for s in plan.servers))
         self.stick = Sticking(self) if plan.stick else None
+        self.persistence = Persistence(self) if kept else None
         self.picker = balance.build(plan, self)
         for i, srv in enumerate(servers):
             srv.index = i
@@ -280,7 +284,8 @@ class BackendRt:
             for condition, name in rules:
                 if condition is None or condition(s):
                     srv = by_name.get(name(s))
-                    return srv if srv is not None and (srv.usable or persist) else None
+                    if srv is None or srv.alive or persist or (s.kept is not None and s.kept.forced):
+                        return srv
             return None
 
         return choose
@@ -293,6 +298,7 @@ class BackendRt:
         if now > self.peak:
             self.peak = now
         s.counted_be = True
+        s.kept = None if self.persistence is None else self.persistence.enter(s)
         if not self.marked:
             self.marked = True
             self.rt.marked.append(self)

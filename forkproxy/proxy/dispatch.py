@@ -36,15 +36,21 @@ def assign(s: Stream) -> None:
             hold(s, be.servers[i])
         return
     srv = None
-    if be.prefer_last and s.client.last_srv is not None and not s.retries and stays(be, s.client.last_srv):
+    kept = s.kept
+    if s.avoid is None:  # else what was chosen failed
+        if kept is not None:
+            srv = kept.rule.choose(s, kept)
+        elif be.use_server is not None:
+            srv = be.use_server(s)
+    if srv is None and be.stick is not None:
+        srv = be.stick.choose(s)
+        if srv is not None and kept is not None:
+            kept.server = srv
+    if srv is None and be.prefer_last and s.client.last_srv is not None and not s.retries and stays(be, s.client.last_srv):
         srv = s.client.last_srv
     own = s.client.own
     if own is not None and own.private and srv is None and not s.retries and be.may_stay and stays(be, own.srv):
         srv = own.srv  # it knows by this connection who the client is
-    if srv is None and be.use_server is not None:
-        srv = be.use_server(s)
-    if srv is None and be.stick is not None:
-        srv = be.stick.choose(s)
     if srv is None:
         srv = be.pick(s)
         if srv is None:
@@ -133,7 +139,7 @@ def again(s: Stream) -> None:
     """The turn-around delay is over: the same server again, if it is still usable."""
     s.timer = None
     srv = s.srv
-    if not srv.usable and s.be.plan.redispatch:
+    if not srv.alive and s.be.plan.redispatch and not (s.kept is not None and s.kept.forced):
         elsewhere(s)
         return
     s.be.count_retry(srv)
@@ -146,6 +152,8 @@ def elsewhere(s: Stream) -> None:
     srv = s.srv
     release(s)
     s.redispatched = True
+    if s.kept is not None:
+        s.kept.lost()
     s.be.count_redispatch(srv)
     s.avoid = srv
     s.srv = None
@@ -159,9 +167,9 @@ def redispatches(s: Stream, retries: int) -> bool:
 
     Round robin goes on to its next server at every retry, as in HAProxy."""
     every: int = s.be.plan.redispatch
-    if not every:
+    if not every or (s.kept is not None and s.kept.forced):
         return False
-    if s.be.round_robin or not s.srv.usable:
+    if s.be.round_robin or not s.srv.alive:
         return True
     step = every if every > 0 else retries + 1 + every
     return step > 0 and s.retries % step == 0

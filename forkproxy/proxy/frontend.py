@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from forkproxy.net.sockets import buffers, keepalive, reset_on_close
 from forkproxy.proxy import counting, tracking
 from forkproxy.proxy.derived import case_adjuster, head_limits, keepalive_options, restriction
+from forkproxy.proxy.persistence import Kept
 from forkproxy.registry import Needs
 from forkproxy.state.names import frontend_key
 
@@ -55,11 +56,10 @@ class FrontendRt:
     """One frontend. ``default`` is the backend when no rule chooses, ``twin`` the backend half of the same ``listen`` section."""
 
     __slots__ = (
-        "addresses", "adjust", "buffer_body", "captures", "choose", "close_client", "close_server", "connections", "count",
-        "default", "drops_trailers", "forwardfor", "head_timeout", "http", "idle_timeout", "keeps_ends", "limits", "listeners",
-        "log", "log_connect", "log_early", "name", "originalto", "pace", "per_bind", "plain", "plain_response", "plan",
-        "restrict", "rt", "share", "socket_options", "tallies", "told", "tracks",
-        "tracks_connections", "twin", "unique_id_header",
+        "addresses", "adjust", "buffer_body", "captures", "choose", "close_client", "close_server", "connections", "count", "default",
+        "drops_trailers", "forwardfor", "head_timeout", "http", "idle_timeout", "keeps_ends", "kept", "limits", "listeners", "log",
+        "log_connect", "log_early", "name", "originalto", "pace", "per_bind", "plain", "plain_response", "plan", "restrict", "rt",
+        "share", "socket_options", "tallies", "told", "tracks", "tracks_connections", "twin", "unique_id_header",
     )  # fmt: skip
 
     def __init__(self, rt: Runtime, plan: plans.Frontend, backends: dict[str, BackendRt], log: AccessLog) -> None:
@@ -69,6 +69,8 @@ class FrontendRt:
         self.log = log
         self.http = plan.mode == "http"
         self.twin = backends.get(plan.name)
+        #: what persistence says of streams that no backend has taken yet: only a ``listen`` section has an opinion
+        self.kept: Kept | None = Kept(self.twin.persistence) if self.twin is not None and self.twin.persistence is not None else None
         self.default = backends.get(plan.default_backend)
         self.choose = plan.use_backend
         self.forwardfor = plan.forwardfor

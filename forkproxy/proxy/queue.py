@@ -71,7 +71,7 @@ def leave(s: Stream) -> None:
 def freed(srv: ServerRt) -> None:
     """A slot of ``srv`` is free: the next one in line gets it."""
     be = srv.backend
-    while srv.usable and (not srv.maxconn or srv.served < srv.limit()):
+    while srv.alive and (not srv.maxconn or srv.served < srv.limit()):
         if srv.waiting:
             s = srv.waiting[0]
             if be.waiting and marks.rank(be.waiting[0]) < marks.rank(s):

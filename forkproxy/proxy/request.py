@@ -309,6 +309,8 @@ def forward(s: Stream) -> None:
     """Make the head that the server gets, then look for one."""
     head: Any = s.req
     be, fe = s.be, s.fe
+    if s.kept is not None:
+        s.kept.rule.request(s, s.kept, head)
     extra = address_lines(s) if be.addresses or fe.addresses else b""
     if fe.unique_id_header:
         extra += fe.unique_id_header + b": " + unique_id(s) + CRLF

@@ -174,6 +174,8 @@ def rules(s: Stream, head: ResponseHead) -> bool:
         return False
     if fe.twin is not be and not run(s, fe.plan.http_response):
         return False
+    if s.kept is not None:
+        s.kept.rule.response(s, s.kept, head)
     if not run_after(s):
         return False
     if s.marks is not None:

@@ -251,19 +251,22 @@ class Runtime:
         """The master changed a server: read all of them anew, let pickers rebuild, close what belongs to servers that went down."""
         table = self.state.servers
         for be in self.backends.values():
-            went, came = [], []
+            left, went, came = [], [], []
             for srv in be.servers:
                 state = table.get(srv.key)
-                usable, weight = state.usable, state.weight
+                usable, alive = state.usable, state.up
                 if srv.usable and not usable:
-                    went.append(srv)
+                    left.append(srv)
                 elif usable and not srv.usable:
                     came.append(srv)
-                srv.usable, srv.weight = usable, weight
+                if srv.alive and not alive:
+                    went.append(srv)
+                srv.alive, srv.usable, srv.weight = alive, usable, state.weight
             be.picker.rebuild()
-            for srv in went:
+            for srv in left:  # down, or draining: nobody new comes to it
                 pool.clear(srv)
                 queue.redistribute(srv)
+            for srv in went:
                 if srv.plan.on_marked_down == "shutdown-sessions":
                     self._shutdown_sessions(srv, ERRORS["server-went-down"])
             for srv in came:

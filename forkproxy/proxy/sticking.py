@@ -34,14 +34,13 @@ def server_key(server: ServerPlan, srvkey: str) -> int:
 class Sticking:
     """The ``stick`` rules of one backend."""
 
-    __slots__ = ("_by_id", "_by_key", "_match", "_persist", "_places", "_response", "_states")
+    __slots__ = ("_by_id", "_by_key", "_match", "_persist", "_places", "_response")
 
     def __init__(self, be: BackendRt) -> None:
         rules = be.plan.stick
         self._match = tuple(rule for rule in rules if not rule.response)
         self._response = tuple(rule for rule in rules if rule.response)
         self._persist = "persist" in be.plan.options
-        self._states = be.rt.state.servers
         self._by_id = {srv.plan.id: srv for srv in be.servers}
         self._by_key: dict[str, dict[int, ServerRt]] = {
             how: {server_key(srv.plan, how): srv for srv in be.servers} for how in {rule.table.spec.srvkey for rule in rules}
@@ -65,7 +64,7 @@ class Sticking:
             if key is None:
                 continue
             if rule.match and chosen is None:
-                chosen = self._look(rule, key, now)
+                chosen = self._look(s, rule, key, now)
             if rule.store and len(pending) < _LIMIT:
                 pending.append((rule, key))
         if pending:
@@ -74,13 +73,13 @@ class Sticking:
             s.marks[_PENDING] = pending
         return chosen if chosen is not s.avoid else None
 
-    def _look(self, rule: Stick, key: bytes, now: int) -> ServerRt | None:
+    def _look(self, s: Stream, rule: Stick, key: bytes, now: int) -> ServerRt | None:
         id_at, key_at = self._places[rule.table]
         found = rule.table.table.change(key, now, lambda cells, base, now: (cells[base + id_at], cells[base + key_at]), make=False)
         if found is None:
             return None
         srv = self._by_key[rule.table.spec.srvkey].get(found[1]) or self._by_id.get(found[0])
-        if srv is None or not (srv.usable or self._persist or self._states.get(srv.key).up):
+        if srv is None or not (srv.alive or self._persist or (s.kept is not None and s.kept.forced)):
             return None
         return srv
 

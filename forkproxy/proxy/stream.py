@@ -142,6 +142,7 @@ class Stream(Txn):
         self.captures_res = None
         self.cookie_req = b""
         self.cookie_res = b""
+        self.kept = client.fe.kept
         self.log_level = None
         self.marks = None
         self.unique_id = None

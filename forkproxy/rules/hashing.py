@@ -55,7 +55,7 @@ def server_cookie(key: bytes, address: str, port: int) -> bytes:
         packed = ipaddress.ip_address(address).packed
     except ValueError:
         return b""
-    return b"%016x" % xxhash.xxh64_intdigest(key + packed + port.to_bytes(4, "little"))
+    return b"%016x" % xxhash.xxh64_intdigest(key + packed + port.to_bytes(4, "big"))
 
 
 def wt6(key: bytes) -> int:

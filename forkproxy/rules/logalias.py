@@ -261,7 +261,7 @@ def _status(wish: Wish) -> Code:
 
 
 _simple("ts", "Termination flags", "txn.flags[:2]", "b")
-_simple("tsc", "Termination flags with those of the cookie", 'fl if len(fl := txn.flags) == 4 else fl + b"--"', "b")
+_simple("tsc", "Termination flags with those of the cookie", 'txn.flags + (b"--" if (kp := txn.kept) is None else kp.letters)', "b")
 
 
 # the request

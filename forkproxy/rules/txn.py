@@ -59,8 +59,9 @@ class Txn:
         "cookie_req",
         "cookie_res",
         "fe",  # frontend's runtime: .name .plan
-        "flags",  # two bytes: termination flags (manual 8.5); four with cookies in HTTP logs are made by the log
+        "flags",  # two bytes: termination flags (manual 8.5); those of cookies are in ``kept``
         "id",  # stream number, unique in this process
+        "kept",  # what persistence knows of the stream: .letters for logs; None where there is none
         "log_level",  # None: by status; -1 silent
         "marks",  # dict of what actions set for the proxy (timeouts, nice, tos …), None mostly
         "origin",
@@ -113,6 +114,7 @@ class Txn:
     captures_res: list[bytes | None] | None
     cookie_req: bytes
     cookie_res: bytes
+    kept: Any
     log_level: int | None
     marks: dict[str, Any] | None
     unique_id: bytes | None

@@ -101,7 +101,7 @@ class Stage:
                  server: dict[str, Any] | None = None, settings: dict[str, Any] | None = None, **timeouts: float) -> None:  # fmt: skip
         times = Timeouts(**timeouts)
         plan_servers = tuple(
-            Server(name=f"s{i}", address=Address("ipv4", "127.0.0.1", 1000 + i), backend="b", id=i + 1, **(server or {}))
+            Server(name=f"s{i}", address=Address("ipv4", "127.0.0.1", 1000 + i), backend="b", id=i + 1, cookie=b"c%d" % i, **(server or {}))
             for i in range(servers)
         )
         self.bind = Bind(address=Address("ipv4", "127.0.0.1", 80))

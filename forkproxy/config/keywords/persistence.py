@@ -65,6 +65,8 @@ def _cookie(draft: ProxyDraft, line: Line, start: int) -> None:
     if len(set(modes)) > 1:
         line.fail("cookie 'rewrite', 'insert' and 'prefix' modes are incompatible.", start)
     mode = modes[0] if modes else ""
+    if mode == "rewrite" and said.get("indirect"):
+        line.fail("cookie 'rewrite' and 'indirect' modes are incompatible.", start)
     if said.get("preserve") and mode != "insert" and not said.get("indirect"):
         line.fail("cookie 'preserve' requires at least 'insert' or 'indirect'.", start)
     tail = domains + "".join(text for word, text in _ATTRIBUTES.items() if word in switches) + attributes

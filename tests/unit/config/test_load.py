@@ -76,7 +76,7 @@ def test_a_good_file_gives_a_plan_and_no_message(tmp_path: Path) -> None:
           "insecure-fork-wanted and numa-cpu-mapping."]),
         ("frontend f\n stats show-modules\n", ["2: 'stats' is known to HAProxy, not supported by forkproxy yet"]),
         ("backend b\n filter x\n", ["2: 'filter' is known to HAProxy, not supported by forkproxy yet"]),
-        ("backend b\n cookie x\n", ["2: 'cookie' is known to HAProxy, not supported by forkproxy yet"]),
+        ("backend b\n compression algo gzip\n", ["2: 'compression' is known to HAProxy, not supported by forkproxy yet"]),
         ("global x\n", ["1: 'global' cannot handle unexpected argument 'x'."]),
         ("frontend\n", ["1: 'frontend' expects an <id> argument"]),
         ("listen a/b\n bogus\n", ["1: character '/' is not permitted in 'listen' name 'a/b'."]),

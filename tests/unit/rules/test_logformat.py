@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -75,8 +76,10 @@ def test_logasap() -> None:
 
 def test_redispatch_and_cookie_flags() -> None:
     txn = make_txn(RAW)
-    txn.redispatched, txn.retries, txn.flags = True, 2, b"SDNN"
-    assert render("%rc %tsc %ts", txn) == b"+2 SDNN SD"
+    txn.redispatched, txn.retries, txn.flags = True, 2, b"SD"
+    assert render("%rc %tsc %ts", txn) == b"+2 SD-- SD"
+    txn.kept = SimpleNamespace(letters=b"NI")
+    assert render("%tsc %ts", txn) == b"SDNI SD"
 
 
 def test_request_line_survives_rewriting() -> None:
