@@ -120,11 +120,36 @@ class Timeouts:
 
 
 @frozen
+class RingServer:
+    """One ``server`` of a ring: lines framed by their line feed, or by their length."""
+
+    name: str
+    address: Address
+    octet_count: bool = False
+
+
+@frozen
+class Ring:
+    """A buffer of log lines with servers that get them over connections (manual 12.5). ``name`` "": made for one ``log`` line alone."""
+
+    name: str = ""
+    description: str = ""
+    format: str = "raw"
+    maxlen: int = 65535
+    size_bytes: int = 0
+    connect_s: float | None = None
+    server_s: float | None = None
+    servers: tuple[RingServer, ...] = ()
+    place: Place = Place()  # in a draft's LogTarget: of the line that names the ring
+
+
+@frozen
 class LogTarget:
     """One ``log`` line (manual 4.2 "log", 3.1 "log"): where, how, and from which level on."""
 
     address: Address | None  # None for stdout / stderr / ring
-    stream: str = ""  # "stdout", "stderr" or "ring@name"
+    stream: str = ""  # "stdout" or "stderr"
+    ring: Ring | None = None
     format: str = "rfc3164"  # raw short timed iso priority local rfc3164 rfc5424
     length: int = 1024
     facility: int = 16  # numeric (local0)

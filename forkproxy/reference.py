@@ -233,7 +233,8 @@ def _counters() -> list[str]:
 def _not_supported() -> list[str]:
     """What ``config.known`` has and the registry has not."""
     have: dict[str, set[str]] = {
-        "section": {"global", "userlist", "http-errors", *_PROXIES},
+        "section": {"global", "userlist", "http-errors", "ring", *_PROXIES},
+        "ring": {n for s, n in registry.KEYWORDS if s == "ring"},
         "global": {n for s, n in registry.KEYWORDS if s == "global"},
         "proxy": {n for s, n in registry.KEYWORDS if s in _PROXIES},
         "bind": {n for s, n in registry.KEYWORDS if s == "bind"},

@@ -92,17 +92,23 @@ def _quiet(options: Options, settings: Mapping[str, object]) -> bool:
 
 
 def _build(reading: Reading, diag: Diagnostics, options: Options, paths: list[str], before: dict[str, str]) -> Plan | None:
-    from forkproxy.config import build
-    from forkproxy.config.keywords import global_, http_errors, userlist
+    from forkproxy.config import build, log_target
+    from forkproxy.config.keywords import global_, http_errors, ring, userlist
 
     global_.finish(reading.global_draft, reading.proxies, diag, options)
+    bufsize = reading.global_draft.settings["bufsize_bytes"]
     _announce(reading.global_draft)
     reading.global_draft.options["environment"] = _changes(before)
     for name, made in list(reading.objects.items()):
         if isinstance(made, userlist.UserList):
             reading.objects[name] = made.finish()
         elif isinstance(made, http_errors.HttpErrors):
-            made.check(reading.global_draft.settings["bufsize_bytes"])
+            made.check(bufsize)
+        elif isinstance(made, ring.RingDraft):
+            reading.objects[name] = made.finish(bufsize)
+    draft = reading.global_draft
+    named = bool(draft.settings.get("log_send_hostname"))
+    log_target.settle_all([draft.log_targets, *(proxy.log_targets for proxy in reading.proxies)], named, reading.objects, bufsize, diag)
     plan = build.build(reading.global_draft, reading.proxies, reading.objects, diag, options)
     return None if plan is None else replace(plan, files=tuple(paths))
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
+from typing import Any
 
 from forkproxy.config.address import parse_address
+from forkproxy.config.diagnostics import Diagnostics, did_you_mean
 from forkproxy.config.known import refusal
 from forkproxy.config.line import Line
-from forkproxy.plan import LogTarget
+from forkproxy.errors import ConfigError
+from forkproxy.plan import LogTarget, Ring, RingServer
 from forkproxy.values import replace
 
 FACILITIES = (
@@ -17,6 +21,8 @@ FACILITIES = (
 LEVELS = ("emerg", "alert", "crit", "err", "warning", "notice", "info", "debug")
 FORMATS = ("local", "rfc3164", "rfc5424", "priority", "short", "timed", "iso", "raw")
 SYSLOG_PORT = 514
+#: patience with a server that a ``log`` line names by itself, seconds (HAProxy's)
+CONNECT_S, SERVER_S = 1.0, 5.0
 #: what stands in ``LogTarget.format`` until the whole file is read: the default depends on ``log-send-hostname``
 UNSAID = ""
 
@@ -49,7 +55,7 @@ def _target(line: Line, index: int) -> LogTarget:
     if word in ("stdout", "stderr"):
         return LogTarget(address=None, stream=word, format=UNSAID)
     if word.startswith("ring@"):
-        line.fail(f"log : ring buffers: {refusal(word)}", index)
+        return LogTarget(address=None, ring=Ring(name=word[5:], place=line.place), format=UNSAID)
     if word.startswith("backend@"):
         line.fail(f"log : log backends: {refusal(word)}", index)
     try:
@@ -59,7 +65,8 @@ def _target(line: Line, index: int) -> LogTarget:
     if address.family == "fd" and address.host in ("1", "2"):
         return LogTarget(address=None, stream=("stdout", "stderr")[int(address.host) - 1], format=UNSAID)
     if address.kind == "stream" and address.family != "fd":
-        line.fail(f"log : syslog over a stream: {refusal(word)}", index)
+        ring = Ring(connect_s=CONNECT_S, server_s=SERVER_S, servers=(RingServer("", address),))
+        return LogTarget(address=None, ring=ring, format=UNSAID)
     return LogTarget(address=address, format=UNSAID)
 
 
@@ -110,8 +117,31 @@ def _level(line: Line, at: int) -> int:
     return LEVELS.index(word)
 
 
-def settle(target: LogTarget, send_hostname: bool) -> LogTarget:
-    """``target`` with the default format filled in: "local", or with ``log-send-hostname`` "rfc3164"."""
+def settle_all(
+    lists: Iterable[list[Any]], send_hostname: bool, objects: Mapping[str, Any], bufsize_bytes: int, diag: Diagnostics
+) -> None:
+    """Fill in what the targets in ``lists`` (None among them: those of the global section) left to the rest of the file."""
+    for targets in lists:
+        for i, target in enumerate(targets):
+            if target is not None:
+                try:
+                    targets[i] = settle(target, send_hostname, objects, bufsize_bytes)
+                except ConfigError as exc:
+                    diag.error(exc)
+
+
+def settle(target: LogTarget, send_hostname: bool, objects: Mapping[str, Any], bufsize_bytes: int) -> LogTarget:
+    """``target`` with everything filled in: the default format ("local", or with ``log-send-hostname`` "rfc3164"), and the ring of its
+    name in ``objects``, whose format and longest line prevail. Raises ConfigError when there is no such ring."""
+    ring = target.ring
+    if ring is not None and ring.name:
+        found: Ring | None = objects.get(f"ring/{ring.name}")
+        if found is None:
+            hint = did_you_mean(ring.name, [name[5:] for name in objects if name.startswith("ring/")])
+            raise ConfigError(f"log : ring '{ring.name}' is declared nowhere", file=ring.place.file, line=ring.place.line, hint=hint)
+        return replace(target, ring=found, format=found.format, length=min(target.length, found.maxlen))
+    if ring is not None:
+        target = replace(target, ring=replace(ring, size_bytes=bufsize_bytes))
     if target.format != UNSAID:
         return target
     return replace(target, format="rfc3164" if send_hostname else "local")

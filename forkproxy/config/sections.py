@@ -27,8 +27,7 @@ NEGATABLE = frozenset(
 #: Sections that HAProxy has and forkproxy does not yet (beside ``SECTIONS``; not looked up in ``known``, which costs reading it).
 REFUSED_SECTIONS = frozenset(
     {
-        "acme", "cache", "crt-store", "fcgi-app", "log-forward", "log-profile", "mailers", "peers", "program", "resolvers", "ring",
-        "traces",
+        "acme", "cache", "crt-store", "fcgi-app", "log-forward", "log-profile", "mailers", "peers", "program", "resolvers", "traces",
     }
 )  # fmt: skip
 PROXY_SECTIONS = frozenset({"defaults", "frontend", "backend", "listen"})
@@ -281,6 +280,14 @@ def _http_errors(reading: Reading, line: Line) -> Any:
     return draft
 
 
+def _ring(reading: Reading, line: Line) -> Any:
+    from forkproxy.config.keywords.ring import RingDraft
+
+    name = _named_object(reading, line)
+    reading.objects[f"ring/{name}"] = draft = RingDraft(name, line)
+    return draft
+
+
 SECTIONS: dict[str, Callable[[Reading, Line], Any]] = {
     "global": _global,
     "defaults": _defaults,
@@ -289,4 +296,5 @@ SECTIONS: dict[str, Callable[[Reading, Line], Any]] = {
     "listen": _proxy,
     "userlist": _userlist,
     "http-errors": _http_errors,
+    "ring": _ring,
 }

@@ -6,12 +6,13 @@ Joins the headers of ``wire.syslog`` with the sinks of ``net.logsink``; one sink
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Callable, Iterable
+from typing import Any
 
-from forkproxy.clock import Clock
-from forkproxy.net.logsink import Sink, open_sink
+from forkproxy.net.logsink import Sink
+from forkproxy.net.loop import Loop
 from forkproxy.plan import Backend, LogTarget, Plan
+from forkproxy.proxy.logs import open_target
 from forkproxy.wire import syslog
 
 Line = Callable[[int, float, bytes], bytes]
@@ -37,18 +38,18 @@ class Outlet:
 class Logs:
     """All outlets of one configuration; :meth:`replace` on a reload."""
 
-    __slots__ = ("_backends", "_clock", "_general", "_sinks")
+    __slots__ = ("_backends", "_general", "_loop", "sinks")
 
-    def __init__(self, plan: Plan, clock: Clock) -> None:
-        self._clock = clock
-        self._sinks: dict[object, Sink] = {}
+    def __init__(self, plan: Plan, loop: Loop) -> None:
+        self._loop = loop
+        self.sinks: dict[Any, Sink] = {}
         self._general: list[Outlet] = []
         self._backends: dict[str, list[Outlet]] = {}
         self.replace(plan)
 
     def replace(self, plan: Plan) -> None:
         """Log as ``plan`` says from now on; sinks that nobody needs any more are closed."""
-        old, self._sinks = self._sinks, {}
+        old, self.sinks = self.sinks, {}
         settings = plan.global_
         hostname = settings.log_send_hostname
         self._general = self._open(settings.log_targets, settings.log_tag, hostname, old)
@@ -57,22 +58,22 @@ class Logs:
             for name, backend in plan.backends.items()
         }
         for place, sink in old.items():
-            if place not in self._sinks:
+            if place not in self.sinks:
                 sink.close()
 
-    def _open(self, targets: Iterable[LogTarget], tag: str, hostname: str, old: dict[object, Sink]) -> list[Outlet]:
+    def _open(self, targets: Iterable[LogTarget], tag: str, hostname: str, old: dict[Any, Sink]) -> list[Outlet]:
         outlets = []
         for target in targets:
-            place = (target.address, target.stream)
-            sink = self._sinks.get(place) or old.get(place)
+            place = (target.address, target.stream, target.ring)
+            sink = self.sinks.get(place) or old.get(place)
             if sink is None:
                 try:
-                    sink = open_sink(target.address, target.stream, self._clock)
+                    sink = open_target(target, self._loop)
                 except (OSError, ValueError):
                     continue
-            self._sinks[place] = sink
+            self.sinks[place] = sink
             line = syslog.make(
-                target.format, target.facility, target.length, target.tag or tag, os.getpid(), hostname or socket.gethostname()
+                target.format, target.facility, target.length, target.tag or tag, os.getpid(), hostname
             )
             outlets.append(Outlet(target, line, sink))
         return outlets
@@ -80,9 +81,9 @@ class Logs:
     def general(self, level: int, text: bytes) -> None:
         """To the ``global`` section's targets."""
         for outlet in self._general:
-            outlet.send(level, self._clock.wall, text)
+            outlet.send(level, self._loop.clock.wall, text)
 
     def backend(self, backend: Backend, level: int, text: str) -> None:
         """To a backend's own targets."""
         for outlet in self._backends.get(backend.name, ()):
-            outlet.send(level, self._clock.wall, text.encode(errors="replace"))
+            outlet.send(level, self._loop.clock.wall, text.encode(errors="replace"))

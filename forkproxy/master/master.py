@@ -71,7 +71,7 @@ class Master:
         self._estate = handover.ask(self._name, pids)
         self._bequeathed = False  # another master has our sockets and reads our inbox
         self.shared = Shared(plan, self.size, loop.clock, self._estate.memory if self._estate is not None else None)
-        self.logs = Logs(plan, loop.clock)
+        self.logs = Logs(plan, loop)
         messages.log = self.logs.general
         self.health = Runner(plan, loop, self.shared.state.servers, self._server_log, on_limit=self._server_limit)
         self.supervisor = Supervisor(loop, self.shared, spawner, messages)

@@ -7,9 +7,10 @@ worker's own row. Knows the plan's LogTarget.
 from __future__ import annotations
 
 import os
-import socket
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from forkproxy.net.logring import Ring
 from forkproxy.net.logsink import Sink, open_sink
 from forkproxy.proxy.accesslog import Send
 from forkproxy.state import layout
@@ -20,16 +21,33 @@ if TYPE_CHECKING:
     from forkproxy.plan import Frontend, Global, LogTarget
 
 
+def open_target(target: LogTarget, loop: Loop, on_drop: Callable[[], object] | None = None) -> Sink:
+    """The sink of one target, for workers and master alike; raises as ``open_sink``."""
+    ring = target.ring
+    if ring is None:
+        return open_sink(target.address, target.stream, loop.clock, on_drop)
+    servers = [(server.address, server.octet_count) for server in ring.servers]
+    return Ring(loop, ring.size_bytes, servers, ring.connect_s, ring.server_s, bool(ring.name), on_drop)
+
+
+def kept(sinks: Mapping[Any, Sink | None], ring: str) -> Iterable[bytes]:
+    """The newest lines of the ring of that name among ``sinks``."""
+    for (_address, _stream, plan), sink in sinks.items():
+        if plan is not None and plan.name == ring and isinstance(sink, Ring):
+            return sink.kept
+    return ()
+
+
 class LogTargets:
     """Opens every distinct place once; the sinks live as long as the worker."""
 
-    __slots__ = ("_loop", "_process", "_settings", "_sinks")
+    __slots__ = ("_loop", "_process", "_settings", "sinks")
 
     def __init__(self, settings: Global, loop: Loop, process: memoryview) -> None:
         self._settings = settings
         self._loop = loop
         self._process = process
-        self._sinks: dict[Any, Sink | None] = {}
+        self.sinks: dict[Any, Sink | None] = {}
 
     def open(self, fe: Frontend) -> list[tuple[int, int, Send]]:
         """The targets of one frontend: (most verbose level, least severe level as sent, send)."""
@@ -41,20 +59,20 @@ class LogTargets:
         return found
 
     def _sink(self, target: LogTarget) -> Sink | None:
-        place = (target.address, target.stream)
-        if place not in self._sinks:
+        place = (target.address, target.stream, target.ring)
+        if place not in self.sinks:
             try:
-                self._sinks[place] = open_sink(target.address, target.stream, self._loop.clock, self._dropped)
+                self.sinks[place] = open_target(target, self._loop, self._dropped)
             except (OSError, ValueError):
-                self._sinks[place] = None
-        return self._sinks[place]
+                self.sinks[place] = None
+        return self.sinks[place]
 
     def close(self) -> None:
         """Close every sink."""
-        for sink in self._sinks.values():
+        for sink in self.sinks.values():
             if sink is not None:
                 sink.close()
-        self._sinks.clear()
+        self.sinks.clear()
 
     def _dropped(self) -> None:
         self._process[layout.DROPPED_LOGS] += 1
@@ -62,8 +80,7 @@ class LogTargets:
     def _sender(self, fe: Frontend, target: LogTarget, sink: Sink) -> Send:
         settings = self._settings
         tag = target.tag or fe.log_tag or settings.log_tag
-        host = settings.log_send_hostname or socket.gethostname()
-        line = syslog.make(target.format, target.facility, target.length, tag, os.getpid(), host)
+        line = syslog.make(target.format, target.facility, target.length, tag, os.getpid(), settings.log_send_hostname)
         emit = sink.send
         if not target.sample_size:
             return lambda level, wall, text: emit(level, line(level, wall, text))

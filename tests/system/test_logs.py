@@ -9,12 +9,15 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from tests.system.conftest import eventually
 from tests.system.duet import COMMANDS, Duet, Side, read_all
 from tests.system.scripts import LAST, OK, answer, last, refuses
 
@@ -98,6 +101,105 @@ def test_formats_and_lengths(tmp_path: Path) -> None:
         if name.endswith("80"):  # cut somewhere within port and date: only the header tells
             mine, its = ([line.split(b"127.0.0.1")[0] for line in lines] for lines in (mine, its))
         assert mine == its, name
+
+
+class StreamCollector:
+    """A syslog server over connections of any kind; ``got`` is all that came, of whichever connection."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self.listener = listener
+        self.got = bytearray()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=self._read, args=(self.listener.accept()[0],), daemon=True).start()
+
+    def _read(self, peer: socket.socket) -> None:
+        with peer, contextlib.suppress(OSError):
+            while data := peer.recv(65536):
+                self.got += data
+
+
+def command(path: Path, words: str) -> bytes:
+    """What the runtime CLI at ``path`` answers."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(5)
+        sock.connect(str(path))
+        sock.sendall(words.encode() + b"\n")
+        return read_all(sock)
+
+
+def all_have(there: list[StreamCollector], what: bytes) -> bool:
+    return all(what in each.got for each in there)
+
+
+STREAMS = """
+ring counted
+  format rfc5424
+  maxlen 1200
+  size 32764
+  timeout connect 1s
+  timeout server 1s
+  server a 127.0.0.1:{ports[0]} log-proto octet-count
+ring plain
+  timeout connect 1s
+  timeout server 1s
+  server a 127.0.0.1:{ports[1]}
+ring two
+  format rfc3164
+  maxlen 58
+  timeout connect 1s
+  timeout server 1s
+  server a 127.0.0.1:{ports[2]} log-proto legacy
+  server b 127.0.0.1:{ports[3]}
+frontend fe
+  bind 127.0.0.1:{{port}}
+  log-tag tagged
+  log-format "%HU done"
+  log ring@counted local3
+  log ring@plain format rfc5424 local3
+  log ring@two len 100 local3
+  log tcp@127.0.0.1:{ports[4]} local3
+  log tcp@127.0.0.1:{ports[5]} len 200 format iso local3
+  log uxst@{path} format raw local3
+  http-request return status 200
+"""
+
+
+def test_streams(tmp_path: Path) -> None:
+    targets = [b"/a", b"/" + b"b" * 70, b"/c"]
+    seen = {}
+    for name in ("haproxy", "forkproxy"):
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(tmp_path / f"{name}.stream"))
+        listener.listen()
+        there = [*(StreamCollector(socket.create_server(("127.0.0.1", 0))) for _ in range(6)), StreamCollector(listener)]
+        ports = [each.listener.getsockname()[1] for each in there[:6]]
+        text = "global\n  stats socket {dir}/{name}.cli level admin\n" + DEFAULTS
+        text += STREAMS.format(ports=ports, path=tmp_path / f"{name}.stream")
+        with Side(tmp_path, text, name) as side:
+            for target in targets:
+                side.run(last(target), answer(OK), 0)
+            eventually(partial(all_have, there, b"/c done"))
+            if name == "forkproxy":
+                shown = command(tmp_path / "forkproxy.cli", "show events plain")
+                assert shown.split(b"\n")[:3] == [target + b" done" for target in targets]
+                assert b"    two        : type=buffer, two\n" in command(tmp_path / "forkproxy.cli", "show events")
+                assert command(tmp_path / "forkproxy.cli", "show events nope").startswith(b"No such event sink\n")
+        masks = (
+            (rb"\w{3} [ \d]\d \d\d:\d\d:\d\d|\d{4}-\d\d-\d\dT[\d:.+-]+", b"DATE"),
+            (rb"\[\d+\]: |(?<= tagged )\d+", b"PID"),
+            (rb"/b{5,}", b"/b"),
+        )
+        seen[name] = [bytes(each.got) for each in there]
+        for pattern, word in masks:
+            seen[name] = [re.sub(pattern, word, got) for got in seen[name]]
+        seen[name][0] = re.sub(rb"\d+(?= <)", lambda digits: b"%d" % (int(digits[0]) - len(str(side.process.pid))), seen[name][0])
+        for each in there:
+            each.listener.close()
+    assert seen["forkproxy"] == seen["haproxy"]
 
 
 def test_levels(tmp_path: Path) -> None:

@@ -408,10 +408,7 @@ def finish(draft: GlobalDraft, proxies: Iterable[ProxyDraft], diag: Diagnostics,
         settings["server_state_file"] = os.path.join(base, settings["server_state_file"])
     _buffers(settings)
     _limits(draft, proxies, options)
-    named = bool(settings.get("log_send_hostname"))
-    draft.log_targets[:] = [log_target.settle(target, named) for target in draft.log_targets]
     for proxy in proxies:
-        proxy.log_targets[:] = [t and log_target.settle(t, named) for t in proxy.log_targets]
         for bind in proxy.binds:
             _unix_defaults(bind, draft.options.get("unix_bind", {}))
 

@@ -123,7 +123,7 @@ def test_keywords(tmp_path: Path, line: str, field: str, value: object) -> None:
         ("log 127.0.0.1 sample 4:3 local0",
          "log : sample size 3 should be greater or equal to 4 the maximum of the high ranges limits"),
         ("log 127.0.0.1:x local0", "log : invalid character 'x' in port number 'x' in '127.0.0.1:x'"),
-        ("log ring@r local0", "log : ring buffers: 'ring@r' is known to HAProxy, not supported by forkproxy yet"),
+        ("log ring@r local0", "log : ring 'r' is declared nowhere"),
         ("default-path foo", "'default-path' expects 'current', 'config', 'parent' or 'origin' (got 'foo')."),
         ("unix-bind foo", "'unix-bind' only supports the 'prefix', 'mode', 'uid', 'gid', 'user' and 'group' options."),
         ("quiet x", "'quiet' cannot handle unexpected argument 'x'."),
