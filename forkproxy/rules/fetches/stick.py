@@ -7,7 +7,7 @@ All are made from one list: what can be read of an entry, changed in it, and in 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from forkproxy.registry import Needs, Type, fetch
 from forkproxy.rules import phases, tables
@@ -18,6 +18,9 @@ from forkproxy.rules.fetches.l4 import src
 from forkproxy.rules.tables import Read, TableName, now_ms
 from forkproxy.rules.types import find_cast
 from forkproxy.state.stickspec import HOLDERS, TableRef
+
+if TYPE_CHECKING:
+    from forkproxy.state.sticktable import Table
 
 #: ``make(ref, index) -> Read``: what to do with an entry of a table, None where that does not store what is asked for
 Make = Callable[[TableRef, int], Read | None]
@@ -151,17 +154,28 @@ def tracked(number: int, ref: TableRef | None, make: Make, index: int, changes: 
 
     def there(txn: Any) -> Any:
         held = tables.held(txn, number)
-        if held is None or act is None:
+        if held is None:
             return None
         table, other = ref.table, held[0]
         if table is other:
             return here(txn)
         if table.key_cells != other.key_cells:
             return None
-        key = other.key(held[1])
-        return table.change(key, now_ms(txn), act) if changes else table.look(key, now_ms(txn), act)
+        return _at_key(table, other.key(held[1]), now_ms(txn), act, changes)
 
     return there
+
+
+def _at_key(table: Table, key: bytes, now: int, act: Read | None, changes: bool) -> Any:
+    """What ``act`` does with an entry: 0 where there is none, None where the table does not store what it wants."""
+    if act is None:
+        return None if table.look(key, now, _is_there) else 0
+    found = table.change(key, now, act) if changes else table.look(key, now, act)
+    return 0 if found is None else found
+
+
+def _is_there(cells: memoryview, base: int, now: int) -> bool:
+    return True
 
 
 def _tracked_fetches(name: str, make: Make, doc: str, changes: bool, indexed: bool) -> None:
@@ -174,7 +188,8 @@ def _tracked_fetches(name: str, make: Make, doc: str, changes: bool, indexed: bo
 
     by_number.__doc__ = doc
     fetch(f"sc_{name}", out=Type.SINT, args=(*element, _NUMBER, _TABLE, Context()), **_SC)(by_number)
-    for fixed in range(3):
+    # Of those with an element HAProxy has one form with the number in its name.
+    for fixed in range(3) if not indexed else (1,) if name == "clr_gpc" else ():
 
         def of_one(*values: Any, fixed: int = fixed) -> FetchFn:
             *index, ref, ctx = values
@@ -205,8 +220,6 @@ def of_source(ref: TableRef, act: Read | None, source: FetchFn, changes: bool) -
     wanted = tables.KEY_TYPES[ref.spec.type]
     cast = find_cast(Type.ADDR, wanted)
     make_key = tables.key_maker(ref)
-    if act is None:
-        return lambda txn: None
 
     def look(txn: Any) -> Any:
         value = source(txn)
@@ -214,8 +227,7 @@ def of_source(ref: TableRef, act: Read | None, source: FetchFn, changes: bool) -
             value = cast(value)
         if value is None:
             return None
-        table = ref.table
-        return (table.change if changes else table.look)(make_key(value), now_ms(txn), act)
+        return _at_key(ref.table, make_key(value), now_ms(txn), act, changes)
 
     return look
 
