@@ -290,6 +290,28 @@ class Balance:
 
 
 @frozen
+class StatsPage:
+    """The statistics page of a proxy (manual 4.2 "stats enable" and its kin).
+
+    ``node`` and ``desc`` are shown unless None, "" stands for the global section's. ``scope`` are names of proxies (none: all).
+    ``accounts`` are (user, password); ``rules`` what "stats http-request" or the accounts come to, ``admin`` conditions under which
+    forms are accepted.
+    """
+
+    uri: bytes = b"/haproxy?stats"
+    realm: str = ""
+    accounts: tuple[tuple[str, str], ...] = ()
+    scope: tuple[str, ...] = ()
+    refresh_s: int = 0
+    show_version: bool = False
+    show_legends: bool = False
+    node: str | None = None
+    desc: str | None = None
+    rules: tuple[Step, ...] = ()
+    admin: tuple[Callable[[Any], bool], ...] = ()
+
+
+@frozen
 class Proxy:
     """What frontends and backends have in common. A ``listen`` section becomes one of each with the same name."""
 
@@ -314,6 +336,8 @@ class Proxy:
     http_request: Steps = None
     http_response: Steps = None
     http_after_response: Steps = None
+    #: answers requests for the statistics page, once ``http_request`` has spoken
+    statistics: Steps = None
     inspect_delay_s: float | None = None
     needs: int = 0  # OR of registry.Needs over all rules of this proxy
     maxconn: int = 0  # frontend: limit; backend: unused

@@ -168,6 +168,8 @@ ACTIONS: dict[tuple[str, str], Action] = {}  # (rule set, name)
 ALGORITHMS: dict[str, Named] = {}
 CHECKS: dict[str, Named] = {}
 SERVICES: dict[str, Named] = {}
+#: pages that the proxy answers with, by name: ``factory(what the plan says of it) -> step``
+PAGES: dict[str, Callable[[Any], Any]] = {}
 FORMATTERS: dict[str, Named] = {}
 COMMANDS: dict[str, Command] = {}
 #: What commands ask of the workers: name → ``carry_out(runtime, **fields)``. Registered with :func:`order`.
@@ -282,6 +284,16 @@ def check(name: str, *, synopsis: str = "", **extra: Any) -> Callable[[F], F]:
 def service(name: str, *, synopsis: str = "", **extra: Any) -> Callable[[F], F]:
     """Register a service for ``http-request use-service``."""
     return _named(SERVICES, name, synopsis, extra)
+
+
+def page(name: str) -> Callable[[F], F]:
+    """Register what makes the step that answers with a page of the proxy's own ("statistics"), for rooms that may not import it."""
+
+    def deco(fn: F) -> F:
+        _once(PAGES, name, fn)
+        return fn
+
+    return deco
 
 
 def formatter(name: str, *, synopsis: str = "", **extra: Any) -> Callable[[F], F]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+import forkproxy.stats.service  # noqa: F401  # registers what files may name and config cannot import, as the program does
 from tests.fuzz.effort import LONG
 
 # A shell starts background jobs with SIGINT ignored, and a child would inherit that: with a handler here it gets the default back.

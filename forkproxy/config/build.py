@@ -14,6 +14,7 @@ from forkproxy.config import known
 from forkproxy.config.build_checks import build_check
 from forkproxy.config.build_rules import HTTP_KINDS, KINDS, RuleSets, compile_format, compile_key
 from forkproxy.config.build_server import ServerBuilder, build_binds, numbers, resolve_tracking
+from forkproxy.config.build_stats import statistics
 from forkproxy.config.build_stick import stick_tables
 from forkproxy.config.diagnostics import Diagnostics, did_you_mean
 from forkproxy.config.drafts import GlobalDraft, ProxyDraft
@@ -158,6 +159,7 @@ class _Builder:
             "http_request": rules.of("http-request", "redirect"),
             "http_response": rules.of("http-response"),
             "http_after_response": rules.of("http-after-response"),
+            "statistics": statistics(draft, rules, context, self.global_draft.settings, self.diag),
         }
         http = draft.mode == "http"
         common = {

@@ -33,9 +33,11 @@ KINDS = {
     "http-request": "http-req",
     "http-response": "http-res",
     "http-after-response": "http-after-res",
+    "stats http-request": "http-req",
 }
 #: rule sets that nothing runs in TCP mode
 HTTP_KINDS = ("http-request", "http-response", "http-after-response", "redirect")
+_STATS_KINDS = ("stats http-request", "stats admin")
 
 
 def cursor(line: Line, start: int) -> Words:
@@ -47,10 +49,13 @@ class RuleSets:
     """What became of the rule lines of one proxy. Attributes are None or empty where there are none.
 
     ``steps`` by keyword; ``use_backend`` choices with their lines, in order; ``use_server`` (static name or "", predicate,
-    name of a stream's server, line); ``persist`` (predicate, force-persist or ignore-persist); ``errors`` those of http-error.
+    name of a stream's server, line); ``persist`` (predicate, force-persist or ignore-persist); ``errors`` those of http-error;
+    ``monitor_fail`` and ``admin`` the conditions of "monitor fail" and "stats admin".
     """
 
-    __slots__ = ("context", "draft", "errors", "final", "monitor_fail", "needs", "persist", "steps", "stick", "use_backend", "use_server")
+    __slots__ = (
+        "admin", "context", "draft", "errors", "final", "monitor_fail", "needs", "persist", "steps", "stick", "use_backend", "use_server",
+    )  # fmt: skip
 
     def __init__(self, draft: ProxyDraft, context: RuleContext) -> None:
         self.draft = draft
@@ -63,12 +68,13 @@ class RuleSets:
         self.stick: list[Stick] = []
         self.persist: list[tuple[Callable[[Any], bool], bool]] = []
         self.monitor_fail: list[Callable[[Any], bool]] = []
+        self.admin: list[Callable[[Any], bool]] = []
         self.errors: dict[int, ErrorReply] = {}
 
     def compile(self) -> None:
         """Compile every line; what is wrong becomes an alert of its line."""
         for rule in self.draft.rules:
-            if self.draft.mode != "http" and rule.kind in HTTP_KINDS:
+            if self.draft.mode != "http" and rule.kind in (*HTTP_KINDS, *_STATS_KINDS):
                 continue  # warned of by build
             # warnings of a rule belong to its line
             self.context.warn = rule.line.warn
@@ -103,10 +109,10 @@ class RuleSets:
                 self._use_backend(rule, words)
             case "use-server":
                 self._use_server(rule, words)
-            case "monitor fail":
+            case "monitor fail" | "stats admin":
                 condition = read_condition(words, self.context.at("http-req"))
                 assert condition is not None  # the keyword looked for "if"
-                self.monitor_fail.append(condition.pred)
+                (self.admin if rule.kind == "stats admin" else self.monitor_fail).append(condition.pred)
                 self._need(rule.kind, condition.needs)
             case "force-persist" | "ignore-persist":
                 condition = read_condition(words, self.context.at("use-server"))

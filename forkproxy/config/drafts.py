@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from forkproxy.plan import Address, CheckStep, ErrorReply, LogTarget, Place
+from forkproxy.plan import Address, CheckStep, ErrorReply, LogTarget, Place, StatsPage
 
 if TYPE_CHECKING:
     from forkproxy.config.line import Line
@@ -117,7 +117,7 @@ class ProxyDraft:
         "errorfiles", "errors", "forwardfor", "fullconn", "hash_type", "http_reuse", "httpchk", "id", "inspect_delay_s", "kind",
         "line", "log_format", "log_format_kind", "log_tag", "log_targets", "maxconn", "mode", "monitor_uri", "name", "options",
         "originalto", "rate_limit_sessions", "redispatch", "retries", "retry_on", "rules", "seen", "servers", "settings",
-        "source", "timeouts", "unique_id_format", "unique_id_header",
+        "source", "stats_page", "timeouts", "unique_id_format", "unique_id_header",
     )  # fmt: skip
 
     #: What a section never inherits.
@@ -172,7 +172,8 @@ class ProxyDraft:
         self.httpchk: dict[str, Any] | None = None
         self.check_steps: list[CheckLine] = []
         self.source: dict[str, Any] = {}
-        # rules of both
+        # of both
+        self.stats_page: StatsPage | None = None
         self.rules: list[RuleDraft] = []
 
     @property

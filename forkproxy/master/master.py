@@ -33,6 +33,7 @@ from forkproxy.net import notify
 from forkproxy.net.loop import Loop, Watched
 from forkproxy.plan import Backend, Plan
 from forkproxy.worker import environment, facts, handover, inbox, privileges
+from forkproxy.worker.channel import Message
 
 if TYPE_CHECKING:
     from forkproxy.stats.context import Context
@@ -115,6 +116,7 @@ class Master:
             on_stopped=self._stopped,
             on_released=self.reloader.worker_released,
             on_empty=self.loop.stop,
+            on_form=self._form,
         )
         self.desk.commit(self.plan, self.context)
         environment.apply(self.plan)
@@ -263,6 +265,13 @@ class Master:
             failed_reloads=self.reloader.failed,
             boot_ms=self._boot_ms,
         )
+
+    def _form(self, worker: Worker, message: Message) -> None:
+        """The operator sent a form of the statistics page to a worker."""
+        from forkproxy.master.forms import carry_out
+
+        status = carry_out(self.plan, self.health.board, message["action"], message["backend"], message["servers"])
+        worker.channel.send("managed", id=message["id"], status=status)
 
     def _spread_states(self) -> None:
         """At the end of a turn in which servers changed, wake the workers up, so that they see it at once."""

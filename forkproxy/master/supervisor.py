@@ -51,7 +51,7 @@ class Supervisor:
     """
 
     __slots__ = (
-        "_last_look", "_on_empty", "_on_ready", "_on_released", "_on_stillborn", "_on_stopped",
+        "_last_look", "_on_empty", "_on_form", "_on_ready", "_on_released", "_on_stillborn", "_on_stopped",
         "current", "generations", "loop", "messages", "orders", "paused", "restarts", "shared", "spawner", "stopping",
     )  # fmt: skip
 
@@ -71,6 +71,7 @@ class Supervisor:
         self._on_stopped: Callable[[Worker], None] = lambda _w: None
         self._on_released: Callable[[Worker], None] = lambda _w: None
         self._on_empty: Callable[[], None] = lambda: None
+        self._on_form: Callable[[Worker, Message], None] = lambda _w, _m: None
         self._last_look = loop.clock.now
         loop.call_later(LOOK_S, self._look)
 
@@ -82,6 +83,7 @@ class Supervisor:
         on_stopped: Callable[[Worker], None] | None = None,
         on_released: Callable[[Worker], None] | None = None,
         on_empty: Callable[[], None] | None = None,
+        on_form: Callable[[Worker, Message], None] | None = None,
     ) -> None:
         """Set who hears what happens."""
         self._on_ready = on_ready or self._on_ready
@@ -89,6 +91,7 @@ class Supervisor:
         self._on_stopped = on_stopped or self._on_stopped
         self._on_released = on_released or self._on_released
         self._on_empty = on_empty or self._on_empty
+        self._on_form = on_form or self._on_form
 
     # -- starting
 
@@ -193,6 +196,8 @@ class Supervisor:
             patterns.spread(self, worker.generation, message["ops"])
         elif op == "answer":
             self.orders.answered(worker, message)
+        elif op == "form":
+            self._on_form(worker, message)
 
     # -- the end of a worker
 

@@ -191,7 +191,8 @@ class BackendRt:
         self.buffer_body = bool(plan.needs & Needs.BODY) or "http-buffer-request" in plan.options
         self.restrict = restriction(plan)
         self.adjust = case_adjuster(rt.plan.global_, plan, "h1-case-adjust-bogus-server")
-        self.plain = plan.tcp_request_content is None and plan.http_request is None and not self.buffer_body and not self.restrict
+        self.plain = plan.tcp_request_content is None and plan.http_request is None and plan.statistics is None
+        self.plain = self.plain and not self.buffer_body and not self.restrict
         self.plain_response = plan.tcp_response_content is None and plan.http_response is None and plan.http_after_response is None
         self.retry_statuses = frozenset(int(word) for word in plan.retry_on if word.isdigit())
         self.plain_response = self.plain_response and not self.retry_statuses and plan.connection_mode != "tunnel" and plan.cookie is None

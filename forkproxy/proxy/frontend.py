@@ -90,6 +90,7 @@ class FrontendRt:
         self.plain = (
             plan.tcp_request_content is None
             and plan.http_request is None
+            and plan.statistics is None
             and not self.buffer_body
             and plan.use_backend is None
             and self.default is not None

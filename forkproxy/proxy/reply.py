@@ -96,12 +96,14 @@ def answer(s: Stream, v: Reply, flags: bytes, default_status: int = 0) -> None:
 
 
 def serve(s: Stream, v: Service) -> None:
-    """Let a service answer (http-request use-service)."""
-    s.fe.count_intercepted()
+    """Let a service answer (http-request use-service, the statistics page): now, or later by calling :func:`local` itself."""
+    if s.be is None:
+        s.fe.count_intercepted()
     s.flags = b"LR"
     assert v.handler is not None
-    status, headers, body = v.handler(s)
-    local(s, status, headers, body)
+    made = v.handler(s)
+    if made is not None:
+        local(s, *made)
 
 
 def to_server(s: Stream, srv: ServerRt) -> None:

@@ -135,13 +135,17 @@ def settle(s: Stream, verdict: Verdict, again: Callable[[Stream], None]) -> bool
 
 
 def rules(s: Stream, party: FrontendRt | BackendRt, again: Callable[[Stream], None]) -> bool:
-    """tcp-request content, then http-request of a frontend or a backend; the rest as :func:`run`."""
+    """tcp-request content, http-request, then the statistics page of a frontend or a backend; the rest as :func:`run`."""
     plan = party.plan
     if s.stage == 0:
         if not run(s, plan.tcp_request_content, again):
             return False
         s.stage = 1
-    if not run(s, plan.http_request, again):
+    if s.stage == 1:
+        if not run(s, plan.http_request, again):
+            return False
+        s.stage = 2
+    if plan.statistics is not None and not run(s, plan.statistics, again):
         return False
     if party.restrict and not restrict(s, party.restrict):
         return False

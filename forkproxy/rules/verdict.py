@@ -43,9 +43,9 @@ class Reply(Verdict):
 
 @frozen
 class Service(Verdict):
-    """Let a registered service answer: ``handler(txn) -> (status, headers, body)``."""
+    """Let a registered service answer: ``handler(txn) -> (status, headers, body)``, or None when it answers later."""
 
-    handler: Callable[[Any], tuple[int, list[tuple[bytes, bytes]], bytes]] | None = None
+    handler: Callable[[Any], tuple[int, list[tuple[bytes, bytes]], bytes] | None] | None = None
 
 
 ALLOW = Verdict("allow")

@@ -8,7 +8,7 @@ Source: management manual 9.1; which columns an object has was compared with HAP
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from forkproxy.health.machine import Admin, State, status_text
 from forkproxy.health.status import Status
@@ -299,6 +299,16 @@ class Model:
 
 def _status_of(number: int) -> Status:
     return Status(number) if number in Status._value2member_map_ else Status.UNK
+
+
+def visible(rows: Iterable[Row], *, up: bool = False, no_maint: bool = False) -> Iterator[Row]:
+    """``rows`` without servers that do not serve (``up``), or without those in maintenance (``no_maint``)."""
+    for row in rows:
+        if row[_N["type"]] == Kind.SERVER:
+            status = str(row[_N["status"]])
+            if (no_maint and status.startswith("MAINT")) or (up and status.startswith(("DOWN", "MAINT", "NOLB"))):
+                continue
+        yield row
 
 
 def _source(server: Server, by_key: Mapping[str, Server]) -> Server:

@@ -1,9 +1,9 @@
-"""``http-request use-service prometheus-exporter``: the exporter inside a worker, from the shared segment, through the same code as
-the master's endpoint.
+"""Statistics inside a worker: ``http-request use-service prometheus-exporter`` and the statistics page ("stats enable"), from the shared
+segment, through the same code as the master's endpoint.
 
-A rule that names the service is compiled in the master before any worker exists, so it can hold only the registered function; what
-that function shows is bound later: each worker (and the one process of ``-d``) calls :func:`bind` once at its start. Unbound, it
-answers 503. Nothing else of this room is imported before a rule names the service.
+A rule that names the service, or a section with a page, is compiled in the master before any worker exists, so it can hold only the
+registered function; what that function shows is bound later: each worker (and the one process of ``-d``) calls :func:`bind` once at its
+start. Unbound, it answers 503. Nothing else of this room is imported before a file asks for it.
 """
 
 from __future__ import annotations
@@ -15,10 +15,15 @@ from typing import TYPE_CHECKING, Any
 from forkproxy import registry
 
 if TYPE_CHECKING:
+    from forkproxy.plan import StatsPage, Step
     from forkproxy.stats.context import Context
+    from forkproxy.stats.forms import Form
+    from forkproxy.stats.history import History
 
 Answer = tuple[int, list[tuple[bytes, bytes]], bytes]
 Handler = Callable[[Any], Answer]
+#: ``manage(form, done)`` has a form carried out, wherever that is done; ``done(one of forms.MEANING)`` is called once, later
+Manage = Callable[["Form", Callable[[str], None]], None]
 
 _PLAIN = (b"content-type", b"text/plain; charset=utf-8")
 
@@ -26,20 +31,42 @@ _PLAIN = (b"content-type", b"text/plain; charset=utf-8")
 class _Bound:
     """The one thing that a process binds."""
 
-    __slots__ = ("context", "make")
+    __slots__ = ("context", "history", "make", "manage")
 
     def __init__(self) -> None:
         self.make: Callable[[], Context] | None = None
         self.context: Context | None = None
+        self.history: History | None = None
+        self.manage: Manage | None = None
 
 
 _bound = _Bound()
 
 
-def bind(make: Callable[[], Context]) -> Handler:
-    """From now on the service shows what ``make()`` gives at the first request; returns the handler for whoever calls it directly."""
-    _bound.make, _bound.context = make, None
+def bind(make: Callable[[], Context], manage: Manage | None = None, history: History | None = None) -> Handler:
+    """From now on the services show what ``make()`` gives at the first request; returns the exporter for whoever calls it directly."""
+    _bound.make, _bound.context, _bound.manage, _bound.history = make, None, manage, history
     return prometheus_exporter
+
+
+def context() -> Context | None:
+    """What is bound."""
+    if _bound.context is None and _bound.make is not None:
+        _bound.context = _bound.make()
+    return _bound.context
+
+
+def history() -> History | None:
+    """The last minutes, where somebody keeps them."""
+    return _bound.history
+
+
+def manage(form: Form, done: Callable[[str], None]) -> None:
+    """Have a form carried out."""
+    if _bound.manage is None:
+        done("UNKN")
+    else:
+        _bound.manage(form, done)
 
 
 @registry.service("prometheus-exporter")
@@ -53,15 +80,23 @@ def factory(words: Any) -> Handler:
     return prometheus_exporter
 
 
+@registry.page("statistics")
+def statistics_page(page: StatsPage) -> Step:
+    """The step that answers requests for ``page``."""
+    for module in ("forkproxy.stats.context", "forkproxy.stats.history", "psutil"):
+        importlib.import_module(module)
+    from forkproxy.stats.page import answering
+
+    return answering(page)
+
+
 def prometheus_exporter(txn: Any) -> Answer:
     """What is bound, as the request asks for it: (status, headers, body)."""
     from forkproxy.stats.query import CONTENT_TYPE_OPENMETRICS, CONTENT_TYPE_TEXT, parse_query
 
-    if _bound.context is None:
-        if _bound.make is None:
-            return 503, [_PLAIN], b"statistics are not available yet\n"
-        _bound.context = _bound.make()
-    context = _bound.context
+    shown = context()
+    if shown is None:
+        return 503, [_PLAIN], b"statistics are not available yet\n"
     head = txn.req
     if head.method not in (b"GET", b"HEAD"):
         return 405, [_PLAIN, (b"allow", b"GET, HEAD")], b"only GET and HEAD\n"
@@ -71,5 +106,5 @@ def prometheus_exporter(txn: Any) -> Answer:
     except ValueError as error:
         return 400, [_PLAIN], f"{error}\n".encode()
     kind = CONTENT_TYPE_OPENMETRICS if query.openmetrics else CONTENT_TYPE_TEXT
-    body = "".join(context.render(query)).encode("utf-8", "surrogateescape")  # for HEAD too: whoever sends it leaves it out
+    body = "".join(shown.render(query)).encode("utf-8", "surrogateescape")  # for HEAD too: whoever sends it leaves it out
     return 200, [(b"content-type", kind), (b"cache-control", b"no-cache")], body

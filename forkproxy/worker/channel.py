@@ -16,11 +16,13 @@ master → worker
 ``release``           stop accepting from these sockets again; with ``forget`` true close them for good
 ``refresh``           the state of a server changed: wake up and look at the epoch
 ``order``             carry out ``what`` (a name of ``registry.ORDERS``) with ``fields``; answered by ``answer`` with the same ``id``
+``managed``           what became of the ``form`` with the same ``id`` (``status``: one of ``stats.forms.MEANING``)
 worker → master
 ``ready``             the worker accepts
 ``stopped``           the worker accepts no more (answer to ``drain``)
 ``changed``           rules changed lists of patterns: ``ops`` (``rules.patternfiles``), which the master passes on to all as an order
 ``answer``            to an order: ``slice`` is a part of a text, ``value`` or ``error`` the end of it
+``form``              have a form of the statistics page carried out (``action``, ``backend``, ``servers``); answered by ``managed``
 ``paused`` ``resumed`` ``released``
 ====================  =============================================================================================
 

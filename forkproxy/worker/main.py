@@ -27,6 +27,8 @@ from forkproxy.worker.inbox import Inbox
 
 if TYPE_CHECKING:
     from forkproxy.stats.context import Context
+    from forkproxy.stats.forms import Form
+    from forkproxy.stats.history import History
 
 #: How often an idle worker shows that it is alive.
 BEAT_S = 0.5
@@ -34,6 +36,9 @@ BEAT_S = 0.5
 ORPHAN_S = 30.0
 #: How often a draining worker that gets no events looks whether it is empty.
 LOOK_S = 0.1
+#: How long a form of the statistics page waits for the master, and how many may do so.
+PATIENCE_S = 3.0
+MOST_ASKED = 100
 #: Long answers to orders are sent in pieces of about so many characters.
 SLICE = 16384
 
@@ -42,7 +47,8 @@ class WorkerRole:
     """Serve with ``heritage`` on ``loop``; ``on_done(status)`` is called once, when nothing is left to do."""
 
     __slots__ = (
-        "_adopted", "_cells", "_changes", "_epoch", "_hard", "_heirs", "_inbox", "_look", "_on_done", "_servers", "_watched",
+        "_adopted", "_asked", "_cells", "_changes", "_epoch", "_forms", "_hard", "_heirs", "_inbox", "_look", "_on_done", "_servers",
+        "_watched",
         "channel", "heritage", "loop", "runtime", "state",
     )  # fmt: skip
 
@@ -58,12 +64,14 @@ class WorkerRole:
         self._look: Timer | None = None
         self._adopted: set[tuple[str, int]] = set()
         self._heirs = False
+        self._asked: dict[int, Callable[[str], None]] = {}  # forms that the master has, by number
+        self._forms = 0
         self._cells = heritage.state.segment.slot(heritage.slot)
         self._servers: memoryview = heritage.state.servers.cells
         self._epoch = self._servers[layout.EPOCH]
         self._cells[layout.PID] = os.getpid()
         self._cells[layout.GENERATION] = heritage.generation
-        service.bind(self._statistics)
+        self._bind_statistics()
         self.runtime: RuntimeLike = factory(heritage, loop)
         self.runtime.attach([heritage.escrow[name] for name in heritage.share])
         self._inbox = Inbox(heritage.inbox, loop, self.runtime.adopt) if heritage.inbox is not None else None
@@ -74,6 +82,37 @@ class WorkerRole:
         self._beat()
         self._title()
         self.channel.send("ready")
+
+    def _bind_statistics(self) -> None:
+        history = None
+        plan = self.heritage.plan
+        if any(proxy.statistics is not None for proxy in (*plan.frontends, *plan.backends.values())):
+            from forkproxy.stats.history import History
+
+            history = History(plan, self.heritage.state.rows)
+            self._look_back(history)
+        service.bind(self._statistics, self._manage, history)
+
+    def _look_back(self, history: History) -> None:
+        """For the charts of the statistics page."""
+        if self.state != "done":
+            history.look()
+            self.loop.call_later(history.STEP_S, self._look_back, history)
+
+    def _manage(self, form: Form, done: Callable[[str], None]) -> None:
+        """Have the master carry out a form of the statistics page."""
+        if len(self._asked) >= MOST_ASKED:
+            self.loop.call_soon(done, "UNKN")
+            return
+        self._forms += 1
+        self._asked[self._forms] = done
+        self.channel.send("form", id=self._forms, action=form.action, backend=form.backend, servers=form.servers)
+        self.loop.call_later(PATIENCE_S, self._managed, self._forms, "UNKN")
+
+    def _managed(self, number: int, status: str) -> None:
+        done = self._asked.pop(number, None)
+        if done is not None:
+            done(status)
 
     def _statistics(self) -> Context:
         from forkproxy.stats.context import Context
@@ -134,6 +173,8 @@ class WorkerRole:
             self._release(message["sockets"], forget=message["forget"])
         elif op == "order":
             self._carry_out(message)
+        elif op == "managed":
+            self._managed(message["id"], message["status"])
         # "refresh" only wakes us up: the turn began with a look at the epoch
 
     def _carry_out(self, message: Message) -> None:

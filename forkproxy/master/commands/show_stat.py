@@ -8,10 +8,11 @@ from forkproxy.master.cli_session import Refused, Session
 from forkproxy.registry import Level, command
 from forkproxy.stats import csv
 from forkproxy.stats.columns import NUMBER, Kind, Row
+from forkproxy.stats.model import visible
 
 #: The bits of <type> by kind of row.
 _BITS = {Kind.FRONTEND: 1, Kind.BACKEND: 2, Kind.SERVER: 4}
-_IID, _SID, _TYPE, _STATUS, _NAME = (NUMBER[name] for name in ("iid", "sid", "type", "status", "pxname"))
+_IID, _SID, _TYPE, _NAME = (NUMBER[name] for name in ("iid", "sid", "type", "pxname"))
 
 
 @command("show stat", level=Level.USER, synopsis="show stat [desc|json|no-maint|typed|up]*")
@@ -30,7 +31,7 @@ def show_stat(session: Session, words: list[str]) -> Iterable[str]:
     rows = context.model.all()
     if len(chosen) >= 3:
         rows = _select(rows, chosen[0], chosen[1], chosen[2])
-    rows = _visible(rows, flags)
+    rows = visible(rows, up="up" in flags, no_maint="no-maint" in flags)
     if "json" in flags:
         return csv.to_json(rows)
     if "typed" in flags:
@@ -54,14 +55,3 @@ def _select(rows: Iterable[Row], proxy: str, kinds: str, sid: str) -> Iterator[R
         return mine and (mask == -1 or bool(mask & bit)) and (server == -1 or row[_SID] == server)
 
     return iter([row for row in rows if wanted(row)])
-
-
-def _visible(rows: Iterable[Row], flags: set[str]) -> Iterator[Row]:
-    for row in rows:
-        status = str(row[_STATUS] or "")
-        if row[_TYPE] == Kind.SERVER:
-            if "no-maint" in flags and status.startswith("MAINT"):
-                continue
-            if "up" in flags and status.startswith(("DOWN", "MAINT", "NOLB")):
-                continue
-        yield row
