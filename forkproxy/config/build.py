@@ -37,8 +37,8 @@ _FORMATS = {
 #: settings of a draft that stand in the plan under their own names, not in ``capabilities``
 _CONSUMED = frozenset(
     {
-        "check_kind", "check_options", "check_disable_on_404", "check_send_state", "hash-balance-factor", "hash-preserve-affinity",
-        "errorfile-lines", "log-format-line", "stick-table", "stick-table-line",
+        "check_kind", "check_options", "external_command", "external_path", "check_disable_on_404", "check_send_state",
+        "hash-balance-factor", "hash-preserve-affinity", "errorfile-lines", "log-format-line", "stick-table", "stick-table-line",
         "cookie", "dynamic-cookie-key", "rdp-cookie",
     }
 )  # fmt: skip
@@ -230,7 +230,7 @@ class _Builder:
     # -- backends -------------------------------------------------------------------------------------------------------------
 
     def _backend(self, draft: ProxyDraft, common: dict[str, Any], rules: RuleSets, context: RuleContext) -> Backend:
-        checks = build_check(draft, common["timeouts"], context, self.global_draft.settings["bufsize_bytes"])
+        checks = build_check(draft, common["timeouts"], context, self.global_draft)
         builder = ServerBuilder(draft, checks)
         servers = builder.build()
         balance, needs = self._balance(draft, context)

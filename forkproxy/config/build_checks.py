@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from forkproxy.config.build_rules import cursor
-from forkproxy.config.drafts import CheckLine, Later, ProxyDraft
+from forkproxy.config.drafts import CheckLine, GlobalDraft, Later, ProxyDraft
 from forkproxy.errors import ConfigError
 from forkproxy.plan import Check, CheckStep, Timeouts
 from forkproxy.registry import ACTIONS, Type
@@ -21,7 +21,7 @@ _RULES = {"http": "http-check", "tcp-check": "tcp-check"}
 _OPTIONS = {"httpchk": "http-check", "tcp-check": "tcp-check"}
 
 
-def build_check(draft: ProxyDraft, timeouts: Timeouts, context: RuleContext, bufsize: int) -> Check:
+def build_check(draft: ProxyDraft, timeouts: Timeouts, context: RuleContext, global_draft: GlobalDraft) -> Check:
     """What the servers of ``draft`` share; wrong formats and expressions become alerts."""
     kind = draft.settings.get("check_kind", "tcp")
     steps = [(line, _compiled(line, context.at(CHECK))) for line in draft.check_steps]  # all of them, so that a wrong one never hides
@@ -32,6 +32,8 @@ def build_check(draft: ProxyDraft, timeouts: Timeouts, context: RuleContext, buf
         option = next(option for option, word in _OPTIONS.items() if word == unused.line.words[0])
         unused.line.note(f"'{unused.line.words[0]}' rules are not used here: {draft.label} '{draft.name}' has no 'option {option}'.")
     options = _request_options(draft.httpchk) if kind == "http" and draft.httpchk else dict(draft.settings.get("check_options", {}))
+    if kind == "external-check":
+        options = _external(draft, global_draft)
     return Check(
         kind=kind,
         timeout_s=timeouts.check_s,
@@ -40,7 +42,7 @@ def build_check(draft: ProxyDraft, timeouts: Timeouts, context: RuleContext, buf
         disable_on_404=bool(draft.settings.get("check_disable_on_404")),
         send_state=bool(draft.settings.get("check_send_state")),
         log_checks=draft.on("log-health-checks"),
-        bufsize_bytes=bufsize,
+        bufsize_bytes=global_draft.settings["bufsize_bytes"],
         options=options,
     )
 
@@ -75,6 +77,23 @@ def _compile(line: CheckLine, later: Later, context: RuleContext) -> Any:
         words.end(f"'{name}'")
         return step
     return compile_sample(words, context, want=Type.SINT if later.kind == "port" else Type.ANY).fetch
+
+
+def _external(draft: ProxyDraft, global_draft: GlobalDraft) -> dict[str, Any]:
+    """What ``health.external`` needs to know; alerts where something is missing."""
+    allowed = global_draft.options.get("external_check")
+    command = draft.settings.get("external_command", "")
+    for missing, what in ((not allowed, "global.external-check"), (not command, "external-check command")):
+        if missing:
+            assert draft.line is not None
+            draft.line.diag.alert(f"Proxy '{draft.name}' : 'option external-check' unable to find required '{what}'.")
+    addresses = [address for bind in draft.binds for address in bind.addresses if address.family in ("ipv4", "ipv6", "unix")]
+    return {
+        "command": command,
+        "path": draft.settings.get("external_path", ""),
+        "preserve": allowed == "preserve",
+        "listener": addresses[0] if addresses else None,
+    }
 
 
 def _request_options(said: Mapping[str, str]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ last two).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from forkproxy.clock import Clock
@@ -108,8 +108,16 @@ class Conversation(Protocol):
         """What is added to the text of an error of the connection: which step it was, where there are several."""
 
 
+@frozen
+class Command:
+    """A program to run in place of a conversation."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+
+
 class Program(Protocol):
     """What a kind of check compiled for one server."""
 
-    def begin(self, about: About) -> Conversation:
-        """A fresh conversation."""
+    def begin(self, about: About) -> Conversation | Command:
+        """A fresh conversation, or what to run."""

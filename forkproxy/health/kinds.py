@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from forkproxy.health import agent, http, ldap, mysql, pgsql, redis, smtp, spop, ssl_hello, tcp
+from forkproxy.health import agent, external, http, ldap, mysql, pgsql, redis, smtp, spop, ssl_hello, tcp
 
-KINDS = (tcp, http, agent, redis, smtp, ldap, mysql, pgsql, spop, ssl_hello)
+KINDS = (tcp, http, agent, external, redis, smtp, ldap, mysql, pgsql, spop, ssl_hello)

@@ -69,7 +69,7 @@ _TEXTS = {
     Status.CHECKED: "No status change",
 }
 _PASSED = frozenset({Status.L4OK, Status.L6OK, Status.L7OK, Status.L7OKC, Status.PROCOK})
-_WITH_CODE = frozenset({Status.L7OK, Status.L7OKC, Status.L7STS, Status.PROCERR, Status.PROCOK})
+_WITH_CODE = frozenset({Status.L7OK, Status.L7OKC, Status.L7STS, Status.PROCERR, Status.PROCTOUT, Status.PROCOK})
 
 #: What the exporter lists as ``state`` of a check.
 EXPORTED = tuple(status for status in Status if Status.HANA <= status <= Status.PROCOK)

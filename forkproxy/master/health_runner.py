@@ -21,10 +21,12 @@ from collections.abc import Iterator
 from forkproxy import registry
 from forkproxy.health import kinds  # noqa: F401  # registers the kinds
 from forkproxy.health.board import Board, Changed, Limit, Log
-from forkproxy.health.conversation import About, Conversation, Hop, Next, Parting, Program, Result, View
+from forkproxy.health.conversation import About, Command, Conversation, Hop, Next, Parting, Program, Result, View
 from forkproxy.health.entry import Entry
+from forkproxy.health.external import verdict
 from forkproxy.health.machine import delay_s
 from forkproxy.health.status import Status
+from forkproxy.master.errands import Errand, Errands
 from forkproxy.net import sockets as net_sockets
 from forkproxy.net.loop import READ, WRITE, Loop, Timer, Watched
 from forkproxy.plan import Address, Check, Plan, Server
@@ -34,6 +36,8 @@ from forkproxy.values import replace
 _RECV_BYTES = 16384
 #: Steps of a slow start.
 _SLOW_STEP_S = 0.5
+#: When too many external checks run, the next one looks again after this.
+_BUSY_S = 0.05
 #: Errors of a connection that speak of the server or the network …
 _SERVERS_FAULT = frozenset(
     (errno.ECONNREFUSED, errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN, errno.EAGAIN)
@@ -56,7 +60,7 @@ class _Job:
         self.check = check
         self.program = program
         self.timer: Timer | None = None
-        self.probe: _Probe | None = None
+        self.probe: _Probe | Errand | None = None
 
 
 class _Probe(Watched):
@@ -84,7 +88,7 @@ class Runner:
     backends must exist. The operator's commands go to :attr:`board`.
     """
 
-    __slots__ = ("_jobs", "_loop", "_plan", "_random", "_servers", "_slow_timer", "_stopped", "board")
+    __slots__ = ("_errands", "_jobs", "_loop", "_plan", "_random", "_servers", "_slow_timer", "_stopped", "board")
 
     def __init__(
         self,
@@ -100,6 +104,7 @@ class Runner:
         self._jobs: dict[str, _Job] = {}
         self._random = random.Random()
         self._servers = servers
+        self._errands = Errands(loop)
         self._slow_timer: Timer | None = None
         self._stopped = False
         self.board = Board(servers, loop.clock, log, on_change, on_limit)
@@ -121,6 +126,10 @@ class Runner:
         for job in old.values():
             self._cancel(job)
         self._plan = plan
+        settings = plan.global_
+        if os.geteuid() == 0 and settings.uid is not None:
+            group = settings.gid if settings.gid is not None else settings.uid
+            self._errands.credentials = {"user": settings.uid, "group": group, "extra_groups": []}
         self.board.replace(plan)
         for key, check, agent, program in wanted:
             job = _Job(self, self.board.entries[key], check, program, agent)
@@ -176,6 +185,7 @@ class Runner:
         for job in self._jobs.values():
             self._cancel(job)
         self._jobs.clear()
+        self._errands.stop()
         if self._slow_timer is not None:
             self._slow_timer.cancel()
 
@@ -183,8 +193,11 @@ class Runner:
         if job.timer is not None:
             job.timer.cancel()
             job.timer = None
-        if job.probe is not None:
+        if isinstance(job.probe, _Probe):
             self._close(job.probe)
+        elif job.probe is not None:
+            job.probe.drop()
+            job.probe = None
 
     def _spread(self, jobs: list[_Job]) -> None:
         """Set the first timers: evenly over the smallest interval, at least over a job's own, at most over max-spread-checks."""
@@ -228,8 +241,27 @@ class Runner:
         if job.entry.admin.maint and not job.agent:  # no checks in maintenance (only the agent can end its own); look again later
             self._again(job)
             return
+        if job.check.kind == "external-check" and self._errands.full:
+            job.timer = self._loop.call_later(_BUSY_S, _start, job)
+            return
         conversation = job.program.begin(job.about)
-        self._connect(job, conversation, conversation.hop(), self._loop.clock.now)
+        if isinstance(conversation, Command):
+            self._run(job, conversation)
+        else:
+            self._connect(job, conversation, conversation.hop(), self._loop.clock.now)
+
+    def _run(self, job: _Job, command: Command) -> None:
+        started = self._loop.clock.now
+
+        def done(code: int | None) -> None:
+            job.probe = None
+            self._finish(job, Result(Status.PROCTOUT) if code is None else verdict(code), started)
+
+        limit = job.check.timeout_s if job.check.timeout_s is not None else job.check.inter_s
+        try:
+            job.probe = self._errands.start(command.argv, command.env, limit, done)
+        except OSError as exc:
+            self._finish(job, Result(Status.PROCERR, 255, exc.strerror or str(exc)), started)
 
     def _about(self, entry: Entry) -> About:
         return About(entry.group.backend, entry.server, self._loop.clock, lambda: self._view(entry))

@@ -221,6 +221,8 @@ CASES: dict[str, tuple[str, Script]] = {
     "ssl-hello-alert": (lines("option ssl-hello-chk"), ("read", b"\x15\x03\x01\x00\x02\x02\x28", "hang")),
     "ssl-hello-wrong": (lines("option ssl-hello-chk"), ("read", b"HTTP/1.0 400\r\n", "hang")),
     "ssl-hello-closed": (lines("option ssl-hello-chk"), ("read", "close")),
+    "external": (lines("option external-check", "external-check command /bin/true"), ("hang",)),
+    "external-wrong": (lines("option external-check", "external-check command /bin/false", "external-check path /bin"), ("hang",)),
     "http": (lines("option httpchk"), ("read", HTTP_OK, "close")),
     "http-uri": (lines("option httpchk /here"), ("read", HTTP_OK, "close")),
     "http-host": (lines("option httpchk GET /here HTTP/1.1", "http-check send hdr host a.b"), ("read", HTTP_OK, "close")),
@@ -333,6 +335,9 @@ class Balancer:
         text = f"""
 global
   log 127.0.0.1:{self.sink.getsockname()[1]} local0
+  external-check
+  insecure-fork-wanted
+  max-spread-checks 500ms
 defaults
   mode tcp
   log global
@@ -349,7 +354,7 @@ frontend f
             mode = "  mode http\n" if case.startswith("http") else ""
             port = " port DEAD" if "# PORT" in body else ""
             text += f"backend {case}\n{mode}{body}  server s 127.0.0.1:{self.services[case].port} check{port}\n"
-        text = text.replace("DEAD", str(self.dead.getsockname()[1])).replace("global\n  log", "global\n  max-spread-checks 500ms\n  log", 1)
+        text = text.replace("DEAD", str(self.dead.getsockname()[1]))
         file = directory / f"{name}.cfg"
         file.write_text(text)
         self.output = open(directory / f"{name}.out", "wb")  # noqa: SIM115

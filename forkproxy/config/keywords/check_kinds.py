@@ -114,3 +114,30 @@ def _pgsql(draft: ProxyDraft, line: Line, start: int) -> None:
         line.fail("'option pgsql-check' expects 'user' and <username> as arguments.", start)
     end_of_line(line, start + 2)
     _choose(draft, "pgsql-check", user=words[1])
+
+
+_plain("external-check", "Check servers with a program of one's own (``external-check command``): exit status 0 is a good server.")
+
+
+def _external(name: str, what: str, doc: str) -> None:
+    def setting(draft: ProxyDraft, line: Line, start: int) -> None:
+        if not backend_side(draft, line):
+            return
+        if start >= len(line.words):
+            line.fail(f"missing argument after '{name}'.", start)
+        end_of_line(line, start + 1)
+        draft.settings[f"external_{name}"] = line.words[start]
+
+    setting.__doc__ = doc
+    keyword(PROXIES, f"external-check {name}", args=(Rest(),), synopsis=what)(setting)
+
+
+_external("command", "<command>", "The program of ``option external-check``; it runs in the master, as the user of the workers.")
+_external("path", "<path>", "The PATH of the program of ``option external-check``.")
+
+
+@keyword(PROXIES, "external-check", args=(Rest(),))
+def _unknown(draft: ProxyDraft, line: Line, start: int) -> None:
+    """Catches what ``external-check`` does not have."""
+    got = line.words[start] if start < len(line.words) else ""
+    line.fail(f"'external-check' only supports 'command' and 'path'. but got '{got}'.", start)

@@ -326,6 +326,15 @@ def spread_checks(draft: GlobalDraft, line: Line, percent: int) -> None:
     draft.settings["spread_checks_percent"] = percent
 
 
+@keyword("global", "external-check", args=(Rest(),), synopsis="[preserve-env]")
+def external_check(draft: GlobalDraft, line: Line, start: int) -> None:
+    """Allow ``option external-check``; with preserve-env its programs see the master's environment."""
+    words = line.words[start:]
+    if words and words != ["preserve-env"]:
+        line.fail(f"'external-check' only supports 'preserve-env' as an argument, found '{words[0]}'.", start)
+    draft.options["external_check"] = "preserve" if words else "clean"
+
+
 @keyword("global", "max-spread-checks", args=(Time("ms"),))
 def max_spread_checks(draft: GlobalDraft, line: Line, limit_s: float) -> None:
     """Start the checks of all servers of a backend within this time."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from forkproxy.clock import ManualClock
+from forkproxy.master.errands import LIMIT
 from forkproxy.master.health_runner import Runner
 from forkproxy.net.loop import Loop
 from forkproxy.plan import Address, Backend, Check, CheckStep, Global, Plan, Server
@@ -65,6 +66,9 @@ class Bench:
 
     def status(self, name: str = "s1") -> str:
         return self.runner.board.entries[f"b/{name}"].status()
+
+    def board_text(self) -> str:
+        return self.runner.board.texts()["b/s1"]
 
     def until(self, condition: Callable[[], object], what: str = "") -> None:
         """Turn the loop until the condition holds; sockets on loopback need a few turns, time stands still."""
@@ -360,3 +364,62 @@ def test_running_out_of_descriptors_is_no_verdict(monkeypatch: pytest.MonkeyPatc
     bench.turn(2.0)
     bench.until(lambda: bench.status() == "UP")
     bench.close()
+
+
+def external(command: Path, **more: object) -> Check:
+    return Check(kind="external-check", inter_s=2.0, options={"command": str(command), "path": "/usr/bin:/bin", **more})
+
+
+def script(path: Path, text: str) -> Path:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_a_program_sees_the_server_and_its_exit_is_the_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET", "of the master")
+    look = script(tmp_path / "look", f'echo "$@" $HAPROXY_SERVER_NAME $HAPROXY_SERVER_MAXCONN $SECRET > {tmp_path}/said; exit 3')
+    bench = Bench(server(address=Address("ipv4", "10.0.0.1", 81), check=external(look), maxconn=9))
+    bench.until(lambda: bench.status() == "DOWN")
+    assert (tmp_path / "said").read_text() == "NOT_USED NOT_USED 10.0.0.1 81 s1 9\n"
+    assert bench.said[0].startswith("Server b/s1 is DOWN, reason: External check error, code: 3, check duration: ")
+    script(look, "exit 0")
+    for _ in range(2):
+        bench.turn(2.0)
+        bench.until(lambda: not bench.runner.checking("b/s1"))
+    assert bench.status() == "UP"
+    look.unlink()
+    bench.turn(2.0)
+    bench.until(lambda: bench.status() == "UP 2/3")
+    assert bench.board_text() == "No such file or directory"
+    bench.close()
+
+
+def test_a_program_that_takes_too_long_is_ended_with_all_it_started(tmp_path: Path) -> None:
+    slow = script(tmp_path / "slow", f"sleep 300 & echo $! > {tmp_path}/child; trap '' TERM; wait; wait")
+    bench = Bench(server(check=external(slow)))
+    bench.until(lambda: (tmp_path / "child").exists() and (tmp_path / "child").read_text().strip())
+    child = int((tmp_path / "child").read_text())
+    bench.turn(2.1)
+    assert bench.said[0].startswith("Server b/s1 is DOWN, reason: External check timeout, code: 0, check duration: ")
+    bench.turn(1.1)  # what ignores the first signal gets the second
+    bench.until(lambda: not bench.runner._errands.running)
+    bench.until(lambda: not alive(child))
+    bench.close()
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def test_only_so_many_programs_at_a_time(tmp_path: Path) -> None:
+    wait = script(tmp_path / "wait", "exec sleep 300")
+    bench = Bench(*(server(f"s{i}", check=external(wait)) for i in range(LIMIT + 5)), global_=Global(max_spread_checks_s=0.0))
+    bench.turn()
+    bench.turn(0.1)
+    assert len(bench.runner._errands.running) == LIMIT
+    bench.close()
+    assert not bench.runner._errands.running
