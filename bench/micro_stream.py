@@ -1,7 +1,9 @@
 """Python time of one keep-alive HTTP exchange: a worker's runtime driven by hand over sockets that are not there.
 
-    python -m bench.micro_stream [log]
+    python -m bench.micro_stream [log] [rule | track]
 
+``rule`` has a rule that looks at the client's address, ``track`` tracks it in a stick table instead and denies above a rate: the
+difference of the two is what tracking costs.
 The system calls are replaced by objects that answer at once (about 0.15 µs per call, included), so what is printed is ours to lose.
 """
 
@@ -24,6 +26,7 @@ from forkproxy.state.counters import Rows
 from forkproxy.state.names import NameTable, backend_key, frontend_key
 from forkproxy.state.segment import Segment
 from forkproxy.state.servers import RUNNING, SCALE, ServerTable
+from forkproxy.state.stickspec import Store, TableRef, TableSpec
 
 REQUEST = (
     b"GET /path/%d?x=1 HTTP/1.1\r\nHost: www.example.com\r\n"
@@ -64,10 +67,43 @@ class Socket:
         pass
 
 
-def world(log: Any = None) -> tuple[Runtime, Client, Upstream, Any, Any]:
+#: rules by the word that asks for them
+RULES = {
+    "rule": ("deny if { src 203.0.113.0/24 }",),
+    "track": ("track-sc0 src", "deny if { sc_http_req_rate(0) gt 1000000000 }"),
+}
+TABLE = TableSpec(
+    name="f",
+    type="ipv6",
+    key_bytes=16,
+    size=100_000,
+    expire_ms=60_000,
+    stores=(Store("conn_cur"), Store("http_req_rate", 1, 10_000), Store("http_err_rate", 1, 10_000)),
+)
+
+
+def rules(kind: str) -> tuple[Any, dict[str, TableRef]]:
+    """The steps of some rules, and the stick table that they need."""
+    if not kind:
+        return None, {}
+    from forkproxy.rules.context import RuleContext
+    from forkproxy.rules.ruleset import parse_rule
+    from forkproxy.rules.words import Words
+    from forkproxy.state.ledger import Ledger
+    from forkproxy.state.sticktable import Table
+
+    ref = TableRef(TABLE)
+    ref.bind(Table(TABLE, 1))
+    ref.table.ledger = Ledger()
+    context = RuleContext(name="f", tables={"f": ref})
+    return tuple(parse_rule("http-req", Words.of(text), context).step for text in RULES[kind]), {"f": ref}
+
+
+def world(log: Any = None, kind: str = "") -> tuple[Runtime, Client, Upstream, Any, Any]:
     """A runtime with one frontend, one backend, one server, one client and one idle connection."""
     times = Timeouts(client_s=30.0, server_s=30.0, connect_s=5.0, http_request_s=10.0, http_keep_alive_s=10.0)
     bind = Bind(address=Address("ipv4", "127.0.0.1", 80))
+    steps, tables = rules(kind)
     fe = Frontend(
         name="f",
         id=1,
@@ -77,6 +113,7 @@ def world(log: Any = None) -> tuple[Runtime, Client, Upstream, Any, Any]:
         default_backend="b",
         forwardfor=(b"X-Forwarded-For", None, False),
         log_format=log,
+        http_request=steps,
     )
     be = Backend(
         name="b",
@@ -85,7 +122,7 @@ def world(log: Any = None) -> tuple[Runtime, Client, Upstream, Any, Any]:
         timeouts=times,
         servers=(Server(name="s", address=Address("ipv4", "127.0.0.1", 81), backend="b", id=1),),
     )
-    plan = Plan(global_=Global(nosplice=True), frontends=(fe,), backends={"b": be})
+    plan = Plan(global_=Global(nosplice=True), frontends=(fe,), backends={"b": be}, tables=tables)
     segment, names = Segment.create(2, 16), NameTable(16)
     loop = Loop()
     rows = Rows(segment, names, loop.clock)
@@ -120,7 +157,7 @@ def main() -> None:
 
         compiled: Any = compile_format(HTTPLOG, RuleContext(kind="log"))
         log = compiled[0] if isinstance(compiled, tuple) else compiled.render
-    rt, c, up, front, back = world(log)
+    rt, c, up, front, back = world(log, next((word for word in sys.argv if word in RULES), ""))
     if log is not None:
         from forkproxy.proxy.accesslog import AccessLog
         from forkproxy.wire import syslog

@@ -6,7 +6,7 @@ had come evenly: what HAProxy's own counters give (manual 11.1, ``conn_rate`` â€
 
 **Readers take no lock.** :func:`count` therefore turns a period over in an order in which every intermediate state reads as no more than
 the truth: the previous count first (which is not looked at while the begin says that a period has passed), then the present one, the begin
-last. A writer that is killed in between leaves one of these states.
+last. A reader goes the other way, and a writer that is killed in between leaves one of these states.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ def count(cells: memoryview, at: int, period: int, n: int, now: int) -> None:
 
 def read(cells: memoryview, at: int, period: int, now: int) -> int:
     """Events in the last ``period``."""
-    begin, present, previous = cells[at : at + CELLS].tolist()
-    left = begin + period - now
+    left = cells[at] + period - now  # the begin first: see the head of this file
+    present, previous = cells[at + 1], cells[at + 2]
     if left < 0:  # nothing was counted since the period passed
         left += period
         previous = present if left >= 0 else 0
         present = 0
     if not present and previous <= 1:
-        return int(previous)  # a single event shows for its whole period instead of rounding to nothing
-    return int((previous * left + present * period) // period)
+        return previous  # a single event shows for its whole period instead of rounding to nothing
+    return (previous * left + present * period) // period
 
 
 def store(cells: memoryview, at: int, value: int, now: int) -> None:

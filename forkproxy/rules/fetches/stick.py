@@ -131,22 +131,22 @@ def tracked(number: int, ref: TableRef | None, make: Make, index: int, changes: 
     """What ``make`` does with the entry that is tracked as ``number``, or with the one in table ``ref`` that has its key."""
     if number >= ctx.stick_counters:
         return lambda txn: None
-    known: dict[int, Read | None] = {}
+    of_table: Table | None = None  # the table that was tracked last, and what to do with its entries: it is always the same, mostly
+    of_entry: Read | None = None
 
     def here(txn: Any) -> Any:
-        held = tables.held(txn, number)
-        if held is None:
+        nonlocal of_table, of_entry
+        mine = txn.tracked
+        if (mine is None or (held := mine[number]) is None) and (held := tables.held(txn, number)) is None:
             return None
         table = held[0]
-        if table.number in known:
-            act = known[table.number]
-        else:
-            act = known[table.number] = make(TableRef(table.spec), index)
-        if act is None:
+        if table is not of_table:
+            of_table, of_entry = table, make(TableRef(table.spec), index)
+        if of_entry is None:
             return None
         if changes:
-            return table.with_held(held, now_ms(txn), act)
-        return act(table.cells, held[1], now_ms(txn))
+            return table.with_held(held, now_ms(txn), of_entry)
+        return of_entry(table.cells, held[1], int(txn.clock.now * 1000.0))
 
     if ref is None:
         return here
