@@ -19,8 +19,11 @@ from forkproxy.proxy.sides import Side, flush, pause, resume
 from forkproxy.proxy.stream import Stream
 
 if TYPE_CHECKING:
+    from forkproxy.http.message import RequestHead
+    from forkproxy.proxy.backend import ServerRt
     from forkproxy.proxy.frontend import FrontendRt
     from forkproxy.proxy.runtime import Runtime
+    from forkproxy.proxy.upstream import Upstream
     from forkproxy.rules.txn import Origin
 
 # Members of an enum are found by a slow road (0.1 µs in 3.11), and these are asked for in every exchange.
@@ -45,13 +48,13 @@ class Client(Side):
         self.inbuf = b""
         self.out = b""
         self.eof = False
-        self.stream: Stream | None = None
+        self.stream = None
         self.served = 0
         self.t_base = rt.clock.now
         self.wall_base = rt.clock.wall
         self.t_first = 0.0
-        self.own: Any = None
-        self.last_srv: Any = None
+        self.own: Upstream | None = None
+        self.last_srv: ServerRt | None = None
         self.peer = self.flow = None
         self.limit_s = None
         self.deadline = INF
@@ -70,7 +73,7 @@ def start(c: Client) -> None:
         c.loop.call_soon(next_head, c)
 
 
-def await_head(c: Any, mask: int) -> None:
+def await_head(c: Client, mask: int) -> None:
     """The client may send a request, the rest of one, or go."""
     if mask & WRITE:
         try:
@@ -135,7 +138,7 @@ def read_head(c: Client, data: bytes) -> None:
     request.begin(s)
 
 
-def open_body(s: Stream, c: Client, head: Any) -> bool:
+def open_body(s: Stream, c: Client, head: RequestHead) -> bool:
     """Prepare the request's body and take what came with its head into the flow's ``sink``, where it waits for a server (at most
     what one read brought). False: it is malformed from the beginning, and the client was told."""
     kind = head.body
@@ -156,7 +159,7 @@ def open_body(s: Stream, c: Client, head: Any) -> bool:
     return True
 
 
-def busy(c: Any, mask: int) -> None:
+def busy(c: Client, mask: int) -> None:
     """Events of the client while its request is served."""
     s = c.stream
     if mask & WRITE:
@@ -234,7 +237,7 @@ def next_request(c: Client) -> None:
         gone(c)
 
 
-def head_timeout(c: Any) -> None:
+def head_timeout(c: Client) -> None:
     """Nothing, or not the whole of a head, in time: 408 when a request had begun or none ever came, else a silent close."""
     if c.out:
         gone(c)
@@ -281,7 +284,7 @@ def gone(c: Client) -> None:
     finish.close_client(c)
 
 
-def client_timeout(c: Any) -> None:
+def client_timeout(c: Client) -> None:
     """``timeout client`` while a request is served: the client neither sends its body nor takes the answer."""
     s = c.stream
     if s is None:
@@ -290,7 +293,7 @@ def client_timeout(c: Any) -> None:
         finish.client_timeout(s)
 
 
-def drain_body(c: Any, mask: int) -> None:
+def drain_body(c: Client, mask: int) -> None:
     """The answer is out; the rest of the request's body is read and thrown away, then the next request may come."""
     if mask & WRITE:
         try:

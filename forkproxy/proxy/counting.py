@@ -8,13 +8,14 @@ the counts of one turn. Rare events (errors, retries, new connections) go to the
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from forkproxy.errors import StreamError
 from forkproxy.state import layout as L
 from forkproxy.state import rates
 
 if TYPE_CHECKING:
+    from forkproxy.proxy.runtime import Runtime
     from forkproxy.proxy.stream import Stream
 
 HRSP = L.HRSP
@@ -126,12 +127,12 @@ class FrontendCounters:
     def __init__(self, row: memoryview) -> None:
         self.row = row
 
-    def accepted(self, rt: Any) -> None:
+    def accepted(self, rt: Runtime) -> None:
         """A connection came from outside."""
         self.row[L.CONN_TOT] += 1
         rt.process[L.CONN_TOT] += 1
 
-    def opened(self, now_open: int, rt: Any) -> None:
+    def opened(self, now_open: int, rt: Runtime) -> None:
         """There is a connection more, from outside or from another worker; ``now_open`` with it."""
         row = self.row
         row[L.SESS_CUR] = now_open

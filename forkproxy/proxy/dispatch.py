@@ -27,7 +27,7 @@ _RESOURCE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, 
 
 def assign(s: Stream) -> None:
     """Choose a server for ``s`` and get a connection to it."""
-    be = s.be
+    be: BackendRt = s.be
     if be.direct and s.avoid is None and s.client.own is None:
         i = be.picker.pick(s)
         if i is None:

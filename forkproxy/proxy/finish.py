@@ -5,7 +5,7 @@ Every stream comes through :func:`account` exactly once. Knows everybody; nobody
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from forkproxy.errors import ERRORS, StreamError
 from forkproxy.net.loop import READ
@@ -13,6 +13,7 @@ from forkproxy.proxy import client, dispatch, flow, marks, pool, queue, reply
 from forkproxy.proxy.sides import close, resume
 
 if TYPE_CHECKING:
+    from forkproxy.proxy.backend import ServerRt
     from forkproxy.proxy.client import Client
     from forkproxy.proxy.stream import Stream
 
@@ -30,7 +31,8 @@ def complete(s: Stream) -> None:
             pool.give(up, s)
         else:
             close(up)
-        srv = c.last_srv = s.srv
+        srv: ServerRt = s.srv
+        c.last_srv = srv
         srv.end(s)
         if srv.waiting or srv.backend.waiting:
             c.loop.call_soon(queue.freed, srv)  # after our line is written: whoever comes next is not counted in it
@@ -115,7 +117,7 @@ def linger(c: Client) -> None:
     c.loop.modify(c, READ)
 
 
-def lingering(c: Any, _mask: int) -> None:
+def lingering(c: Client, _mask: int) -> None:
     """Throw away what still comes."""
     try:
         if c.sock.recv(65536):

@@ -182,9 +182,9 @@ class FrontendRt:
 
     def account(self, s: Stream) -> None:
         """The stream ended: its tally, and its line in the log."""
-        be, srv = s.be, s.srv
-        party = self if be is None else be if srv is None else srv
-        tally = party.tallies.get(self) or self.tally(be, srv)
+        be: BackendRt | None = s.be
+        srv: ServerRt | None = s.srv
+        tally = (srv or be or self).tallies.get(self) or self.tally(be, srv)
         if not tally.ended:
             self.rt.poured.append(tally)
         tally.ended.append(s)

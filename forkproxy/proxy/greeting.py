@@ -6,7 +6,7 @@ is no header closes it without a word (PROXY protocol, section 2). Knows the for
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 from forkproxy.errors import ProtocolError
 from forkproxy.proxy import client, finish, listener
@@ -16,7 +16,7 @@ from forkproxy.wire.proxy_protocol import build_v1, build_v2, parse
 
 if TYPE_CHECKING:
     from forkproxy.proxy.client import Client
-    from forkproxy.proxy.stream import Stream
+    from forkproxy.proxy.stream import ClientOrigin, Stream
 
 #: A connection that says nothing is closed after this where ``timeout client`` sets no limit, seconds.
 PATIENCE_S = 30.0
@@ -32,7 +32,7 @@ def expect(c: Client) -> None:
     c.loop.set_deadline(c, c.t_base + (PATIENCE_S if limit is None else limit))
 
 
-def arriving(c: Any, _mask: int) -> None:
+def arriving(c: Client, _mask: int) -> None:
     """Bytes of the header, or the end."""
     try:
         data = c.sock.recv(_ROOM)
@@ -54,7 +54,7 @@ def arriving(c: Any, _mask: int) -> None:
     header, length = parsed
     c.inbuf = c.inbuf[length:]
     if not header.local:
-        c.origin = origin = c.origin.connection()  # what earlier rules said of its addresses is over
+        c.origin = origin = cast("ClientOrigin", c.origin.connection())  # what earlier rules said of its addresses is over
         if header.family == "unix":
             origin.src, origin.src_port, origin.family = "unix", 0, 0
             origin.claim("unix", 0)

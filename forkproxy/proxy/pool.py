@@ -7,7 +7,7 @@ registered, so that its end is seen at once. ``proven`` holds those that carried
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from forkproxy.net.loop import INF, READ
 from forkproxy.proxy.sides import close
@@ -28,7 +28,7 @@ def take(s: Stream, srv: ServerRt) -> Upstream | None:
         c.own = None
         own.owner = None
         if own.srv is srv:
-            return own  # type: ignore[no-any-return]
+            return own
         discard(own)
     if s.retries:
         return None
@@ -81,12 +81,12 @@ def discard(up: Upstream) -> None:
     close(up)
 
 
-def idle_ready(up: Any, _mask: int) -> None:
+def idle_ready(up: Upstream, _mask: int) -> None:
     """An idle connection has no business to be readable: the server closed it, or sent what nobody asked for."""
     remove(up)
 
 
-def idle_timeout(up: Any) -> None:
+def idle_timeout(up: Upstream) -> None:
     """Not used for so long."""
     if len(up.srv.proven) + len(up.srv.fresh) <= up.srv.plan.pool_low_conn and up.owner is None:
         up.loop.set_deadline(up, up.rt.clock.now + up.srv.idle_limit)

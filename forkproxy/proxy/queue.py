@@ -49,6 +49,8 @@ def wait(s: Stream, srv: ServerRt | None) -> None:
 def leave(s: Stream) -> None:
     """Take ``s`` out of the queue that it waits in."""
     place = s.waiting
+    if place is None:
+        return
     s.waiting = None
     try:
         ahead = place.index(s)

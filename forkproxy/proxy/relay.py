@@ -7,7 +7,7 @@ as possible), a direction that keeps filling its buffer goes to ``flow.move``, w
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from forkproxy.errors import ERRORS
 from forkproxy.net import sockets
@@ -17,6 +17,7 @@ from forkproxy.proxy.sides import pause, resume
 
 if TYPE_CHECKING:
     from forkproxy.errors import StreamError
+    from forkproxy.proxy.sides import Side
     from forkproxy.proxy.stream import Stream
     from forkproxy.proxy.upstream import Upstream
 
@@ -92,14 +93,14 @@ def tune(s: Stream, there: flow.Flow, back: flow.Flow) -> None:
         back.refresh = "independent-streams" not in front
 
 
-def active(a: Any, b: Any) -> None:
+def active(a: Side, b: Side) -> None:
     """Bytes moved from ``a`` to ``b``: their timers start anew."""
     restart(a)
     if a.flow.refresh:
         restart(b)
 
 
-def restart(side: Any) -> None:
+def restart(side: Side) -> None:
     """The inactivity timer of one side starts anew."""
     limit = side.limit_s
     if limit is not None:
@@ -108,7 +109,7 @@ def restart(side: Any) -> None:
             side.loop.arm(side)
 
 
-def ready(side: Any, mask: int) -> None:
+def ready(side: Side, mask: int) -> None:
     """One side is readable, writable, or gone. The path of every small exchange in TCP mode."""
     if mask & WRITE:
         if not drained(side):
@@ -169,7 +170,7 @@ def ready(side: Any, mask: int) -> None:
         pause(side)
 
 
-def drained(side: Any) -> bool:
+def drained(side: Side) -> bool:
     """A write event: send what waits for ``side``; when all is out its source is read again. False: the session is over or still
     blocked."""
     f = side.peer.flow
@@ -191,7 +192,7 @@ def drained(side: Any) -> bool:
     return side.fd >= 0 and side.stream is not None
 
 
-def hung_up(side: Any) -> None:
+def hung_up(side: Side) -> None:
     """Not readable for us (paused, or its end was seen), yet the kernel has something to say: the connection is broken, or closed both
     ways.
 
@@ -202,7 +203,7 @@ def hung_up(side: Any) -> None:
         side.loop.modify(side, side.mask | ET)
 
 
-def outcome(side: Any, what: int) -> None:
+def outcome(side: Side, what: int) -> None:
     """What reading from ``side`` came to."""
     s = side.stream
     if what < flow.ENDED:
@@ -218,7 +219,7 @@ def outcome(side: Any, what: int) -> None:
         broken(s, side.peer)
 
 
-def shut(side: Any) -> None:
+def shut(side: Side) -> None:
     """Everything from ``side`` was passed on and it ended: tell the other one; when both ended, so does the session."""
     s = side.stream
     peer = side.peer
@@ -233,7 +234,7 @@ def shut(side: Any) -> None:
         peer.loop.set_deadline(peer, peer.rt.clock.now + fin_s)
 
 
-def broken(s: Stream, side: Any) -> None:
+def broken(s: Stream, side: Side) -> None:
     """One connection broke: whose it was decides the log's flags."""
     if s.req_flow is not None and s.req_flow.done and s.res_flow is not None and s.res_flow.done:
         over(s)
@@ -241,7 +242,7 @@ def broken(s: Stream, side: Any) -> None:
     abort(s, ERRORS["client-abort-data" if side is s.client else "server-abort-data"])
 
 
-def timeout(side: Any) -> None:
+def timeout(side: Side) -> None:
     """``side`` was idle for too long. If it owes us bytes, its direction ends here, which the other side is told, and may answer;
     if it does not take what we have for it, or had ended before, nothing is left to wait for."""
     s = side.stream

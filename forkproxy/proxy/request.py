@@ -21,6 +21,7 @@ from forkproxy.rules.errors import NotYet
 from forkproxy.rules.verdict import ALLOW, Reply, Verdict
 
 if TYPE_CHECKING:
+    from forkproxy.http.message import RequestHead
     from forkproxy.proxy.backend import BackendRt
     from forkproxy.proxy.flow import Flow
     from forkproxy.proxy.frontend import FrontendRt
@@ -31,9 +32,10 @@ CRLF = b"\r\n"
 
 def begin(s: Stream) -> None:
     """The head is complete: what the frontend has to say about it."""
-    fe = s.fe
+    fe: FrontendRt = s.fe
     if fe.plain:
-        be = s.be = fe.default
+        be: BackendRt = fe.default  # type: ignore[assignment]  # that there is one is a part of being plain
+        s.be = be
         be.enter(s)
         if be.plain or fe.twin is be:
             forward(s)
@@ -311,8 +313,9 @@ def body_arrived(s: Stream, f: Flow) -> None:
 
 def forward(s: Stream) -> None:
     """Make the head that the server gets, then look for one."""
-    head: Any = s.req
-    be, fe = s.be, s.fe
+    head: RequestHead = s.req  # type: ignore[assignment]  # nobody comes here without one
+    be: BackendRt = s.be
+    fe: FrontendRt = s.fe
     if s.kept is not None:
         s.kept.rule.request(s, s.kept, head)
     extra = address_lines(s) if be.addresses or fe.addresses else b""

@@ -6,7 +6,7 @@ side, ``client.busy`` of the client's). Knows heads and flows.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from forkproxy.errors import ERRORS, ProtocolError
 from forkproxy.http.body import Chunks
@@ -23,6 +23,8 @@ from forkproxy.rules.web import split_values
 if TYPE_CHECKING:
     from forkproxy.http.message import ResponseHead
     from forkproxy.plan import Steps
+    from forkproxy.proxy.backend import BackendRt
+    from forkproxy.proxy.frontend import FrontendRt
     from forkproxy.proxy.stream import Stream
     from forkproxy.proxy.upstream import Upstream
 
@@ -64,14 +66,15 @@ def run(s: Stream, steps: Steps) -> bool:
     return True
 
 
-def begin(up: Upstream, s: Any, head: ResponseHead, body: bytes) -> None:
+def begin(up: Upstream, s: Stream, head: ResponseHead, body: bytes) -> None:
     """The answer's head is complete; ``body`` is what came with it."""
     c = s.client
     rt = up.rt
     s.res = head
     s.t_response = rt.clock.now
     s.status = head.status
-    be, fe = s.be, s.fe
+    be: BackendRt = s.be
+    fe: FrontendRt = s.fe
     if fe.tracks and head.status >= 400:
         tracking.answered(s, head.status)
     if be.stick is not None:
@@ -95,7 +98,7 @@ def begin(up: Upstream, s: Any, head: ResponseHead, body: bytes) -> None:
     # What the client may assume of its connection follows from the version that it reads, or that it speaks.
     if s.close_client:
         tail = CLOSE_END if head.version >= 11 else CRLF
-    elif s.req.version < 11 or head.version < 11:
+    elif s.req.version < 11 or head.version < 11:  # type: ignore[union-attr]  # who is answered has asked
         tail = KEEP_ALIVE_END
     else:
         tail = CRLF
@@ -229,7 +232,7 @@ def run_after(s: Stream) -> bool:
     return not (fe.twin is not be and not run(s, fe.plan.http_after_response))
 
 
-def body_ready(up: Any, mask: int) -> None:
+def body_ready(up: Upstream, mask: int) -> None:
     """More of the answer's body, or its end."""
     s = up.stream
     f = s.res_flow
@@ -282,16 +285,17 @@ def body_moved(up: Upstream, s: Stream, outcome: int) -> None:
         finish.fail(s, ERRORS["bad-response-data"])
 
 
-def body_timeout(up: Any) -> None:
+def body_timeout(up: Upstream) -> None:
     """``timeout server`` in the middle of an answer's body."""
     finish.fail(up.stream, ERRORS["server-timeout-data"])
 
 
-def tunnel(up: Upstream, s: Any, head: ResponseHead, body: bytes) -> None:
+def tunnel(up: Upstream, s: Stream, head: ResponseHead, body: bytes) -> None:
     """101 or a successful CONNECT: from here on bytes pass both ways until the end (timeout tunnel)."""
     c = s.client
     s.keep_server = False
     if head.status == 101:
+        assert s.req is not None
         try:
             check_switch(s.req, head, s.be.relaxed)
         except ProtocolError as error:

@@ -276,7 +276,7 @@ class Runtime:
                         if other.plan.backup:
                             self._shutdown_sessions(other, ERRORS["better-server-up"])
 
-    def _shutdown_sessions(self, srv: Any, why: StreamError) -> None:
+    def _shutdown_sessions(self, srv: ServerRt, why: StreamError) -> None:
         for c in list(self.clients):
             s = c.stream
             if s is not None and s.srv is srv:
@@ -366,7 +366,7 @@ def idle_close(c: Client, when: float) -> None:
         c.loop.set_deadline(c, when)
 
 
-def leave(c: Any) -> None:
+def leave(c: Client) -> None:
     """The time of an idle connection of a draining worker is up. What arrived this very moment is served first."""
     client.last_look(c)
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import socket
 
     from forkproxy.net.loop import Loop
+    from forkproxy.proxy.runtime import Runtime
 
 
 class Side(Watched):
@@ -24,7 +25,7 @@ class Side(Watched):
 
     __slots__ = ("eof", "flow", "inbuf", "limit_s", "loop", "out", "peer", "rt", "sock", "stream")
 
-    rt: Any
+    rt: Runtime
     stream: Any
     sock: socket.socket
     loop: Loop

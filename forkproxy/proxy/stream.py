@@ -14,9 +14,12 @@ from forkproxy.rules.txn import Origin, Txn
 
 if TYPE_CHECKING:
     import socket
+    from collections import deque
 
     from forkproxy.errors import StreamError
     from forkproxy.http.message import RequestHead
+    from forkproxy.net.loop import Timer
+    from forkproxy.proxy.backend import ServerRt
     from forkproxy.proxy.client import Client
     from forkproxy.proxy.flow import Flow
     from forkproxy.proxy.upstream import Upstream
@@ -115,7 +118,7 @@ class Stream(Txn):
     def __init__(
         self, client: Client, req: RequestHead | None = None, t_first: float = 0.0, t_request: float = 0.0, bytes_in: int = 0
     ) -> None:
-        self.client: Any = client
+        self.client = client
         self.origin = client.origin
         self.fe = client.fe
         self.clock = client.rt.clock
@@ -169,13 +172,13 @@ class Stream(Txn):
         self.keep_server = True
         self.error: StreamError | None = None
         self.then: Callable[[Stream], None] | None = None
-        self.timer: Any = None
+        self.timer: Timer | None = None
         self.attempted = False
-        self.avoid: Any = None  # the server that just failed
+        self.avoid: ServerRt | None = None  # the server that just failed
         self.counted_be = False
         self.logged = False
         self.mode_http = req is not None
-        self.waiting: Any = None  # the queue that it is in
+        self.waiting: deque[Stream] | None = None  # the queue that it is in
         self.answered = False  # everything was given to the client's side, the last bytes wait there
 
     def server_addresses(self) -> tuple[tuple[str, int], tuple[str, int]] | None:

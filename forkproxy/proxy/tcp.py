@@ -121,7 +121,7 @@ def await_bytes(s: Stream, again: Any, delay: float) -> None:
         c.loop.set_deadline(c, c.rt.clock.now + delay)
 
 
-def inspect(c: Any, mask: int) -> None:
+def inspect(c: Client, mask: int) -> None:
     """Bytes that content rules wait for."""
     s = c.stream
     room = c.rt.bufsize - len(c.inbuf)
@@ -144,7 +144,7 @@ def inspect(c: Any, mask: int) -> None:
     resume_rules(s)
 
 
-def inspected(c: Any) -> None:
+def inspected(c: Client) -> None:
     """The inspection's time is up: rules decide with what is there."""
     s = c.stream
     s.body_done = True
@@ -158,7 +158,7 @@ def resume_rules(s: Stream) -> None:
         then(s)
 
 
-def waiting(c: Any, mask: int) -> None:
+def waiting(c: Client, mask: int) -> None:
     """The client sends, or goes, before there is a server: one buffer is kept, the rest waits in the kernel."""
     s = c.stream
     if mask & (HUP | ERR) and not mask & READ:
@@ -201,7 +201,7 @@ def inspect_answer(s: Stream, up: Upstream) -> None:
         s.res_done = True
 
 
-def answering(up: Any, mask: int) -> None:
+def answering(up: Upstream, mask: int) -> None:
     """The first bytes of a server under ``tcp-response content`` rules; the client's bytes go on meanwhile."""
     s = up.stream
     if mask & WRITE and not relay.drained(up):
@@ -257,7 +257,7 @@ def judge_answer(s: Stream, up: Upstream) -> None:
     relay.passed(up)
 
 
-def client_timeout(c: Any) -> None:
+def client_timeout(c: Client) -> None:
     """``timeout client`` before the relay began."""
     s = c.stream
     if s is not None:

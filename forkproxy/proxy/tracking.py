@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from forkproxy.rules.tables import now_ms, verdict_event
 
 if TYPE_CHECKING:
+    from forkproxy.clock import Clock
     from forkproxy.proxy.client import Client
     from forkproxy.proxy.stream import Stream
     from forkproxy.rules.txn import Origin
@@ -41,7 +42,7 @@ def connection_request(s: Stream) -> None:
             held[0].count(held, now, ((held[0].events["http_req"], 1),))
 
 
-def session_started(origin: Origin, clock: Any) -> None:
+def session_started(origin: Origin, clock: Clock) -> None:
     """A connection that tracks something passed the rules of layer 4."""
     now = int(clock.now * 1000.0)
     for held in origin.tracked or ():

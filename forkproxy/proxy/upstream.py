@@ -19,6 +19,7 @@ from forkproxy.proxy.sides import Side, close, pause, resume
 
 if TYPE_CHECKING:
     from forkproxy.proxy.backend import ServerRt
+    from forkproxy.proxy.client import Client
     from forkproxy.proxy.runtime import Runtime
     from forkproxy.proxy.stream import Stream
 
@@ -46,7 +47,7 @@ class Upstream(Side):
         self.eof = False
         self.uses = 0
         self.reused = False
-        self.owner: Any = None
+        self.owner: Client | None = None
         self.private = False
         self.deadline = INF
         self.armed = INF
@@ -89,7 +90,7 @@ def dial_for(s: Stream, srv: ServerRt) -> None:
     up.loop.add(up, READ | WRITE)
 
 
-def connecting(up: Any, mask: int) -> None:
+def connecting(up: Upstream, mask: int) -> None:
     """The connection stands, or failed."""
     s = up.stream
     if not s.sending and not up.srv.greets:
@@ -107,7 +108,7 @@ def broken(up: Upstream, s: Stream, exc: OSError) -> None:
     dispatch.failed(s, dispatch.classify(exc))
 
 
-def connect_timeout(up: Any) -> None:
+def connect_timeout(up: Upstream) -> None:
     """``timeout connect``."""
     s = up.stream
     s.up = None
@@ -231,9 +232,9 @@ def request_sent(s: Stream) -> None:
         up.loop.set_deadline(up, None if limit is None else up.rt.clock.now + limit)
 
 
-def await_answer(up: Any, mask: int) -> None:
+def await_answer(up: Upstream, mask: int) -> None:
     """The server takes the rest of the request, answers, or goes."""
-    s = up.stream
+    s: Stream = up.stream
     if mask & WRITE:
         try:
             empty = flow.drain_to(s.req_flow, up)
@@ -259,7 +260,7 @@ def await_answer(up: Any, mask: int) -> None:
         data = up.inbuf + data
     # The head, when it is whole; interim answers pass at once.
     limits = up.srv.limits
-    method = s.req.method
+    method = s.req.method  # type: ignore[union-attr]  # who is answered has asked
     start = 0
     while True:
         try:
@@ -335,7 +336,7 @@ def repeat(up: Upstream, s: Stream, why: str) -> bool:
     return True
 
 
-def answer_timeout(up: Any) -> None:
+def answer_timeout(up: Upstream) -> None:
     """``timeout server`` while the answer's head is awaited."""
     s = up.stream
     if not s.req_done and s.req_flow is not None and s.req_flow.dst is up and not up.out:
