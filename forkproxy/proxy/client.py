@@ -99,11 +99,16 @@ def await_head(c: Client, mask: int) -> None:
     read_head(c, data)
 
 
+def idle(c: Client) -> bool:
+    """Whether nothing is being served on it."""
+    return c.fd >= 0 and c.stream is None
+
+
 def next_head(c: Client) -> None:
     """Look at what was pipelined behind the last request."""
-    if c.fd >= 0 and c.stream is None and c.inbuf:
+    if c.inbuf and idle(c):
         read_head(c, c.inbuf)
-        if c.eof and c.stream is None and c.fd >= 0:
+        if c.eof and idle(c):
             gone(c)  # the rest of it will never come
 
 
@@ -321,7 +326,7 @@ def drained(s: Stream, outcome: int) -> None:
 
 def last_look(c: Client) -> None:
     """Before an idle connection of a draining worker is closed: a request that arrived this very moment is served."""
-    if c.stream is None and c.fd >= 0 and not c.inbuf:
+    if idle(c) and not c.inbuf:
         try:
             data = c.sock.recv(c.rt.bufsize)
         except (BlockingIOError, InterruptedError):

@@ -78,26 +78,26 @@ def ready(w: Any, _mask: int) -> None:
             return
         if found is None:
             return
-        admit(rt, fe, w, found[0], found[1])
+        admit(rt, fe, w.bind, found[0], found[1])
 
 
-def admit(rt: Runtime, fe: FrontendRt, w: Listener, sock: Any, peer: Any) -> None:
+def admit(rt: Runtime, fe: FrontendRt, bind: Bind, sock: Any, peer: Any) -> None:
     """A new connection: the rules of layer 4, then the mode's own way."""
     if isinstance(peer, tuple):
         src, port = peer[0], peer[1]
         family = 6 if ":" in src else 4
     else:
-        src, port, family = "unix", w.bind.id, 0
-    origin = ClientOrigin(sock, w.bind, src, port, family, rt.clock.wall)
+        src, port, family = "unix", bind.id, 0
+    origin = ClientOrigin(sock, bind, src, port, family, rt.clock.wall)
     c = client.Client(rt, sock, fe, origin)
-    fe.accepted(w.bind)
+    fe.accepted(bind)
     rt.clients.add(c)
     plan = fe.plan
     if plan.tcp_request_connection is not None and not allowed(c, plan.tcp_request_connection, False):
         return
     if fe.socket_options is not None:
         fe.socket_options(sock)
-    if w.bind.accept_proxy:
+    if bind.accept_proxy:
         greeting.expect(c)
         return
     begin(c)

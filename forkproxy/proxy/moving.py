@@ -84,7 +84,7 @@ class Moving:
 
 def idle(c: Client) -> bool:
     """Nothing is being served, nothing has arrived, nothing waits to be sent."""
-    return c.fd >= 0 and c.stream is None and c.ready is client.await_head and not c.inbuf and not c.out and not c.eof
+    return client.idle(c) and c.ready is client.await_head and not c.inbuf and not c.out and not c.eof
 
 
 def note(c: Client) -> dict[str, Any]:

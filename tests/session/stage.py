@@ -150,8 +150,7 @@ class Stage:
     def client(self) -> Wire:
         """A client connects."""
         wire = Wire("client")
-        socket_side: Any = types.SimpleNamespace(bind=self.bind)  # what is read of a listener here
-        listener.admit(self.rt, self.fe, socket_side, wire, ("192.0.2.1", 40000))
+        listener.admit(self.rt, self.fe, self.bind, wire, ("192.0.2.1", 40000))
         return wire
 
     def event(self, wire: Wire, mask: int) -> None:
