@@ -42,7 +42,6 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
          ("Chk", "chkfail", "n"), ("Dwn", "chkdown", "n"), ("Dwntme", "downtime", "s"), ("Thrtle", "throttle", "n")),
     ),
 )  # fmt: skip
-_CELLS = tuple((f"{group} {title}", _N[name], unit) for group, columns in GROUPS for title, name, unit in columns)
 _CLASSES = {"hrsp_1xx": "1xx", "hrsp_2xx": "2xx", "hrsp_3xx": "3xx", "hrsp_4xx": "4xx", "hrsp_5xx": "5xx", "hrsp_other": "other"}
 
 
@@ -149,11 +148,14 @@ def _proxy(name: str, rows: list[Row], page: StatsPage, query: Query, uri: str, 
 """
     if form:
         yield f'<form method="post" action="{_text(uri + query.suffix())}">'
-    yield f'<div class="wide"><table><thead><tr>{box}<th rowspan="2" class="who">Name</th><th rowspan="2">Status</th>'
-    yield "".join(f'<th colspan="{len(columns)}">{title}</th>' for title, columns in GROUPS) + "</tr><tr>"
-    yield "".join(f"<th>{title}</th>" for _, columns in GROUPS for title, _, _ in columns) + "</tr></thead><tbody>\n"
+    # columns that nobody here has a value for are left out
+    groups = [(title, [c for c in columns if any(row[_N[c[1]]] is not None for row in rows)]) for title, columns in GROUPS]
+    yield f'<div class="wide"><table><thead><tr>{box}<th rowspan="2" class="who">Name</th><th rowspan="2" class="status">Status</th>'
+    yield "".join(f'<th colspan="{len(columns)}">{title}</th>' for title, columns in groups if columns) + "</tr><tr>"
+    yield "".join(f"<th>{title}</th>" for _, columns in groups for title, _, _ in columns) + "</tr></thead><tbody>\n"
+    cells = [(f"{group} {title}", _N[name], unit) for group, columns in groups for title, name, unit in columns]
     for row in rows:
-        yield _row(row, page, form)
+        yield _row(row, cells, page, form)
     yield "</tbody></table></div>"
     if form:
         options = "".join(f'<option value="{value}">{title}</option>' for value, title in ACTIONS.items())
@@ -163,7 +165,7 @@ def _proxy(name: str, rows: list[Row], page: StatsPage, query: Query, uri: str, 
     yield "</section>\n"
 
 
-def _row(row: Row, page: StatsPage, form: bool) -> str:
+def _row(row: Row, columns: list[tuple[str, int, str]], page: StatsPage, form: bool) -> str:
     kind = Kind(int(row[_N["type"]] or 0))
     name, status = str(row[_N["svname"]]), str(row[_N["status"]])
     shown = name.capitalize() if kind in (Kind.FRONTEND, Kind.BACKEND) else name
@@ -171,7 +173,7 @@ def _row(row: Row, page: StatsPage, form: bool) -> str:
     if form:
         inner = f'<input type="checkbox" name="s" value="{_text(name)}" aria-label="choose {_text(name)}">' if kind is Kind.SERVER else ""
         box = f'<td class="box">{inner}</td>'
-    values = [("" if row[number] is None else _text(row[number]), number, title, unit) for title, number, unit in _CELLS]
+    values = [("" if row[number] is None else _text(row[number]), number, title, unit) for title, number, unit in columns]
     cells = [f'<td data-c="{n}" data-u="{unit}" data-l="{title}"{_tip(row, n)}>{value}</td>' for value, n, title, unit in values]
     return (
         f'<tr class="{kind.title.lower()} {condition(status)}" data-k="{_text(row[_N["pxname"]])}/{_text(name)}">{box}'
