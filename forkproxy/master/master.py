@@ -270,7 +270,7 @@ class Master:
         """The operator sent a form of the statistics page to a worker."""
         from forkproxy.master.forms import carry_out
 
-        status = carry_out(self.plan, self.health.board, message["action"], message["backend"], message["servers"])
+        status = carry_out(self, message["action"], message["backend"], message["servers"])
         worker.channel.send("managed", id=message["id"], status=status)
 
     def _spread_states(self) -> None:

@@ -15,9 +15,12 @@ ACTIONS = {
     "ready": "Set state to READY",
     "drain": "Set state to DRAIN",
     "maint": "Set state to MAINT",
+    "dhlth": "Health: disable checks",
+    "ehlth": "Health: enable checks",
     "hrunn": "Health: force UP",
     "hnolb": "Health: force NOLB",
     "hdown": "Health: force DOWN",
+    "shutdown": "Kill sessions",
 }
 ALIASES = {"enable": "ready", "start": "ready", "disable": "maint", "stop": "drain"}
 

@@ -85,6 +85,7 @@ def statistics_page(page: StatsPage) -> Step:
     """The step that answers requests for ``page``."""
     for module in ("forkproxy.stats.context", "forkproxy.stats.history", "psutil"):
         importlib.import_module(module)
+    registry.gather("forkproxy.proxy.orders")  # what forms ask of workers
     from forkproxy.stats.page import answering
 
     return answering(page)

@@ -11,6 +11,7 @@ import pytest
 
 from forkproxy.master.forms import carry_out
 from forkproxy.plan import StatsPage
+from forkproxy.proxy import reply
 from forkproxy.rules.verdict import ALLOW, WAIT, Reply, Service, Verdict
 from forkproxy.stats import forms, html, page, service
 from forkproxy.stats.columns import COLUMNS, NUMBER
@@ -83,11 +84,15 @@ def test_which_requests_are_answered(method: bytes, target: bytes, answered: boo
     assert txn.server_id == (b"<STATS>" if answered else b"")
 
 
+def constant(value: Any) -> Any:
+    return lambda txn: value
+
+
 def test_rules_decide_first() -> None:
     deny = Reply("deny", status=403)
 
     def verdict(*rules: Verdict | None) -> Any:
-        return page.answering(StatsPage(uri=b"/st", rules=tuple(lambda txn, r=r: r for r in rules)))(request(b"/st"))
+        return page.answering(StatsPage(uri=b"/st", rules=tuple(constant(r) for r in rules)))(request(b"/st"))
 
     assert verdict(None, deny, ALLOW) is deny
     assert isinstance(verdict(ALLOW, deny), Service) and isinstance(verdict(None), Service)
@@ -220,7 +225,7 @@ def test_the_master_is_asked_and_its_answer_given(monkeypatch: pytest.MonkeyPatc
     asked: list[Any] = []
     told: list[Any] = []
     service.bind(lambda: None, lambda form, done: asked.append((form, done)))  # type: ignore[arg-type,return-value]
-    monkeypatch.setattr(page.reply, "local", lambda txn, status, found, body: told.append((status, dict(found)[b"location"])))
+    monkeypatch.setattr(reply, "local", lambda txn, status, found, body: told.append((status, dict(found)[b"location"])))
     assert sent(b"s=a&b=be&action=maint", sec_fetch_site=b"same-origin") == "" and told == []
     form, done = asked[0]
     assert form == Form("maint", "be", ("a",))
@@ -243,10 +248,27 @@ def test_the_master_is_asked_and_its_answer_given(monkeypatch: pytest.MonkeyPatc
         ("hdown", "b", ["s1"], "DONE", {"s1": "DOWN"}),
         ("hdown", "b", ["s3"], "NONE", {"s3": "no check"}),
         ("hdown", "b", ["s1", "s3"], "DONE", {"s1": "DOWN", "s3": "no check"}),
+        ("dhlth", "b", ["s1", "s3"], "DONE", {}),
+        ("ehlth", "b", ["s2"], "DONE", {}),
+        ("ehlth", "b", ["s3"], "NONE", {}),
+        ("shutdown", "b", ["s1", "s3"], "DONE", {}),
     ],
 )
 def test_carrying_out(full: World, action: str, backend: str, servers: list[str], result: str, states: dict[str, str]) -> None:
-    assert carry_out(full.plan, full.board, action, backend, servers) == result
+    checked = {"b/s1", "b/s2"}
+    done: list[str] = []
+
+    def note(key: str, *more: Any, **fields: Any) -> None:
+        if not fields and key not in checked:
+            raise KeyError(key)
+        done.append(fields.get("server", key))
+
+    health = SimpleNamespace(board=full.board, suspend=note, resume=note)
+    supervisor = SimpleNamespace(workers=list, orders=SimpleNamespace(give=lambda workers, what, **fields: note(what, **fields)))
+    master: Any = SimpleNamespace(plan=full.plan, health=health, supervisor=supervisor)
+    assert carry_out(master, action, backend, servers) == result
+    if action in ("dhlth", "ehlth", "shutdown"):
+        assert done == [f"b/{name}" for name in servers if action == "shutdown" or f"b/{name}" in checked]
     for name, status in states.items():
         assert full.board.entries[f"b/{name}"].status().startswith(status)
 
