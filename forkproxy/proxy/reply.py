@@ -12,7 +12,7 @@ from forkproxy.errors import ERRORS
 from forkproxy.http import writer
 from forkproxy.http.message import BodyKind, ResponseHead
 from forkproxy.net.sockets import silent_drop
-from forkproxy.proxy import dispatch, finish, marks, response
+from forkproxy.proxy import dispatch, finish, marks, response, tracking
 from forkproxy.proxy.sides import send
 from forkproxy.rules.verdict import Reply, Service, Verdict
 
@@ -52,6 +52,8 @@ def verdict(s: Stream, v: Verdict) -> None:
             answer(s, v, b"PR")
         else:
             s.fe.count_intercepted()
+            if kind == "auth" and s.fe.tracks:
+                tracking.client_error(s)
             answer(s, v, b"LR")
     else:
         s.t_request = 0.0

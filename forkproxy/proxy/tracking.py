@@ -58,12 +58,16 @@ def answered(s: Stream, status: int) -> None:
 
 
 def client_error(s: Stream) -> None:
-    """A request was wrong, was denied or never came whole."""
-    if s.mode_http:
-        if s.req is None:  # it never became one, but is one of those that were tried
-            _count(s, "http_req", "http_err")
-        else:
-            _count(s, "http_err")
+    """A request was wrong, was denied or never came whole. What never became one is one of those that were tried; that nothing came at
+    all is no error (as observed)."""
+    if not s.mode_http:
+        return
+    if s.req is not None:
+        _count(s, "http_err")
+    elif s.bytes_in:
+        _count(s, "http_req", "http_err")
+    else:
+        _count(s, "http_req")
 
 
 def server_error(s: Stream) -> None:

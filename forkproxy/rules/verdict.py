@@ -13,7 +13,7 @@ from forkproxy.values import frozen
 
 @frozen
 class Verdict:
-    """``kind`` is one of: allow (rule set ends), wait (more bytes are needed: call again), reply, deny, reject,
+    """``kind`` is one of: allow (rule set ends), wait (more bytes are needed: call again), reply, auth, deny, reject,
     silent-drop, tarpit, service."""
 
     kind: str

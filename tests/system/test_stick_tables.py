@@ -52,6 +52,10 @@ backend numbers
   stick-table type integer size 10 store gpc0
 backend blocks
   stick-table type binary len 4 size 10 store conn_cnt
+backend tcp
+  stick-table type ip size 10 expire 5m store {ALL},bytes_in_cnt
+backend content
+  stick-table type ip size 10 expire 5m store {ALL},bytes_in_rate(60s)
 backend all
   stick-table type ip size 10 expire 5m store {ALL}
 """
@@ -65,6 +69,8 @@ defaults
   timeout connect 2s
   timeout client 5s
   timeout server 5s
+  timeout http-request 300ms
+  timeout tarpit 20ms
 frontend f
   bind 127.0.0.1:{port}
   stick-table type ip size 10 expire 5m store ALL
@@ -88,7 +94,25 @@ frontend c
   tcp-request connection track-sc0 src table all
   tcp-request session track-sc1 src table other
   http-request deny if {{ path /deny }}
+  http-request auth if {{ path /auth }}
+  http-request tarpit if {{ path /tarpit }}
+  http-request reject if {{ path /reject }}
+  use_backend nobody if {{ path /nobody }}
+  use_backend refused if {{ path /refused }}
   default_backend b
+frontend t
+  mode tcp
+  bind 127.0.0.1:{port4}
+  tcp-request connection track-sc0 src table tcp
+  tcp-request content track-sc1 src table content
+  default_backend tb
+backend nobody
+backend refused
+  retries 0
+  server s 127.0.0.1:1
+backend tb
+  mode tcp
+  server s1 127.0.0.1:{port3}
 backend b
   server s1 127.0.0.1:{port3}
 frontend srv
@@ -110,7 +134,7 @@ def ask(port: int, path: str) -> tuple[int, str]:
         while chunk := sock.recv(65536):
             data += chunk
     head, _, body = data.partition(b"\r\n\r\n")
-    return int(head[9:12]), body.decode()
+    return int(head[9:12] or 0), body.decode()
 
 
 def cli(path: Path, command: str) -> str:
@@ -139,20 +163,34 @@ def exchange(ports: list[int]) -> list[object]:
     for path in PATHS:
         status, body = ask(ports[0], path)
         seen.append((path, status, body if status == 200 else ""))
-    for path in ("/", "/deny", "/s404", "/s500"):
+    for path in ("/", "/deny", "/s404", "/s500", "/auth", "/tarpit", "/reject", "/nobody", "/refused"):
         seen.append((path, ask(ports[1], path)[0]))
     with socket.create_connection(("127.0.0.1", ports[1]), 5) as sock:  # three requests of one connection
         for _ in range(3):
             sock.sendall(b"GET /s HTTP/1.1\r\nHost: h\r\n\r\n")
             while b"hello" not in sock.recv(65536):
                 pass
-    with socket.create_connection(("127.0.0.1", ports[1]), 5) as sock:
-        sock.sendall(b"GARB\x01AGE\r\n\r\n")
-        seen.append(sock.recv(65536)[9:12])
+    for port, data, waits in RAW:
+        with socket.create_connection(("127.0.0.1", ports[port]), 5) as sock:
+            sock.sendall(data)
+            while waits and (got := sock.recv(65536)):
+                seen.append((data, got[9:12]))
+    time.sleep(0.05)  # nobody tells when the connections that were left have ended
     return seen
 
 
-NAMES = ("f", "all", "other", "names", "numbers", "blocks")
+#: (port, what is sent, whether the client waits for the end)
+RAW = (
+    (1, b"GARB\x01AGE\r\n\r\n", True),
+    (1, b"GET /part HT", False),
+    (1, b"GET /late HTTP/1.1\r\n", True),
+    (1, b"", False),
+    (1, b"", True),
+    (1, b"POST /s HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", True),
+    (3, b"GET /s HTTP/1.0\r\nHost: h\r\n\r\n", True),
+    (3, b"", False),
+)
+NAMES = ("f", "all", "tcp", "content", "other", "names", "numbers", "blocks")
 COMMANDS = [
     "show table nope", "show table f data.http_req_cnt gt 1000", "show table f data.nope gt 1", "show table f data.conn_cur xx 1",
     "show table f data.gpc0 gt x", "show table f key 1.2.3.4", "show table f key", "show table f foo", "set table nope key 1",
@@ -164,10 +202,12 @@ COMMANDS = [
 
 @pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs haproxy")
 def test_three_workers_count_what_haproxy_counts(start: Start, tmp_path: Path) -> None:
-    theirs, ours = free_ports(3), free_ports(3)
+    theirs, ours = free_ports(4), free_ports(4)
 
     def text(name: str, ports: list[int], workers: str) -> str:
-        return TABLES.join((TEXT.format(directory=tmp_path, name=name, port=ports[0], port2=ports[1], port3=ports[2], workers=workers), ""))
+        return TABLES.join(
+            (TEXT.format(directory=tmp_path, name=name, port=ports[0], port2=ports[1], port3=ports[2], port4=ports[3], workers=workers), "")
+        )
 
     config = tmp_path / "theirs.cfg"
     config.write_text(text("theirs", theirs, ""))

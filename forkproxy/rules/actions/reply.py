@@ -157,8 +157,8 @@ def auth(p: Parser) -> Step:
 
         return render
 
-    direct = Reply("reply", status=401, headers=challenge(b"www-authenticate"), default_error=True)
-    proxied = Reply("reply", status=407, headers=challenge(b"proxy-authenticate"), default_error=True)
+    direct = Reply("auth", status=401, headers=challenge(b"www-authenticate"), default_error=True)
+    proxied = Reply("auth", status=407, headers=challenge(b"proxy-authenticate"), default_error=True)
 
     def step(txn: Any) -> Reply:
         to_proxy = "http-use-proxy-header" in txn.fe.plan.options and txn.req.target[:1] not in (b"/", b"*")
