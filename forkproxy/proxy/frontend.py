@@ -52,6 +52,10 @@ class Pace:
         return True
 
 
+#: Of most streams no byte was counted before they ended.
+_NOTHING = (0, 0)
+
+
 class FrontendRt:
     """One frontend. ``default`` is the backend when no rule chooses, ``twin`` the backend half of the same ``listen`` section."""
 
@@ -188,8 +192,10 @@ class FrontendRt:
         if not tally.ended:
             self.rt.poured.append(tally)
         tally.ended.append(s)
+        counted = _NOTHING
         if self.told:
-            tally.forget(self.told.pop(s, (0, 0)))
+            counted = self.told.pop(s, _NOTHING)
+            tally.forget(counted)
         log = self.log
         if log.on:
             # As in HAProxy, the stream itself does not count any more for its backend and server.
@@ -203,7 +209,7 @@ class FrontendRt:
             s.counted_be = False
             be.leave()
         if self.tracks:
-            tracking.ended(s)
+            tracking.ended(s, counted)
 
     def progress(self, s: Stream) -> None:
         """``option contstats``: count what ``s`` moved since the last look."""
@@ -219,6 +225,8 @@ class FrontendRt:
             tally = srv.tallies.get(self) or self.tally(be, srv)
             tally.forget((had_in - bytes_in, had_out - bytes_out))
             self.rt.poured.append(tally)
+            if self.tracks:
+                tracking.moved(s, bytes_in - had_in, bytes_out - had_out)
 
     def tally(self, be: BackendRt | None, srv: ServerRt | None) -> counting.Tally:
         """The tally for streams of this frontend that ended at ``be`` and ``srv``."""

@@ -76,22 +76,31 @@ def server_error(s: Stream) -> None:
         _count(s, "http_fail")
 
 
-def ended(s: Stream) -> None:
-    """The stream is over: what it moved, and what it holds."""
+def moved(s: Stream, bytes_in: int, bytes_out: int) -> None:
+    """What a stream moved that goes on (``option contstats``)."""
+    now = now_ms(s)
+    for held in _entries(s):
+        events = held[0].events
+        held[0].count(held, now, ((events["bytes_in"], bytes_in), (events["bytes_out"], bytes_out)))
+
+
+def ended(s: Stream, counted: tuple[int, int]) -> None:
+    """The stream is over: what it moved (but for what was ``counted`` before), and what it holds."""
     mine, connection = s.tracked, s.origin.tracked
     if mine is None and connection is None:
         return
     now = now_ms(s)
+    bytes_in, bytes_out = s.bytes_in - counted[0], s.bytes_out - counted[1]
     if connection is not None:
         for i, held in enumerate(connection):
             if held is not None and (mine is None or mine[i] is None):
                 events = held[0].events
-                held[0].count(held, now, ((events["bytes_in"], s.bytes_in), (events["bytes_out"], s.bytes_out)))
+                held[0].count(held, now, ((events["bytes_in"], bytes_in), (events["bytes_out"], bytes_out)))
     if mine is not None:
         s.tracked = None
         for held in mine:
             if held is not None:
-                held[0].let_go(held, now, s.bytes_in, s.bytes_out)
+                held[0].let_go(held, now, bytes_in, bytes_out)
 
 
 def connection_ended(c: Client) -> None:
