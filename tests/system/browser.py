@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import shutil
 import subprocess
@@ -22,6 +23,7 @@ class Browser:
 
         assert CHROMIUM is not None
         profile = directory / "profile"
+        self._open = contextlib.ExitStack()
         self.process = subprocess.Popen(
             [
                 CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
@@ -34,7 +36,7 @@ class Browser:
             told = profile / "DevToolsActivePort"
             self._until(lambda: told.exists() and told.read_text().count("\n") >= 1, "chromium starts")
             port, path = told.read_text().split("\n")[:2]
-            self._socket = connect(f"ws://127.0.0.1:{port}{path}", max_size=None)
+            self._socket = self._open.enter_context(connect(f"ws://127.0.0.1:{port}{path}", max_size=None))
         except BaseException:
             self.process.kill()
             self.process.wait()
@@ -51,7 +53,7 @@ class Browser:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._socket.close()
+        self._open.close()
         self.process.terminate()
         try:
             self.process.wait(10)
