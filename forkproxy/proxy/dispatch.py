@@ -42,10 +42,12 @@ def assign(s: Stream) -> None:
             srv = kept.rule.choose(s, kept)
         elif be.use_server is not None:
             srv = be.use_server(s)
-    if srv is None and be.stick is not None:
-        srv = be.stick.choose(s)
-        if srv is not None and kept is not None:
-            kept.server = srv
+    if be.stick is not None:
+        stuck = be.stick.choose(s)  # asked in any case: what is to be stored is noted there
+        if srv is None and stuck is not None:
+            srv = stuck
+            if kept is not None:
+                kept.server = srv
     if srv is None and be.prefer_last and s.client.last_srv is not None and not s.retries and stays(be, s.client.last_srv):
         srv = s.client.last_srv
     own = s.client.own

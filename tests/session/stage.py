@@ -19,6 +19,7 @@ from forkproxy.state.counters import Rows
 from forkproxy.state.names import NameTable, backend_key, frontend_key
 from forkproxy.state.segment import Segment
 from forkproxy.state.servers import RUNNING, SCALE, ServerTable
+from forkproxy.state.stickspec import TableRef
 
 
 class Wire:
@@ -98,7 +99,8 @@ class Stage:
     (flags, retries, redispatched, server, bytes in, bytes out)."""
 
     def __init__(self, monkeypatch: Any, *, servers: int = 1, front: dict[str, Any] | None = None, back: dict[str, Any] | None = None,
-                 server: dict[str, Any] | None = None, settings: dict[str, Any] | None = None, **timeouts: float) -> None:  # fmt: skip
+                 server: dict[str, Any] | None = None, settings: dict[str, Any] | None = None,
+                 tables: dict[str, TableRef] | None = None, **timeouts: float) -> None:  # fmt: skip
         times = Timeouts(**timeouts)
         plan_servers = tuple(
             Server(name=f"s{i}", address=Address("ipv4", "127.0.0.1", 1000 + i), backend="b", id=i + 1, cookie=b"c%d" % i, **(server or {}))
@@ -108,7 +110,8 @@ class Stage:
         self.log: list[tuple[str, int, bool, str, int, int]] = []
         fe = Frontend(name="f", id=1, timeouts=times, binds=(self.bind,), default_backend="b", log_format=self._render, **(front or {}))
         be = Backend(name="b", id=2, timeouts=times, servers=plan_servers, **(back or {}))
-        plan = Plan(global_=Global(nosplice=True, maxconn=1000, options=settings or {}), frontends=(fe,), backends={"b": be})
+        settings_ = Global(nosplice=True, maxconn=1000, options=settings or {})
+        plan = Plan(global_=settings_, frontends=(fe,), backends={"b": be}, tables=tables or {})
         self.clock = ManualClock()
         self.loop = Loop(self.clock)
         self.loop.poller.close()
