@@ -43,6 +43,47 @@ class Pipe:
             self.held = 0
 
 
+class File(Pipe):
+    """Bytes that leave by sendfile(2): a pipe for :func:`drain` alone, of nobody's pool, whose descriptor is the :class:`Content`'s."""
+
+    __slots__ = ("content", "sent")
+
+    def __init__(self, content: Content) -> None:
+        super().__init__(content.descriptor(), -1, len(content.data))
+        self.held = self.size
+        self.content = content  # it lives as long as this
+        self.sent = 0
+
+
+class Content:
+    """Large constant bytes that are sent again and again. In a file of their own in memory from the first time on, which each process makes
+    for itself: descriptors of before the fork do not reach workers."""
+
+    __slots__ = ("_fd", "data")
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self._fd = -1
+
+    def descriptor(self) -> int:
+        """The file. Raises OSError when there is none to be had."""
+        if self._fd < 0:
+            fd = os.memfd_create("answer", os.MFD_CLOEXEC)
+            try:
+                rest = memoryview(self.data)
+                while rest:
+                    rest = rest[os.write(fd, rest) :]
+            except OSError:
+                os.close(fd)
+                raise
+            self._fd = fd
+        return self._fd
+
+    def __del__(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+
+
 class PipePool:
     """At most ``limit`` pipes of ``size`` bytes (0: the kernel's 64 KiB), kept for reuse.
 
@@ -113,14 +154,18 @@ def fill(pipe: Pipe, fd: int, limit: int = _PLENTY) -> int:
 
 
 def drain(pipe: Pipe, fd: int, more: bool = False) -> int:
-    """Move what the pipe holds to socket ``fd``; ``more`` tells the kernel that further data follows at once (fewer small segments).
+    """Move what the pipe (or file) holds to socket ``fd``; ``more`` tells the kernel that further data follows at once (fewer segments).
 
     Returns the bytes moved, AGAIN (the socket takes nothing: wait until it is writable) or GONE; END when nothing was held.
     """
     if not pipe.held:
         return END
     try:
-        moved = os.splice(pipe.r, fd, pipe.held, flags=_MOVE | _NONBLOCK | _MORE if more else _MOVE | _NONBLOCK)
+        if isinstance(pipe, File):
+            moved = os.sendfile(fd, pipe.r, pipe.sent, pipe.held)
+            pipe.sent += moved
+        else:
+            moved = os.splice(pipe.r, fd, pipe.held, flags=_MOVE | _NONBLOCK | _MORE if more else _MOVE | _NONBLOCK)
     except BlockingIOError:
         return AGAIN
     except OSError as exc:

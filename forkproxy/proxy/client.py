@@ -173,9 +173,11 @@ def busy(c: Client, mask: int) -> None:
         except OSError:
             finish.client_gone(s)
             return
-        if empty and s.res_flow is not None:
-            resume(s.res_flow.src)
+        if not empty:
             touch(c, s)
+        elif s.res_flow is not None and s.up is not None:
+            resume(s.res_flow.src)
+            c.loop.set_deadline(c, None)
         if empty and s.answered:
             finish.ended(s)
             return
@@ -213,9 +215,10 @@ def flush_response(c: Client, s: Stream) -> bool:
 
 
 def touch(c: Client, s: Stream) -> None:
-    """The client took bytes: its inactivity timer starts anew while something still waits for it."""
+    """The client took bytes, and more waits for it: its inactivity timer starts anew."""
     limit = marks.timeout(s, "client", c.fe.plan.timeouts.client_s)
-    c.loop.set_deadline(c, c.rt.clock.now + limit if limit is not None and c.out else None)
+    c.expire = client_timeout
+    c.loop.set_deadline(c, None if limit is None else c.rt.clock.now + limit)
 
 
 def next_request(c: Client) -> None:

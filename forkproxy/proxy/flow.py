@@ -42,9 +42,9 @@ class Flow:
 
     ``dst`` None discards (draining a body that nobody wants), or gathers in ``sink`` where that is a bytearray (a body that rules want to
     see). Bytes behind the end stay in ``src.inbuf``. ``full`` counts consecutive full buffers; ``pipe`` is held from the first splice
-    to the end. ``refresh``: bytes that go out count as activity of the destination, too (always but under ``option
-    independent-streams``). ``copy`` keeps what was forwarded, as long as it fits a buffer, for a second attempt elsewhere; None: nobody
-    wants it, or it became too much.
+    to the end (or is a file, whose bytes nobody has to read). ``refresh``: bytes that go out count as activity of the destination, too
+    (always but under ``option independent-streams``). ``copy`` keeps what was forwarded, as long as it fits a buffer, for a second
+    attempt elsewhere; None: nobody wants it, or it became too much.
     """
 
     __slots__ = (
@@ -74,9 +74,9 @@ class Flow:
 
     def free(self) -> None:
         """Give the pipe back and let the sides go; the flow is over."""
-        if self.pipe is not None and self.pipes is not None:
-            self.pipes.put(self.pipe)
-            self.pipe = None
+        pipe, self.pipe = self.pipe, None
+        if pipe is not None and self.pipes is not None:
+            self.pipes.put(pipe)
 
 
 def framing(kind: BodyKind, length: int) -> int:

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING
 from forkproxy.errors import ERRORS
 from forkproxy.http import writer
 from forkproxy.http.message import BodyKind, ResponseHead
+from forkproxy.http.reader import parse_response
+from forkproxy.net import pipes
 from forkproxy.net.sockets import silent_drop
-from forkproxy.proxy import dispatch, finish, marks, response, tracking
+from forkproxy.proxy import dispatch, finish, flow, marks, response, tracking
 from forkproxy.proxy.sides import send
 from forkproxy.rules.verdict import Reply, Service, Verdict
 
 if TYPE_CHECKING:
+    from forkproxy.net.pipes import Content
     from forkproxy.plan import ErrorReply
     from forkproxy.proxy.backend import ServerRt
     from forkproxy.proxy.stream import Stream
@@ -94,7 +97,7 @@ def answer(s: Stream, v: Reply, flags: bytes, default_status: int = 0) -> None:
         headers.append((b"content-length", b"%d" % len(body)))
     if v.content_type and body:
         headers.append((b"content-type", v.content_type))
-    local(s, v.status, headers, body, v.reason)
+    local(s, v.status, headers, body, v.reason, large=v.large)
 
 
 def serve(s: Stream, v: Service) -> None:
@@ -147,8 +150,11 @@ def tarpit_over(s: Stream, v: Reply) -> None:
         answer(s, v, b"PT", default_status=500)
 
 
-def local(s: Stream, status: int, headers: Fields, body: bytes, reason: bytes = b"", shown: int = 0) -> None:
-    """Send a message made here, through the rules of http-after-response; ``shown`` is the status for logs and counters, if another one."""
+def local(
+    s: Stream, status: int, headers: Fields, body: bytes, reason: bytes = b"", shown: int = 0, large: Content | None = None
+) -> None:
+    """Send a message made here, through the rules of http-after-response; ``shown`` is the status for logs and counters, if another one;
+    ``large`` holds ``body`` where sendfile may carry it."""
     c = s.client
     request = s.req
     if request is not None and (not request.keep_alive or request.close_after):
@@ -156,7 +162,7 @@ def local(s: Stream, status: int, headers: Fields, body: bytes, reason: bytes = 
     if s.fe.close_client or (c.rt.leaving and c.rt.parting(c)):
         s.close_client = True
     is_head = request is not None and request.method == b"HEAD"
-    if s.fe.plan.http_after_response is not None or (s.be is not None and s.be.plan.http_after_response is not None):
+    if ruled(s):
         head = ResponseHead.create(status, reason or writer.phrase(status), headers, body=BodyKind.LENGTH, length=len(body))
         s.res = head
         if not response.run_after(s):
@@ -167,11 +173,17 @@ def local(s: Stream, status: int, headers: Fields, body: bytes, reason: bytes = 
             headers.append(CLOSE)
     elif request is not None and request.version < 11:
         headers.append((b"connection", b"keep-alive"))
-    deliver(s, shown or status, writer.response(status, headers, body, head=is_head, reason=reason))
+    data = writer.response(status, headers, body, head=is_head or large is not None, reason=reason)
+    deliver(s, shown or status, data, None if is_head or status in (204, 304) else large)
 
 
-def deliver(s: Stream, status: int, data: bytes) -> None:
-    """Give a complete message to the client and end the stream."""
+def ruled(s: Stream) -> bool:
+    """Whether there are http-after-response rules for ``s``."""
+    return s.fe.plan.http_after_response is not None or (s.be is not None and s.be.plan.http_after_response is not None)
+
+
+def deliver(s: Stream, status: int, data: bytes, large: Content | None = None) -> None:
+    """Give a complete message, its body perhaps in ``large``, to the client and end the stream."""
     s.status = status
     if s.fe.adjust is not None:
         fields, end, body = data.partition(b"\r\n\r\n")
@@ -180,10 +192,21 @@ def deliver(s: Stream, status: int, data: bytes) -> None:
         s.bytes_out += len(data)
     try:
         send(s.client, data)
+        if large is not None:
+            attach(s, large)
     except OSError:
         finish.client_gone(s)
         return
     finish.complete(s)
+
+
+def attach(s: Stream, large: Content) -> None:
+    """Let a body leave by sendfile, behind what waits for the client already. Raises OSError when that is gone."""
+    c = s.client
+    f = s.res_flow = flow.Flow(c, c, 0, None, c.rt.bufsize, None)
+    f.pipe = pipes.File(large)
+    f.moved = f.pipe.held
+    flow.drain_to(f, c)
 
 
 def error(s: Stream, status: int, keep: bool = True, extra: Fields | None = None) -> None:
@@ -213,6 +236,13 @@ def error(s: Stream, status: int, keep: bool = True, extra: Fields | None = None
 def whole(s: Stream, status: int, raw: bytes) -> None:
     """Send a message as it was written (errorfile), then close; an empty one (/dev/null) closes without a word."""
     s.close_client = True
+    if raw and ruled(s):
+        parsed = parse_response(raw, 0, s.fe.limits, b"GET")
+        if parsed is not None:
+            s.res, end = parsed
+            if not response.run_after(s):
+                return
+            raw = b"".join((s.res.start_line(), s.res.block(), b"\r\n", raw[end:]))
     if raw:
         deliver(s, status, headless_raw(s, raw))
     else:

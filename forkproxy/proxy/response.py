@@ -227,9 +227,9 @@ def capture(s: Stream, head: ResponseHead) -> None:
 def run_after(s: Stream) -> bool:
     """http-after-response of backend and frontend."""
     be, fe = s.be, s.fe
-    if be is not None and not run(s, be.plan.http_after_response):
-        return False
-    return not (fe.twin is not be and not run(s, fe.plan.http_after_response))
+    if be is None:
+        return run(s, fe.plan.http_after_response)
+    return run(s, be.plan.http_after_response) and (fe.twin is be or run(s, fe.plan.http_after_response))
 
 
 def body_ready(up: Upstream, mask: int) -> None:

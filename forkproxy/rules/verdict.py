@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from forkproxy.net.pipes import Content
 from forkproxy.values import frozen
 
 
@@ -27,7 +28,8 @@ class Reply(Verdict):
     ``body`` None and kind "deny"/"tarpit": the proxy's configured error for ``status``. ``denied`` tells that it counts as a
     denied request (deny, tarpit, auth) and is logged with flags "PR"/"PT"; otherwise it is "LR". ``close`` ends the client's connection.
     ``default_error``: the proxy's configured error for ``status`` is the message, with ``headers`` added; ``raw``: a whole message
-    to send as it is (empty: close silently), after which the connection ends.
+    to send as it is (empty: close silently), after which the connection ends. ``large``: what ``body`` gives always, and is large enough
+    for sendfile.
     """
 
     status: int = 200
@@ -39,6 +41,7 @@ class Reply(Verdict):
     close: bool = False
     default_error: bool = False
     raw: bytes | None = None
+    large: Content | None = None
 
 
 @frozen

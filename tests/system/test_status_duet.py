@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import shutil
 import socket
+import time
 from pathlib import Path
 
 import pytest
 
 from tests.system.duet import Duet, Script, Seen, Side, read_all
-from tests.system.scripts import OK, Case, Different, answer, ask, differences, hangs, kept, last, refuses, told
+from tests.system.scripts import GET, OK, Case, Different, answer, ask, differences, hangs, kept, last, refuses, told
 
 pytestmark = [pytest.mark.system, pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs haproxy")]
 
@@ -77,7 +78,7 @@ frontend fe
   http-response deny deny_status 503 if {{ status 211 }}
   http-response return status 200 content-type text/plain string "instead" if {{ status 212 }}
   http-response redirect location /elsewhere code 303 if {{ status 213 }}
-  http-after-response set-header X-After yes if {{ path_beg /after-rules }}
+  http-after-response set-header X-After yes
   http-request deny if {{ path /after-rules/deny }}
   http-request return status 200 content-type text/plain string "x" if {{ path /after-rules/return }}
   http-request redirect location /y if {{ path /after-rules/redirect }}
@@ -267,7 +268,7 @@ DIFFERENT: dict[str, dict[str, Different]] = {
             "2.6 closes silently when the client's request is not its first, 3.4 when the server's connection is not new",
             b"HTTP/1.1 502 Bad Gateway",
         ),
-        "kept after errorfile": ("an errorfile closes", b"x-more: y\r\nconnection: close"),
+        "kept after errorfile": ("an errorfile closes", b"x-more: y\r\nx-after: yes\r\nconnection: close"),
     },
     "errors": {
         "http-error of 408": (
@@ -296,11 +297,28 @@ def test_same(tmp_path: Path, name: str) -> None:
 
 def test_a_large_file_to_a_slow_reader(tmp_path: Path) -> None:
     """A file of a rule may be larger than a buffer here (HAProxy refuses it), and arrives whole."""
-    content = bytes(range(256)) * 20_000
+    content = bytes(range(256)) * 40_000
     (tmp_path / "big").write_bytes(content)
-    text = DEFAULTS + "frontend fe\n  bind 127.0.0.1:{port}\n"
+    text = DEFAULTS + "frontend fe\n  bind 127.0.0.1:{port}\n  http-after-response set-header x-after rule\n"
+    text += "  http-request deny status 403 content-type text/plain file {dir}/big if {{ path /403 }}\n"
     text += "  http-request return status 200 content-type application/octet-stream file {dir}/big\n"
+
+    def slow(sock: socket.socket) -> bytes:
+        """Asks for three things at once, and reads with pauses that are longer than ``timeout client`` in all, but none by itself."""
+        sock.sendall(GET % b"/" + GET % b"/403" + b"HEAD / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        got = bytearray()
+        while len(got) < len(content):
+            time.sleep(0.08)
+            size = len(got) + len(content) // 10
+            while len(got) < size and (data := sock.recv(1 << 20)):
+                got += data
+        return read_all(sock, bytes(got))
+
     with Side(tmp_path, text) as side:
-        got = side.run(last(), answer(OK), 1)
-    assert got.client.endswith(content) and got.client.count(b"content-length: %d\r\n" % len(content)) == 1
-    assert " LR-- " in got.log[0]
+        got = side.run(slow, answer(OK), 3)
+    head = b"HTTP/1.1 %b\r\ncontent-length: 10240000\r\ncontent-type: %b\r\nx-after: rule\r\n%b\r\n"
+    assert got.client == b"".join((
+        head % (b"200 OK", b"application/octet-stream", b""), content, head % (b"403 Forbidden", b"text/plain", b""), content,
+        head % (b"200 OK", b"application/octet-stream", b"connection: close\r\n"),
+    ))  # fmt: skip
+    assert [re.findall(r" (\d{3}) B - - (....) ", line) for line in got.log] == [[("200", "LR--")], [("403", "PR--")], [("200", "LR--")]]

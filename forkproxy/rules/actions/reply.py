@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from forkproxy.net.pipes import Content
 from forkproxy.plan import Render, Step
 from forkproxy.registry import Ends, action
 from forkproxy.rules.action import HTTP_REQ, HTTP_RES, Parser
@@ -11,6 +12,8 @@ from forkproxy.rules.logencode import http_safe
 from forkproxy.rules.verdict import Reply
 from forkproxy.rules.words import to_bytes
 
+#: bytes from which a constant body leaves by sendfile
+LARGE = 65536
 #: the codes that have an error message of their own (manual 4.2 "errorfile")
 HANDLED = (200, 400, 401, 403, 404, 405, 407, 408, 410, 413, 414, 421, 422, 425, 429, 431, 500, 501, 502, 503, 504)
 
@@ -62,8 +65,9 @@ def read_reply(p: Parser, kind: str, status: int, denied: bool) -> Reply:
     if body is not None and size and not content_type:
         words.fail(f"a content-type must be given with '{form}'", column - 1, hint="content-type text/plain")
     return Reply(
-        kind, status=code, denied=denied, headers=_render_headers(headers), body=body or (lambda txn: b""), content_type=content_type
-    )
+        kind, status=code, denied=denied, headers=_render_headers(headers), body=body or (lambda txn: b""), content_type=content_type,
+        large=Content(body(None)) if form == "file" and body is not None and size >= LARGE else None,
+    )  # fmt: skip
 
 
 def _read(p: Parser, name: str, column: int) -> bytes:
