@@ -132,6 +132,9 @@ class Runtime:
             return
         rates.close_second(self._cells, self._bases, self.clock.now)
         process = self.process
+        for ref in self.plan.tables.values():
+            if ref.table.ledger.late:
+                tracking.catch_up(ref.table.ledger, self.clock)
         process[layout.STREAMS_CUR] = self.connections
         if self.pipes is not None:
             process[layout.PIPES_USED] = self.pipes.used

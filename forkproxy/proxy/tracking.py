@@ -111,3 +111,11 @@ def connection_ended(c: Client) -> None:
     for held in held_by or ():
         if held is not None:
             held[0].let_go(held, now, 0, 0)
+
+
+def catch_up(ledger: Any, clock: Any) -> None:
+    """Let go what could not be let go when its stream ended."""
+    late, ledger.late = ledger.late, []
+    now = int(clock.now * 1000.0)
+    for held in late:
+        held[0].let_go(held, now, 0, 0)

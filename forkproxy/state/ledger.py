@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 #: In a cell: the number of the table stands above the entry, and the lowest bit says that the entry's counters were being changed.
 _ENTRY_BITS: Final = 40
@@ -20,9 +20,9 @@ UNSURE: Final = 1
 
 class Ledger:
     """``cells`` is the shared memory: 0 or what :func:`note` gives. ``free`` and ``top`` are the worker's own: cells given back, and the
-    first that was never used."""
+    first that was never used. ``late``: what could not be let go in time (``stickhold.Held``)."""
 
-    __slots__ = ("_memory", "cells", "free", "size", "top")
+    __slots__ = ("_memory", "cells", "free", "late", "size", "top")
 
     def __init__(self, size: int = 1 << 16) -> None:
         """Raises OSError when there is no memory for ``size`` entries."""
@@ -30,6 +30,7 @@ class Ledger:
         self._memory = mmap.mmap(-1, size * 8)
         self.cells = memoryview(self._memory).cast("q")
         self.free: list[int] = []
+        self.late: list[Any] = []
         self.top = 1  # cell 0 tells nothing: 0 is "no cell"
 
     def cell(self) -> int:

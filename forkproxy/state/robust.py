@@ -19,8 +19,8 @@ from typing import Any, Final
 
 #: Room for one lock: a cache line of its own, more than any C library's pthread_mutex_t takes.
 LOCK_BYTES: Final = 64
-#: How long a lock is waited for, seconds.
-PATIENCE_S: Final = 0.05
+#: How long a lock is waited for, seconds: longer than a busy machine lets somebody wait who was interrupted while he had it.
+PATIENCE_S: Final = 0.5
 
 # PyDLL: the calls take nanoseconds, so the interpreter's own lock is not worth letting go.
 _libc = ctypes.PyDLL(None)

@@ -83,7 +83,8 @@ def releaser(table: Table) -> Callable[[Held, int, int, int], None]:
         _, base, stripe, cell = held
         lock = locks[stripe]
         if (refused := attempt(lock)) and not table.after(stripe, refused):
-            return  # the ledger still says that we hold it, and so it is
+            table.ledger.late.append(held)  # it is ours until somebody tries again
+            return
         ledger = table.ledger
         try:
             cells[base + TOUCHED] = now

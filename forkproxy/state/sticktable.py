@@ -24,8 +24,10 @@ expired is not found; its slot is used again when its stripe needs one, or by th
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
 
@@ -44,6 +46,8 @@ _NOTHING: Final = (1 << 62) - 1
 _LOT: Final = 16
 #: For how long a table that was found full is taken for full, milliseconds: counting a large one takes 20 µs.
 _FULL_MS: Final = 50
+#: For how long nobody waits for a lock that was not given back in time, seconds.
+_IMPATIENCE_S: Final = 1.0
 
 
 class Entry(NamedTuple):
@@ -65,9 +69,9 @@ class Table:
     ``let_go(held, now, bytes_in, bytes_out)`` ends that."""
 
     __slots__ = (
-        "_first_free", "_first_new", "_full_until", "_room", "_used", "bucket_mask", "buckets", "cells", "columns", "conn_cur", "events",
-        "expire_ms", "gpc", "hold_connection", "hold_request", "key_cells", "ledger", "let_go", "locks", "memory", "number", "slots",
-        "spec", "stripe_mask", "stripes", "width",
+        "_first_free", "_first_new", "_full_until", "_impatient_until", "_room", "_used", "bucket_mask", "buckets", "cells", "columns",
+        "conn_cur", "events", "expire_ms", "gpc", "hold_connection", "hold_request", "key_cells", "ledger", "let_go", "locks", "memory",
+        "number", "slots", "spec", "stripe_mask", "stripes", "width",
     )  # fmt: skip
 
     def __init__(self, spec: TableSpec, number: int) -> None:
@@ -108,6 +112,7 @@ class Table:
             self.cells[self._first_new + stripe] = entries + stripe * self.slots * self.width
         self._room = 0
         self._full_until = 0
+        self._impatient_until = 0.0
         self.ledger = NONE
         self.hold_connection = holder(self, ("conn",))
         self.hold_request = holder(self, ("conn", "http_req"))
@@ -130,13 +135,17 @@ class Table:
         code = attempt(self.locks[stripe])
         return not code or self.after(stripe, code)
 
-    def after(self, stripe: int, code: int) -> bool:
-        """:meth:`_take` when the lock was not simply free."""
+    def after(self, stripe: int, code: int, patient: bool = False) -> bool:
+        """:meth:`_take` when the lock was not simply free. Whoever had no patience left waits no more for a while: were every request to
+        wait for a holder that is stopped, the worker would seem to hang, too."""
+        if code == errno.EBUSY and not patient and time.monotonic() < self._impatient_until:
+            return False
         try:
             robust.take(self.locks[stripe], code)
         except Died:
             self._repair(stripe)
         except Busy:
+            self._impatient_until = time.monotonic() + _IMPATIENCE_S
             return False
         return True
 
@@ -361,7 +370,8 @@ class Table:
         (under the lock, so that nobody becomes one meanwhile)."""
         cells = self.cells
         stripe = self.stripe_of(base)
-        if not any(self._take(stripe) for _ in range(20)):
+        code = attempt(self.locks[stripe])
+        if code and not self.after(stripe, code, True):
             return  # its holder is stopped; better an entry that stays than a master that waits
         try:
             exact = None if holders is None else holders()

@@ -12,6 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from forkproxy.clock import ManualClock
+from forkproxy.proxy import tracking
 from forkproxy.state import robust
 from forkproxy.state.ledger import Ledger
 from forkproxy.state.stickspec import Store, TableRef, TableSpec
@@ -252,7 +254,8 @@ def test_workers_killed_at_any_moment_leave_a_usable_table(tables: tuple[Tables,
 def test_a_stopped_holder_costs_patience_not_life(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(robust, "PATIENCE_S", 0.001)
     t = table(3)
-    put(t, b"a", 0)
+    held = t.hold_request(t.pad(b"a"), 0)
+    assert held is not None
     r, w = os.pipe()
 
     def stop(number: int) -> None:
@@ -262,10 +265,16 @@ def test_a_stopped_holder_costs_patience_not_life(monkeypatch: pytest.MonkeyPatc
 
     (pid,) = children(1, stop)
     os.read(r, 1)
-    assert value(t, b"a", "gpc0", 0) is None and t.hold_request(t.pad(b"a"), 0) is None and not put(t, b"b", 0)
+    assert value(t, b"a", "gpc0", 0) is None
+    monkeypatch.setattr(robust, "PATIENCE_S", 1e6)  # nobody waits again so soon
+    assert t.hold_request(t.pad(b"a"), 0) is None and not put(t, b"b", 0)
+    t.let_go(held, 5, 0, 0)
+    assert t.ledger.late == [held]
     os.kill(pid, signal.SIGKILL)
     reap([pid])
     assert value(t, b"a", "gpc0", 0) == 0 and put(t, b"b", 0)
+    tracking.catch_up(t.ledger, ManualClock())
+    assert value(t, b"a", "conn_cur", 5) == 0 and not t.ledger.late and not list(t.ledger.held())
     os.close(r)
     os.close(w)
 
