@@ -141,15 +141,17 @@ class Board:
 
     # -- checks
 
-    def result(self, entry: Entry, result: Result, duration_ms: int) -> Outcome:
-        """A check has ended."""
+    def result(self, entry: Entry, result: Result, duration_ms: int | None) -> Outcome:
+        """A check has ended; ``duration_ms`` is None for what looks like one."""
         machine = entry.machine
         if machine is None or entry.admin.maint:
             return Outcome.NOTHING
         outcome = machine.apply(result)
         entry.text = reports.printable(result.text)
         key, table = entry.key, self._table
-        table.set(key, srv_health=machine.health, check_status=int(result.status), check_code=result.code, check_duration_ms=duration_ms)
+        table.set(
+            key, srv_health=machine.health, check_status=int(result.status), check_code=result.code, check_duration_ms=duration_ms or 0
+        )
         if outcome & Outcome.FAILED:
             table.add(key, "chk_fail")
         check = entry.server.check
@@ -192,6 +194,21 @@ class Board:
         if not entry.admin.maint:
             self._settle(entry, why, outcome)
         return outcome
+
+    def observed(self, entry: Entry, errors: int, why: str) -> None:
+        """Live traffic saw ``errors`` errors in a row, the last one ``why``: what ``on-error`` says (manual 5.2)."""
+        machine = entry.machine
+        if machine is None or entry.admin.maint:
+            return
+        self._table.add(entry.key, "failed_hana")
+        action = entry.server.on_error
+        if action == "fastinter":
+            return
+        if action == "sudden-death":
+            machine.health = min(machine.health, machine.rise + 1)
+        elif action == "mark-down":
+            machine.health = min(machine.health, machine.rise)
+        self.result(entry, Result(Status.HANA, 0, f"Detected {errors} consecutive errors, last one was: {why}"), None)
 
     def _obey(self, entry: Entry, orders: Orders) -> str:
         """Carry out what an agent wants; what of it cannot be done is returned, or ""."""

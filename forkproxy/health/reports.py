@@ -10,7 +10,7 @@ from forkproxy.values import frozen
 EMERG, ALERT, NOTICE = 0, 1, 5
 
 
-def reason(result: Result, duration_ms: int) -> str:
+def reason(result: Result, duration_ms: int | None) -> str:
     """``, reason: Layer7 wrong status, code: 503, info: "Bad thing", check duration: 3ms``."""
     text = f", reason: {result.status.text}"
     if result.status.has_code:
@@ -18,7 +18,7 @@ def reason(result: Result, duration_ms: int) -> str:
     if result.text:
         quoted = result.text.replace("\\", "\\\\").replace('"', '\\"')
         text += f', info: "{printable(quoted)}"'
-    return text + f", check duration: {duration_ms}ms"
+    return text if duration_ms is None else text + f", check duration: {duration_ms}ms"
 
 
 def printable(text: str) -> str:
@@ -26,7 +26,7 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else f"#{ord(c):02X}" for c in text)
 
 
-def check_line(name: str, backup: bool, machine: Machine, duration_ms: int, who: str = "Health") -> str:
+def check_line(name: str, backup: bool, machine: Machine, duration_ms: int | None, who: str = "Health") -> str:
     """One line per change of status or health, with ``option log-health-checks``; ``who`` is "Health" or "Agent"."""
     result = machine.result
     verb = "succeeded" if result.status.passed else "failed"

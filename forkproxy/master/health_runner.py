@@ -27,6 +27,7 @@ from forkproxy.health.external import verdict
 from forkproxy.health.machine import delay_s
 from forkproxy.health.status import Status
 from forkproxy.master.errands import Errand, Errands
+from forkproxy.master.observer import Observer
 from forkproxy.net import sockets as net_sockets
 from forkproxy.net.loop import READ, WRITE, Loop, Timer, Watched
 from forkproxy.plan import Address, Check, Plan, Server
@@ -88,7 +89,7 @@ class Runner:
     backends must exist. The operator's commands go to :attr:`board`.
     """
 
-    __slots__ = ("_errands", "_jobs", "_loop", "_plan", "_random", "_servers", "_slow_timer", "_stopped", "board")
+    __slots__ = ("_errands", "_jobs", "_loop", "_observer", "_plan", "_random", "_servers", "_slow_timer", "_stopped", "board")
 
     def __init__(
         self,
@@ -105,6 +106,7 @@ class Runner:
         self._random = random.Random()
         self._servers = servers
         self._errands = Errands(loop)
+        self._observer = Observer(loop, servers.rows, self._observed)
         self._slow_timer: Timer | None = None
         self._stopped = False
         self.board = Board(servers, loop.clock, log, on_change, on_limit)
@@ -135,7 +137,20 @@ class Runner:
             job = _Job(self, self.board.entries[key], check, program, agent)
             self._jobs[job.key] = job
         self._spread(list(self._jobs.values()))
+        self._observer.replace([entry for entry in self.board.entries.values() if entry.server.observe and entry.machine is not None])
         self._watch_slow()
+
+    def _observed(self, entry: Entry, errors: int, why: str) -> None:
+        """Live traffic had too many errors: whatever else follows, the next check comes soon."""
+        self.board.observed(entry, errors, why)
+        self._watch_slow()
+        job = self._jobs.get(entry.key)
+        if job is not None and job.timer is not None:
+            check = job.check
+            soon = self._loop.clock.now + (check.fastinter_s if check.fastinter_s is not None else check.inter_s)
+            if soon < job.timer.when:
+                job.timer.cancel()
+                job.timer = self._loop.call_at(soon, _start, job)
 
     def amend(self, server: Server) -> None:
         """Go on with other fields of a server (an address, a port); a check that is under way ends as it began."""
@@ -186,6 +201,7 @@ class Runner:
             self._cancel(job)
         self._jobs.clear()
         self._errands.stop()
+        self._observer.stop()
         if self._slow_timer is not None:
             self._slow_timer.cancel()
 

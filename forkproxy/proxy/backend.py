@@ -13,6 +13,7 @@ from forkproxy import balance
 from forkproxy.net.sockets import keepalive, reset_on_close
 from forkproxy.proxy import counting
 from forkproxy.proxy.derived import case_adjuster, head_limits, keepalive_options, restriction
+from forkproxy.proxy.observed import Watch
 from forkproxy.proxy.persistence import Persistence
 from forkproxy.proxy.sticking import Sticking
 from forkproxy.registry import Needs
@@ -39,7 +40,7 @@ class ServerRt:
     __slots__ = (
         "alive", "backend", "bounded", "count", "dial_options", "exclusive", "first_takes_fresh", "first_takes_proven", "floor", "fresh",
         "greets", "idle_limit", "index", "key", "label", "limits", "marked", "maxconn", "name", "peak", "plan", "proven", "redirect",
-        "rt", "served", "server_timeout", "share", "tallies", "told", "usable", "waiting", "weight",
+        "rt", "served", "server_timeout", "share", "tallies", "told", "usable", "waiting", "watch", "weight",
     )  # fmt: skip
 
     def __init__(self, rt: Runtime, backend: BackendRt, plan: plans.Server, index: int) -> None:
@@ -89,7 +90,10 @@ class ServerRt:
         self.marked = False
         self.told = False  # whether the picker wants to hear of streams that begin and end
         self.tallies: dict[FrontendRt, counting.Tally] = {}
-        self.count = counting.BackendCounters(rt.row(plan.key))
+        row = rt.row(plan.key)
+        self.count = counting.BackendCounters(row)
+        #: of a server whose traffic is observed
+        self.watch = Watch(row, plan.observe) if plan.observe else None
 
     def settle(self, plan: plans.Server) -> None:
         """Take on what the operator may change while we run: limits, and the address."""
@@ -161,9 +165,6 @@ class ServerRt:
         self.count.connects()
         self.backend.count.connects()
 
-    def count_connect_failure(self) -> None:
-        """An attempt failed."""
-        self.count.connect_failed()
 
 
 class BackendRt:
@@ -324,6 +325,7 @@ class BackendRt:
         """A stream goes to another server."""
         self.count.redispatched()
         srv.count.redispatched()
+        self.count.left(srv.count)
 
     def count_retry(self, srv: ServerRt) -> None:
         """A stream tries the same server again."""

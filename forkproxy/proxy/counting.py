@@ -48,6 +48,7 @@ class Tally:
         ended, bytes_in, bytes_out = self.ended, self.bytes_in, self.bytes_out
         statuses = [0] * 10
         served = reused = 0
+        unlike: list[Stream] = []
         queue_s = connect_s = response_s = total_s = 0.0
         queue_max = connect_max = response_max = total_max = 0.0
         for s in ended:
@@ -55,6 +56,9 @@ class Tally:
             bytes_out += s.bytes_out
             status = s.status
             statuses[status // 100 if status < 1000 else 0] += 1  # a server whose violations are accepted says up to 65535
+            res = s.res
+            if res is None or res.status != status:
+                unlike.append(s)
             queue = s.t_queue
             if not queue:
                 continue
@@ -92,11 +96,13 @@ class Tally:
             fe[L.REQ_TOT] += n
             fe[L.H1_REQ] += n
             self.process[L.REQ_TOT] += n
-            for row in (fe, be, srv):
+            for row in (fe, be):
                 if row is not None:
-                    for hundred, count in enumerate(statuses):
-                        if count:
-                            row[HRSP[hundred]] += count
+                    _add(row, statuses)
+            if srv is not None:
+                _servers_own(statuses, unlike)
+                srv[L.REQ_TOT] += sum(statuses)
+                _add(srv, statuses)
         else:
             fe[L.REQ_OTHER] += n
         for row in (be, srv):
@@ -104,8 +110,8 @@ class Tally:
                 row[L.SESS_TOT] += n
                 row[L.BYTES_IN] += bytes_in
                 row[L.BYTES_OUT] += bytes_out
-                if self.http:
-                    row[L.REQ_TOT] += n
+        if self.http and be is not None:
+            be[L.REQ_TOT] += n
         if served and be is not None and srv is not None:
             sums = [int(t * 1000.0 + 0.5) for t in (queue_s, connect_s, response_s, total_s)]
             longest = [int(t * 1000.0) for t in (queue_max, connect_max, response_max, total_max)]
@@ -117,6 +123,24 @@ class Tally:
                 rates.times(row, L.TIMES, served, sums, longest)
         ended.clear()
         self.bytes_in = self.bytes_out = 0
+
+
+def _class(status: int) -> int:
+    return status // 100 if status < 1000 else 0
+
+
+def _add(row: memoryview, statuses: list[int]) -> None:
+    for hundred, count in enumerate(statuses):
+        if count:
+            row[HRSP[hundred]] += count
+
+
+def _servers_own(statuses: list[int], unlike: list[Stream]) -> None:
+    """Turn what clients got into what the server said: something else, or nothing where a stream failed before it answered."""
+    for s in unlike:
+        statuses[_class(s.status)] -= 1
+        if s.res is not None:
+            statuses[_class(s.res.status)] += 1
 
 
 class FrontendCounters:
@@ -197,9 +221,11 @@ class BackendCounters:
         """A connection is attempted."""
         self.row[L.CONNECTS] += 1
 
-    def connect_failed(self) -> None:
-        """An attempt to connect failed."""
-        self.row[L.CONN_ERRORS] += 1
+    def left(self, server: BackendCounters) -> None:
+        """A stream that this backend's algorithm gave to ``server`` goes on to another one: it was there, though, and chosen."""
+        self.row[L.LBTOT] += 1
+        server.row[L.LBTOT] += 1
+        server.row[L.SESS_TOT] += 1
 
     def error(self, name: str) -> None:
         """A counter of errors.ERRORS."""
@@ -229,5 +255,11 @@ def count_error(s: Stream, row: StreamError) -> None:
     s.be.count.error(name)
     if s.srv is not None:
         s.srv.count.error(name)
+        if s.srv.watch is not None:
+            s.srv.watch.failed(row.name)
     if name in ("cli_aborts", "srv_aborts"):
         s.fe.count.error(name)
+        if row.name == "server-abort-data":  # an error of the response, too (management manual 9.1 "eresp")
+            for party in (s.be, s.srv):
+                if party is not None:
+                    party.count.error("resp_errors")

@@ -108,7 +108,8 @@ def release(s: Stream) -> None:
 def failed(s: Stream, row: StreamError) -> None:
     """A connection attempt came to nothing: try again or give up."""
     be, srv = s.be, s.srv
-    srv.count_connect_failure()
+    if srv.watch is not None:
+        srv.watch.refused()
     retries = marks.retries(s)
     if s.retries >= retries or s.body_sent or "conn-failure" not in be.plan.retry_on:
         finish.fail(s, row)

@@ -75,6 +75,8 @@ def begin(up: Upstream, s: Stream, head: ResponseHead, body: bytes) -> None:
     s.status = head.status
     be: BackendRt = s.be
     fe: FrontendRt = s.fe
+    if up.srv.watch is not None:
+        up.srv.watch.answered(head.status)
     if fe.tracks and head.status >= 400:
         tracking.answered(s, head.status)
     if be.stick is not None:

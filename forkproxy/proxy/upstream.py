@@ -138,6 +138,8 @@ def established(up: Upstream, s: Stream) -> bool:
         if sent < len(data):
             up.out = memoryview(data)[sent:]
     s.t_connect = up.rt.clock.now
+    if up.srv.watch is not None:
+        up.srv.watch.connected()
     if s.marks is not None:
         marks.on_server(s, up)
     if not s.mode_http:

@@ -272,6 +272,12 @@ CTIME_MAX: Final = _declare("ctime_max", _M, "BS", "Longest to connect.", csv="c
 RTIME_MAX: Final = _declare("rtime_max", _M, "BS", "Longest to respond.", csv="rtime_max", family="max_response_time_seconds", scale=_MS)
 TTIME_MAX: Final = _declare("ttime_max", _M, "BS", "Longest as a whole.", csv="ttime_max", family="max_total_time_seconds", scale=_MS)
 
+# -- what live traffic says of a server (observe); written by workers, read one by one by the master
+OBSERVED_GOOD: Final = _declare("observed_good", _G, "S", "Good events of an observed server.")
+OBSERVED_BAD: Final = _declare("observed_bad", _G, "S", "Bad events of an observed server.")
+OBSERVED_RUN: Final = _declare("observed_run", _G, "S", "Bad events since the last good one.")
+OBSERVED_WHY: Final = _declare("observed_why", _G, "S", "What the last bad event was (health.observed).")
+
 # -- of the process, row 0
 DROPPED_LOGS: Final = _declare(
     "dropped_logs", _C, "P", "Log lines that could not be sent.", also={"P": "dropped_logs_total"}, info="DroppedLogs"
@@ -308,6 +314,7 @@ CHECK_CODE: Final = _declare("check_code", _T, "S", "Code of the last check's an
 CHECK_MS: Final = _declare(
     "check_duration_ms", _T, "S", "Duration of the last check.", csv="check_duration", family="check_duration_seconds", scale=_MS
 )
+FAILED_HANA: Final = _declare("failed_hana", _T, "S", "Times that live traffic had too many errors in a row (observe).", csv="hanafail")
 AGENT_STATUS: Final = _declare("agent_status", _T, "S", "How the last agent check ended (health.status).")
 AGENT_CODE: Final = _declare("agent_code", _T, "S", "Code of the last agent check.", csv="agent_code")
 AGENT_MS: Final = _declare("agent_duration_ms", _T, "S", "Duration of the last agent check.", csv="agent_duration")

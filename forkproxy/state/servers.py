@@ -86,6 +86,11 @@ class ServerTable:
         self._cells = rows.segment.slot(rows.segment.master)
 
     @property
+    def rows(self) -> Rows:
+        """All rows, of which these cells are a part."""
+        return self._rows
+
+    @property
     def epoch(self) -> int:
         """Grows with every change that concerns the workers."""
         return self._cells[EPOCH]

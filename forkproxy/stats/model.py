@@ -227,7 +227,7 @@ class Model:
         """The columns about checks; a server without them has none."""
         check = server.check
         if check is None:
-            for name in ("chkfail", "chkdown", "check_code", "check_duration", "check_health"):
+            for name in ("chkfail", "chkdown", "hanafail", "check_code", "check_duration", "check_health"):
                 row[_N[name]] = None
             return
         status = _status_of(totals[layout.CHECK_STATUS])

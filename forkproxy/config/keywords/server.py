@@ -300,12 +300,10 @@ def _check_address(line: Line, text: str, name: str) -> Address:
 
 @keyword("server", "observe", args=(OneOf("none", "layer4", "layer7"),))
 def _observe(target: _Target, line: Line, value: str) -> None:
-    """Judge the server's health by its live traffic too: not yet, so that only "none" is taken."""
+    """Judge the server's health by its live traffic, too: by connections (layer4), or by answers as well (layer7). See on-error."""
     if value == "layer7" and target.proxy.mode != "http" and target.proxy.kind != "defaults":
         line.fail("'layer7' can only be used in http proxies.", line.kwlen)
-    if value != "none":
-        line.fail(f"'observe' : '{value}' is known to HAProxy, not supported by forkproxy yet", line.kwlen)
-    target.settings["observe"] = ""
+    target.settings["observe"] = "" if value == "none" else value
 
 
 class _Source:

@@ -106,6 +106,25 @@ def test_answers_of_agents(line: bytes, status: Status, text: str, orders: Order
     assert parse_answer(line) == Result(status, 0, text, orders)
 
 
+@pytest.mark.parametrize(
+    ("action", "statuses", "fails"),
+    [("fastinter", ["UP", "UP"], 0), ("fail-check", ["UP 2/3", "UP 1/3"], 2), ("sudden-death", ["UP 1/3", "DOWN"], 2),
+     ("mark-down", ["DOWN", "DOWN"], 1)],
+)  # fmt: skip
+def test_what_errors_of_the_traffic_lead_to(action: str, statuses: list[str], fails: int) -> None:
+    bench = Bench(server("s1", check=CHECK, on_error=action))
+    bench.check("s1", OK)
+    found = []
+    for _ in range(2):
+        bench.board.observed(bench.board.entries["b/s1"], 10, "Wrong http response")
+        found.append(bench.status("s1"))
+    assert found == statuses
+    assert (bench.table.read("b/s1", "chk_fail"), bench.table.read("b/s1", "failed_hana")) == (fails, 2)
+    if "DOWN" in statuses:
+        why = 'reason: Health analyze, info: "Detected 10 consecutive errors, last one was: Wrong http response". 0 active'
+        assert bench.said[0].startswith(f"1 Server b/s1 is DOWN, {why}")
+
+
 def test_the_log_tells_the_streams_of_a_server() -> None:
     bench = Bench(server("s1", maxconn=3), server("s2"))
     cells, rows = bench.rows.cells(0), bench.rows
