@@ -304,8 +304,7 @@ STATES: dict[str, tuple[str, dict[str, Case]]] = {
             "SD reset": (last(), sends(PART, "reset"), 1),
             "sD": (last(), sends(PART), 1),
             "sD chunked": (last(), sends(CHUNKED + b"5\r\nab"), 1),
-            "PH denied": [("be", "s", "req_tot hrsp_2xx", "an answer that a rule denies is not kept until it is counted")],
-        "PH bad chunk with the head": (last(), sends(CHUNKED + b"1\r\na\r\nzz\r\n"), 1),
+            "PH bad chunk with the head": (last(), sends(CHUNKED + b"1\r\na\r\nzz\r\n"), 1),
             "PD bad chunk": (last(), sends(CHUNKED + b"1\r\na\r\n", "zz\r\n"), 1),
             "-- queued": (beside(LAST % (b"/one", b""), last(b"/one/2")), late, 2),
             "cD deaf": (deaf(LAST % (b"/slow", b"")), floods(BIG), 1),
@@ -414,6 +413,7 @@ UNEQUAL: dict[str, dict[str, list[tuple[str, str, str, str]]]] = {
         "RC": [("nowhere", "s", "stot", "2.6 does not count a session that had no address to begin from")],
         "-- queued": [("one", "*", "lbtot", "2.6 does not count as chosen who waited for a server")],
         "sQ": [("one", "s", "lbtot stot", "the connection that holds the slot ends")],
+        "PH denied": [("be", "s", "req_tot hrsp_2xx", "an answer that a rule denies is not kept until it is counted")],
         "PH bad chunk with the head": [("be", "s", "req_tot hrsp_2xx", "2.6 has not looked at the head yet")],
     },
     "tcp": {
