@@ -105,10 +105,8 @@ def ended(s: Stream, counted: tuple[int, int]) -> None:
 
 def connection_ended(c: Client) -> None:
     """The client's connection is closed: it holds nothing any more."""
-    held_by = c.origin.tracked
-    c.origin.tracked = None
     now = int(c.rt.clock.now * 1000.0)
-    for held in held_by or ():
+    for held in c.origin.tracked or ():
         if held is not None:
             held[0].let_go(held, now, 0, 0)
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from forkproxy.plan import Step, Stick
+from forkproxy.proxy.moving import Moving
 from forkproxy.rules import tables
 from forkproxy.rules.context import RuleContext
 from forkproxy.rules.expr import compile_sample
@@ -16,6 +17,7 @@ from forkproxy.rules.words import Words
 from forkproxy.state.ledger import Ledger
 from forkproxy.state.stickspec import Store, TableRef, TableSpec
 from forkproxy.state.sticktable import Table
+from forkproxy.values import replace
 from tests.session.stage import Stage, Wire
 
 GET = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -205,28 +207,68 @@ def sticky(t: Tracked, text: str) -> Stick:
     return Stick(table=t.refs["path"], key=key, match=True, store=True)
 
 
-def test_a_client_goes_where_its_entry_says_once_a_server_answered(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    t = make()
-    rule = sticky(t, "hdr(x)")
-    t = Tracked(monkeypatch, back={"stick": (rule,)})
+def sticky_stage(make: Make, monkeypatch: pytest.MonkeyPatch, **back: Any) -> Tracked:
+    """A backend with ``stick on hdr(x)``."""
+    rule = sticky(make(), "hdr(x)")
+    t = Tracked(monkeypatch, back={"stick": (rule,), **back})
     t.refs["path"].bind(rule.table.table)
-    request = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX: me\r\n\r\n"
+    return t
+
+
+STUCK = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX: me\r\n\r\n"
+
+
+def test_a_server_that_refuses_is_left_and_forgotten(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    t = sticky_stage(make, monkeypatch, redispatch=1, retries=1)
+    t.served(raw=STUCK)
+    first = t.stage.ports[0]
+    t.stage.refuse.add(first)
     c = t.stage.client()
-    t.stage.says(c, request)
-    table = rule.table.table
+    t.stage.says(c, STUCK)
+    t.stage.passes(0.0)
+    assert t.stage.ports[1] == first and t.stage.ports[2] != first
+    t.stage.stands(t.stage.dialled[-1])
+    t.stage.says(t.stage.dialled[-1], OK)
+    t.served(raw=STUCK)
+    assert t.stage.ports[3] != first
+
+
+def test_what_is_not_to_be_stuck_to_is_not_stored(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    t = sticky_stage(make, monkeypatch)
+    for srv in t.stage.be.servers:
+        srv.plan = replace(srv.plan, non_stick=True)
+    t.served(raw=STUCK)
+    assert t.refs["path"].table.used() == 0
+
+
+def test_a_client_goes_where_its_entry_says_once_a_server_answered(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    t = sticky_stage(make, monkeypatch)
+    c = t.stage.client()
+    t.stage.says(c, STUCK)
+    table = t.refs["path"].table
     assert table.used() == 0, "nothing is stored before the server answered"
     t.stage.stands(t.stage.dialled[0])
     t.stage.says(t.stage.dialled[0], OK)
     first = t.stage.ports[0]
     assert table.used() == 1
     for _ in range(4):
-        t.served(raw=request)
+        t.served(raw=STUCK)
     assert set(t.stage.ports) == {first}
     t.stage.rt.state.servers.set(f"b/s{first - 1000}", srv_op=0)
     t.stage.rt.refresh()
-    t.served(raw=request)
+    t.served(raw=STUCK)
     assert t.stage.ports[-1] != first, "a server that is down is left"
     t.stage.rt.state.servers.set(f"b/s{first - 1000}", srv_op=2)
     t.stage.rt.refresh()
-    t.served(raw=request)
+    t.served(raw=STUCK)
     assert t.stage.ports[-1] != first, "and the entry follows"
+
+
+def test_a_connection_that_tracks_stays_with_its_worker(make: Make) -> None:
+    moved = []
+    for rules in ({}, {"tcp_request_connection": ["track-sc0 src table conn"]}):
+        t = make(**rules)
+        t.served()
+        (c,) = t.stage.rt.clients
+        moved.append(Moving(t.stage.rt, lambda sock, note: True, frozenset({t.stage.bind.key})).takes(c))
+    assert moved == [True, False]

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from forkproxy.clock import ManualClock
+from forkproxy.http.message import ResponseHead
 from forkproxy.rules.context import RuleContext
 from forkproxy.rules.expr import compile_sample
 from forkproxy.rules.ruleset import parse_rule
@@ -163,3 +164,10 @@ def test_keys(kind: str, key_bytes: int, value: Any, key: bytes) -> None:
 def test_long_and_negative_keys() -> None:
     assert key_maker(ref("t", "string", 3))(b"abcdef") == b"abc" + bytes(5)
     assert key_maker(ref("t", "integer", 4))(-1) == b"\xff\xff\xff\xff" + bytes(4)
+
+
+@pytest.mark.parametrize(("status", "expected"), [(200, (0, 0)), (404, (1, 0)), (500, (0, 1)), (501, (0, 0))])
+def test_a_response_that_is_tracked_counts_as_what_it_is(world: World, status: int, expected: tuple[int, int]) -> None:
+    world.txn.res = ResponseHead.create(status, b"x")
+    world.run("track-sc0 src", kind="http-res")
+    assert (world.get("sc0_http_err_cnt"), world.get("sc0_http_fail_cnt"), world.get("sc0_http_req_cnt")) == (*expected, 1)

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from forkproxy.clock import ManualClock
 from forkproxy.proxy import tracking
 from forkproxy.state import robust
-from forkproxy.state.ledger import Ledger
-from forkproxy.state.stickspec import Store, TableRef, TableSpec
+from forkproxy.state.ledger import UNSURE, Ledger
+from forkproxy.state.stickspec import HOLDERS, Store, TableRef, TableSpec
 from forkproxy.state.sticktable import Table
 from forkproxy.state.sticktables import Tables
 
@@ -249,6 +249,25 @@ def test_workers_killed_at_any_moment_leave_a_usable_table(tables: tuple[Tables,
     for i in range(60):
         assert put(t, b"n%d" % i, now + 2000 + i)
     assert t.used() == 60, "every slot is there"
+
+
+def test_who_died_while_it_was_counted_is_counted_by_the_others(tables: tuple[Tables, Table]) -> None:
+    everything, t = tables
+    bases = []
+    for slot in range(3):
+        t.ledger = everything.ledger(slot, 8)
+        held = t.hold_request(t.pad(b"a"), 0)
+        assert held is not None
+        bases.append(held)
+    dead = everything.ledgers[1]
+    dead.cells[bases[1][3]] |= UNSURE
+    for offset in (HOLDERS, t.conn_cur):
+        t.cells[bases[0][1] + offset] = 7  # whatever it was in the middle of
+    everything.settle(1)
+    assert [t.cells[bases[0][1] + offset] for offset in (HOLDERS, t.conn_cur)] == [2, 2]
+    everything.settle(0)
+    everything.settle(0)  # again: nothing happens
+    assert t.cells[bases[0][1] + HOLDERS] == 1
 
 
 def test_a_stopped_holder_costs_patience_not_life(monkeypatch: pytest.MonkeyPatch) -> None:
