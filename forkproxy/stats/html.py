@@ -153,7 +153,7 @@ def _proxy(name: str, rows: list[Row], page: StatsPage, query: Query, uri: str, 
     yield f'<div class="wide"><table><thead><tr>{box}<th rowspan="2" class="who">Name</th><th rowspan="2" class="status">Status</th>'
     yield "".join(f'<th colspan="{len(columns)}">{title}</th>' for title, columns in groups if columns) + "</tr><tr>"
     yield "".join(f"<th>{title}</th>" for _, columns in groups for title, _, _ in columns) + "</tr></thead><tbody>\n"
-    cells = [(f"{group} {title}", _N[name], unit) for group, columns in groups for title, name, unit in columns]
+    cells = [(f"{group} {title}".removeprefix("Server "), _N[name], unit) for group, columns in groups for title, name, unit in columns]
     for row in rows:
         yield _row(row, cells, page, form)
     yield "</tbody></table></div>"

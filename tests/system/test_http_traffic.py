@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 from tests.system.duet import Side, read_head, read_until
+from tests.wire.http_samples import REQUESTS
 
 pytestmark = pytest.mark.system
 
@@ -105,73 +106,38 @@ def normal(raw: bytes) -> list[bytes]:
     return [first, *sorted(name.lower() + colon + b" ".join(value.split()) for name, colon, value in pairs), body]
 
 
-@pytest.mark.parametrize("name", FORWARDED)
-def test_forwarded(plain: Side, name: str) -> None:
-    sent, expected = FORWARDED[name]
-    got, seen = exchange(plain, sent)
-    assert got.startswith(b"HTTP/1.1 200 "), got
-    assert [normal(raw) for raw in seen] == [normal(expected)]
+def test_forwarded(plain: Side) -> None:
+    wrong = {}
+    for name, (sent, expected) in FORWARDED.items():
+        got, seen = exchange(plain, sent)
+        if not got.startswith(b"HTTP/1.1 200 ") or [normal(raw) for raw in seen] != [normal(expected)]:
+            wrong[name] = got, seen
+    assert not wrong
 
 
 # -- what is refused
 
 HOST = b"Host: a\r\n"
-POST = b"POST / HTTP/1.1\r\nHost: a\r\n"
-CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
+CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 REFUSED: dict[str, tuple[bytes, int]] = {
-    "no version": (b"GET /\r\n" + HOST + b"\r\n", 400),
-    "three blanks": (b"GET / a HTTP/1.1\r\n" + HOST + b"\r\n", 400),
-    "no target": (b"GET HTTP/1.1\r\n" + HOST + b"\r\n", 400),
-    "lower-case protocol": (b"GET / http/1.1\r\n" + HOST + b"\r\n", 400),
-    "another protocol": (b"GET / RTSP/1.0\r\n" + HOST + b"\r\n", 400),
-    "a version with a letter": (b"GET / HTTP/1.x\r\n" + HOST + b"\r\n", 400),
-    "a version too long": (b"GET / HTTP/1.11\r\n" + HOST + b"\r\n", 400),
+    **{name: (raw, status) for name, raw, status in REQUESTS if isinstance(status, int)},
     "the preface of HTTP/2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
     "TLS": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),
-    "a method with a colon": (b"GE:T / HTTP/1.1\r\n" + HOST + b"\r\n", 400),
-    "a control character in the target": (b"GET /\x01 HTTP/1.1\r\n" + HOST + b"\r\n", 400),
-    "eight bits in the target": (b"GET /\xe9 HTTP/1.1\r\n" + HOST + b"\r\n", 400),
-    "NUL in the target": (b"GET /\0 HTTP/1.1\r\n" + HOST + b"\r\n", 400),
-    "bare CR in the request line": (b"GET /\rx HTTP/1.1\r\n" + HOST + b"\r\n", 400),
-    "a target that is no form": (b"GET a/b HTTP/1.1\r\n" + HOST + b"\r\n", 400),
-    "CONNECT without a port": (b"CONNECT a HTTP/1.1\r\nHost: a\r\n\r\n", 400),
-    "a field without a colon": (b"GET / HTTP/1.1\r\n" + HOST + b"nonsense\r\n\r\n", 400),
-    "a field without a name": (b"GET / HTTP/1.1\r\n" + HOST + b": x\r\n\r\n", 400),
-    "a blank before the colon": (b"GET / HTTP/1.1\r\n" + HOST + b"X : y\r\n\r\n", 400),
-    "a blank in a name": (b"GET / HTTP/1.1\r\n" + HOST + b"X Y: z\r\n\r\n", 400),
-    "a control character in a name": (b"GET / HTTP/1.1\r\n" + HOST + b"X\x07: y\r\n\r\n", 400),
-    "NUL in a value": (b"GET / HTTP/1.1\r\n" + HOST + b"X: a\0b\r\n\r\n", 400),
-    "bare CR in a value": (b"GET / HTTP/1.1\r\n" + HOST + b"X: a\rb\r\n\r\n", 400),
-    "a first line that is folded": (b"GET / HTTP/1.1\r\n folded\r\n" + HOST + b"\r\n", 400),
-    "two hosts": (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
-    "a host that differs from the target": (b"GET http://a/ HTTP/1.1\r\nHost: b\r\n\r\n", 400),
-    "different lengths": (POST + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab", 400),
-    "different lengths in one line": (POST + b"Content-Length: 1, 2\r\n\r\nab", 400),
-    "a length with a sign": (POST + b"Content-Length: +1\r\n\r\na", 400),
-    "a negative length": (POST + b"Content-Length: -1\r\n\r\na", 400),
-    "a length in hexadecimal": (POST + b"Content-Length: 0x1\r\n\r\na", 400),
-    "an empty length": (POST + b"Content-Length:\r\n\r\na", 400),
-    "a length beyond all numbers": (POST + b"Content-Length: 99999999999999999999\r\n\r\na", 400),
-    "chunked twice": (POST + b"Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n", 400),
-    "chunked is not the last coding": (POST + b"Transfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n", 400),
-    "a coding that nobody has": (POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 422),
-    "only another coding": (POST + b"Transfer-Encoding: identity\r\n\r\n", 400),
-    "an empty coding": (POST + b"Transfer-Encoding:\r\n\r\n0\r\n\r\n", 400),
     "a bad chunk size": (CHUNKED + b"xyz\r\nabc\r\n0\r\n\r\n", 400),
     "no chunk size": (CHUNKED + b"\r\nabc\r\n0\r\n\r\n", 400),
     "a chunk longer than it said": (CHUNKED + b"2\r\nabc\r\n0\r\n\r\n", 400),
     "a chunk size beyond all numbers": (CHUNKED + b"ffffffffffffffffff\r\nabc\r\n0\r\n\r\n", 400),
-    "a body that HTTP/1.0 does not have": (b"GET / HTTP/1.0\r\nContent-Length: 2\r\n\r\nab", 413),
-}  # fmt: skip
+}
 
 
-@pytest.mark.parametrize("name", REFUSED)
-def test_refused(plain: Side, name: str) -> None:
-    sent, status = REFUSED[name]
-    got, seen = exchange(plain, sent + b"GET /smuggled HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-    assert got.startswith(b"HTTP/1.1 %d " % status), got[:200]
-    assert got.count(b"HTTP/1.") == 1 and b"connection: close" in got.lower()
-    assert seen == []
+def test_refused(plain: Side) -> None:
+    """Whatever the parser refuses is answered once, closed, and nothing of it or behind it reaches the server."""
+    wrong = {}
+    for name, (sent, status) in REFUSED.items():
+        got, seen = exchange(plain, sent + b"GET /smuggled HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        if not got.startswith(b"HTTP/1.1 %d " % status) or got.count(b"HTTP/1.") != 1 or b"connection: close" not in got.lower() or seen:
+            wrong[name] = got[:200], seen
+    assert not wrong
 
 
 LIMITS: dict[str, tuple[bytes, bytes]] = {

@@ -152,7 +152,7 @@ def test_the_page_has_every_row_and_value(bound: World) -> None:
     assert set(re.findall(r'<tr class="[^"]*" data-k="([^"]*)"', shown)) == rows
     assert re.findall(r'<h2><a href="#[^"]*">([^<]*)</a>', shown) == ["f", "tcpf", "b", "t", "none"]
     row = shown[shown.index('data-k="b/s1"') :].partition("</tr>")[0]
-    assert f'data-c="{NUMBER["weight"]}" data-u="n" data-l="Server Wght">7<' in row
+    assert f'data-c="{NUMBER["weight"]}" data-u="n" data-l="Wght">7<' in row
     assert 'class="server maint" data-k="b/s4"' in shown
     assert "http-equiv" not in shown and "Version" not in shown and "<form" not in shown and "here" not in shown
     assert not re.search(r'(?:src|href)="(?:https?:)?//', shown), "nothing comes from elsewhere"

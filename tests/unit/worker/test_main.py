@@ -17,7 +17,7 @@ from forkproxy.plan import Address, Backend, Bind, Frontend, Global, Plan, Serve
 from forkproxy.state import layout, servers
 from forkproxy.worker import channel, inbox
 from forkproxy.worker.heritage import Heritage, Listener
-from forkproxy.worker.main import WorkerRole
+from forkproxy.worker.main import MOST_ASKED, PATIENCE_S, WorkerRole
 
 
 class Runtime:
@@ -268,3 +268,19 @@ def test_orders_are_carried_out_and_what_goes_wrong_is_the_answer(
     assert "".join(m.get("slice", "") for m in heard) == "long\n" * 3000
     assert max(len(m.get("slice", "")) for m in heard) < 20000
     assert "RuntimeError" in capsys.readouterr().err
+
+
+def test_forms_of_the_statistics_page_go_to_the_master_and_its_answer_back(stage: Stage) -> None:
+    from forkproxy.stats.forms import Form
+
+    became: list[str] = []
+    for _ in range(MOST_ASKED + 1):
+        stage.role._manage(Form("drain", "b", ("s",)), became.append)
+    stage.turn()
+    assert stage.said.count("form") == MOST_ASKED and became == ["UNKN"], "no more than so many wait"
+    stage.master.send("managed", id=2, status="DONE")
+    stage.master.send("managed", id=2, status="DONE")
+    stage.turn()
+    assert became == ["UNKN", "DONE"]
+    stage.turn(PATIENCE_S + 0.1)
+    assert became == ["UNKN", "DONE"] + ["UNKN"] * (MOST_ASKED - 1), "a master that does not answer is not waited for"
