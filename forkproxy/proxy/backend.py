@@ -259,7 +259,8 @@ class BackendRt:
         return srv.plan.maxqueue > 0 and len(srv.waiting) >= srv.plan.maxqueue
 
     def elsewhere(self, i: int) -> int:
-        return 0
+        others = self.rt.neighbours
+        return 0 if others is None else others.streams(self.servers[i])
 
     # -- choice
 

@@ -21,6 +21,7 @@ from forkproxy.proxy.client import Client
 from forkproxy.proxy.frontend import FrontendRt
 from forkproxy.proxy.listener import Listener
 from forkproxy.proxy.logs import LogTargets
+from forkproxy.proxy.neighbours import Neighbours
 from forkproxy.proxy.sides import Side
 from forkproxy.rules import world
 from forkproxy.state import layout, rates
@@ -64,7 +65,12 @@ class Runtime:
         self.marked: list[BackendRt | ServerRt] = []
         self.poured: list[counting.Tally] = []
         self.logs = LogTargets(plan.global_, loop, self.process)
+        #: other workers' streams, where an algorithm wants to know of them
+        self.neighbours: Neighbours | None = None
         self.backends: dict[str, BackendRt] = {name: BackendRt(self, be) for name, be in plan.backends.items()}
+        counting_pickers = [be for be in self.backends.values() if be.picker.counts]
+        if counting_pickers and self.workers > 1:
+            self.neighbours = Neighbours(self, counting_pickers)
         self.frontends: dict[str, FrontendRt] = {
             fe.name: FrontendRt(self, fe, self.backends, AccessLog(fe, self.logs.open(fe))) for fe in plan.frontends
         }
@@ -125,6 +131,8 @@ class Runtime:
             for party in self.marked:
                 party.show()
             self.marked.clear()
+            if self.neighbours is not None:
+                self.neighbours.look()
 
     def _second(self) -> None:
         """Once a second: rates are taken."""

@@ -8,14 +8,16 @@ from typing import Any
 
 import pytest
 
-from forkproxy.plan import Address
+from forkproxy.plan import Address, Balance
 from forkproxy.proxy import view
 from forkproxy.proxy.client import Client
+from forkproxy.proxy.neighbours import Neighbours
 from forkproxy.proxy.orders.limits import set_server_maxconn
 from forkproxy.proxy.stream import Stream
 from forkproxy.proxy.upstream import Upstream
 from forkproxy.rules.types import addr_of
 from forkproxy.rules.verdict import WAIT, Reply
+from forkproxy.state.layout import SESS_CUR
 from forkproxy.values import replace
 from tests.session.stage import Stage, Wire
 
@@ -96,6 +98,27 @@ def test_a_limit_that_grows_serves_who_waits(monkeypatch: pytest.MonkeyPatch) ->
                 stage.says(stage.client(), CLOSE)
         stage.settle()
         assert len(stage.dialled) == dialled
+
+
+def test_leastconn_counts_the_other_workers_streams(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = http(monkeypatch, servers=2, back={"balance": Balance(algorithm="leastconn")})
+    assert stage.rt.neighbours is None  # the only worker has nobody to ask
+    segment, rows = stage.rt.state.segment, stage.rt.state.rows
+    segment.claim(1, 1)  # a process that is not this one
+    segment.slot(1)[rows.base("b/s0") + SESS_CUR] = 40
+    stage.rt.neighbours = Neighbours(stage.rt, [stage.be])
+    for _ in range(6):
+        stage.says(stage.client(), CLOSE)
+    assert stage.ports == [1000, 1001, 1001, 1001, 1001, 1001]
+    segment.slot(1)[rows.base("b/s0") + SESS_CUR] = 0
+    stage.says(stage.client(), CLOSE)
+    stage.passes(0.001)
+    assert stage.ports[-1] == 1001  # not looked at again yet
+    stage.passes(0.02)
+    stage.says(stage.client(), CLOSE)
+    for _ in range(3):
+        stage.says(stage.client(), CLOSE)
+    assert stage.ports[-3:] == [1000] * 3
 
 
 def test_a_status_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:

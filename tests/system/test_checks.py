@@ -231,6 +231,43 @@ backend b
         proxy.end()
 
 
+def test_traffic_takes_a_server_down_and_checks_bring_it_back(tmp_path: Path, origins: tuple[Origin, Origin]) -> None:
+    """``observe`` over all workers: errors in a row count wherever they are seen, a good answer anywhere ends the row."""
+    one, two = origins
+    (front,) = free_ports(1)
+    proxy = Proxy(tmp_path, f"""
+global
+  nbthread 3
+defaults
+  mode http
+  timeout connect 1s
+  timeout client 5s
+  timeout server 5s
+frontend f
+  bind 127.0.0.1:{front}
+  default_backend b
+backend b
+  server s1 127.0.0.1:{one.port} check inter 10s fastinter 300ms rise 1 observe layer7 error-limit 6 on-error mark-down
+  server s2 127.0.0.1:{two.port} backup
+""")  # fmt: skip
+    try:
+        proxy.ready()
+        wrong, good = b"HTTP/1.1 500 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", one.answer
+        for _ in range(3):
+            one.answer = wrong
+            assert {get(front)[0] for _ in range(3)} == {500}
+            one.answer = good
+            assert get(front)[0] == 200
+        assert "is DOWN" not in proxy.stderr
+        one.answer = wrong
+        for _ in range(40):
+            get(front)
+        proxy.says('Server b/s1 is DOWN, reason: Health analyze, info: "Detected 6 consecutive errors, last one was: Wrong http response"')
+        proxy.says("Server b/s1 is UP, reason: Layer4 check passed")
+    finally:
+        proxy.end()
+
+
 def test_states_survive_a_reload(tmp_path: Path, origins: tuple[Origin, Origin]) -> None:
     one, two = origins
     (front,) = free_ports(1)

@@ -136,7 +136,7 @@ _VALUES: tuple[tuple[str, str, Arg, str], ...] = (
     ("track", "track", Word("[<proxy>/]<server>"), "Take over the state of another server."),
     ("redir", "redir", Word("<prefix>"), "Answer GET and HEAD with a redirect to this prefix in place of the server."),
     ("hash-key", "hash_key", OneOf("id", "addr", "addr-port"), "What places the server on a consistent hash ring."),
-    ("init-state", "init_state", OneOf("fully-up", "up", "down", "fully-down"), "What is believed before the first check."),
+    ("init-state", "init_state", OneOf("fully-up", "up", "down", "fully-down", "none"), "What is believed before the first check."),
     ("on-error", "on_error", OneOf("fastinter", "fail-check", "sudden-death", "mark-down"), "What observed errors lead to (see observe)."),
     ("on-marked-down", "on_marked_down", OneOf("shutdown-sessions"), "What happens to streams when the server goes down."),
     ("on-marked-up", "on_marked_up", OneOf("shutdown-backup-sessions"), "What happens to streams on backups when the server comes up."),
