@@ -75,6 +75,7 @@ class Bind:
     transparent: bool = False
     defer_accept: bool = False
     tfo: bool = False
+    save_syn: int = 0  # what the kernel keeps of the first packet: 1 from the IP header on, 2 from the link's
     mss: int = 0
     tcp_ut_ms: int = 0
     nice: int = 0

@@ -55,8 +55,8 @@ class _Builder:
     """One run. Attributes live as long as it."""
 
     __slots__ = (
-        "backends", "diag", "files", "frontends", "global_draft", "ids", "known", "objects", "options", "proxies", "tables",
-    )  # fmt: skip
+        "backends", "diag", "files", "frontends", "global_draft", "ids", "known", "objects", "options", "proxies", "tables", "traced",
+    )  # fmt: skip  # fmt: skip
 
     def __init__(
         self, global_draft: GlobalDraft, proxies: list[ProxyDraft], objects: Mapping[str, Any], diag: Diagnostics, options: Options
@@ -71,6 +71,8 @@ class _Builder:
         self.frontends = {p.name: p for p in reversed(proxies) if p.is_frontend}
         self.ids = self._number()
         self.known = _Known()
+        lines = [rule.line for draft in proxies for rule in (*draft.rules, draft.log_format, draft.error_log_format) if rule is not None]
+        self.traced = any("last_rule_" in word for line in lines for word in line.words)
         self.tables = stick_tables(proxies)
 
     def build(self) -> Plan | None:
@@ -146,6 +148,7 @@ class _Builder:
             files=self.files,
             captures=(draft.capture_request, draft.capture_response),
             logasap=draft.on("logasap"),
+            traced=self.traced,
             known=self.known,
             tables=self.tables,
             stick_counters=self.global_draft.options.get("stick-counters", 3),

@@ -22,6 +22,10 @@ _CLONE_NEWNET = 0x40000000
 _LOCAL = ("unix", "abns", "abnsz")
 
 
+#: tcp(7), not in Python's socket module
+TCP_SAVE_SYN = 27
+
+
 class BindLike(Protocol):
     """What of ``plan.Bind`` is used here."""
 
@@ -41,6 +45,8 @@ class BindLike(Protocol):
     def defer_accept(self) -> bool: ...
     @property
     def tfo(self) -> bool: ...
+    @property
+    def save_syn(self) -> int: ...
     @property
     def mss(self) -> int: ...
     @property
@@ -185,6 +191,8 @@ def _after_bind(sock: socket.socket, bind: BindLike, queue: int, quickack: bool,
             sock.setsockopt(tcp, socket.TCP_QUICKACK, 0)
         if bind.defer_accept:
             _try("cannot enable DEFER_ACCEPT", where, sock.setsockopt, tcp, socket.TCP_DEFER_ACCEPT, 1)
+        if bind.save_syn:
+            _try("cannot save SYN packets", where, sock.setsockopt, tcp, TCP_SAVE_SYN, bind.save_syn)
         if bind.tfo:
             _try("cannot enable TCP_FASTOPEN", where, sock.setsockopt, tcp, socket.TCP_FASTOPEN, queue)
     buffers(sock, rcvbuf, sndbuf)

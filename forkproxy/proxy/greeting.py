@@ -62,6 +62,7 @@ def arriving(c: Client, _mask: int) -> None:
             origin.src, origin.src_port = header.src, header.src_port
             origin.family = 6 if header.family == "ipv6" else 4
             origin.claim(header.dst, header.dst_port)
+            origin.tlvs = header.tlvs
     c.loop.set_deadline(c, None)
     c.t_base = c.rt.clock.now
     listener.begin(c)

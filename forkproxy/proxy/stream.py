@@ -7,13 +7,13 @@ reference counting frees it at once (no cycles survive a request). Knows sides, 
 from __future__ import annotations
 
 import itertools
+import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from forkproxy.rules.txn import Origin, Txn
 
 if TYPE_CHECKING:
-    import socket
     from collections import deque
 
     from forkproxy.errors import StreamError
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from forkproxy.proxy.upstream import Upstream
     from forkproxy.rules.types import Addr
 
+#: tcp(7), not in Python's socket module
+TCP_SAVED_SYN = 28
+
 _numbers = itertools.count(1)
 
 NORMAL = b"--"
@@ -33,7 +36,7 @@ NORMAL = b"--"
 class ClientOrigin(Origin):
     """The origin of streams that arrived on a real socket."""
 
-    __slots__ = ("_local", "sock")
+    __slots__ = ("_local", "sock", "tlvs")
 
     def __init__(self, sock: socket.socket, bind: Any, src: str, src_port: int, family: int, wall: float) -> None:
         self.sock = sock
@@ -45,6 +48,7 @@ class ClientOrigin(Origin):
         self.vars = None
         self.tracked = None
         self._local: tuple[str, int] | None = None
+        self.tlvs: tuple[tuple[int, bytes], ...] = ()  # of its PROXY protocol header
 
     def local(self) -> tuple[str, int]:
         found = self._local
@@ -55,6 +59,9 @@ class ClientOrigin(Origin):
                 name = ""
             found = self._local = (name[0], name[1]) if isinstance(name, tuple) else ("unix", 0)
         return found
+
+    def tlv(self, kind: int) -> bytes | None:
+        return next((value for number, value in self.tlvs if number == kind), None)
 
     def claim(self, dst: str, dst_port: int) -> None:
         """A PROXY protocol header told where the client connected to."""
@@ -180,6 +187,23 @@ class Stream(Txn):
         self.mode_http = req is not None
         self.waiting: deque[Stream] | None = None  # the queue that it is in
         self.answered = False  # everything was given to the client's side, the last bytes wait there
+
+    def tcp_info(self, side: str) -> bytes:
+        end = self.client if side == "client" else self.up
+        try:
+            return end.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104) if end is not None else b""
+        except OSError:  # not TCP, or gone
+            return b""
+
+    def saved_syn(self) -> bytes:
+        try:
+            found: bytes = self.client.sock.getsockopt(socket.IPPROTO_TCP, TCP_SAVED_SYN, 256)
+        except OSError:
+            return b""
+        return found
+
+    def reused_server(self) -> bool:
+        return self.reused
 
     def server_addresses(self) -> tuple[tuple[str, int], tuple[str, int]] | None:
         up = self.up

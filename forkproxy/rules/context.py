@@ -96,6 +96,8 @@ class RuleContext:
     place: tuple[str, int] = ("", 0)
     find: Callable[[str, str], None] = _unheard
     logasap: bool = False
+    #: somebody asks which rule ended a set
+    traced: bool = False
     #: stick tables of the whole configuration by name, and how many entries may be tracked at once (tune.stick-counters)
     tables: Mapping[str, TableRef] = field(default_factory=dict)
     stick_counters: int = 3

@@ -166,10 +166,8 @@ def parse_sample(text: str, start: int, ctx: RuleContext, *, check: bool = True)
         while text[end : end + 1] == ",":  # several are one, and one at the end is none
             end += 1
         found = _NAME.match(text, end)
-        if found is None and end == len(text):
-            break
         if found is None:
-            raise ExprError(f"missing converter after '{text[start:end]}'")
+            break
         conv_name, end = found[0], found.end()
         conv = CONVERTERS.get(conv_name)
         if conv is None:

@@ -14,6 +14,8 @@ ANYWHERE = frozenset(USES)
 RUNNING = _span(0, 19, 21)
 #: the client's connection
 CLIENT = _span(0, 19)
+#: what a session begins with
+SESSION = _span(1, 18)
 CLIENT_STREAM = _span(0, 18)
 #: the request while it is there
 REQUEST = _span(2, 10)

@@ -13,7 +13,7 @@ import forkproxy.rules.library  # noqa: F401  (fills the registry)
 from forkproxy.plan import Step
 from forkproxy.registry import ACTIONS, Needs
 from forkproxy.rules.acl import Pred
-from forkproxy.rules.action import Parser
+from forkproxy.rules.action import Parser, mark
 from forkproxy.rules.conditions import PARTIAL, Condition, read_condition
 from forkproxy.rules.context import KIND_LABELS, RuleContext
 from forkproxy.rules.errors import NotYet
@@ -57,9 +57,23 @@ def parse_rule(kind: str, words: Words, ctx: RuleContext) -> Rule:
         words.fail(f"'{name}' expects its argument in parentheses, as in '{name}(txn.name)'")
     parser = Parser(words, ctx, kind, name, inside[:-1] if bracket else "")
     act = entry.factory(parser)
+    if entry.ends and ctx.traced:
+        act = _traced(act, (words.file, words.line))
     condition = read_condition(words, ctx)
     needs = parser.needs | (condition.needs if condition is not None else Needs.NONE)
     return Rule(fold(act, condition, needs), needs, condition is None and bool(entry.ends))
+
+
+def _traced(act: Step, place: tuple[str, int]) -> Step:
+    """``act``, a rule that ends its set, with its place left for last_rule_file and last_rule_line."""
+
+    def step(txn: Any) -> Any:
+        verdict = act(txn)
+        if verdict is not None and verdict is not WAIT:
+            mark(txn, "last_rule", place)
+        return verdict
+
+    return step
 
 
 def fold(act: Step, condition: Condition | None, needs: Needs) -> Step:

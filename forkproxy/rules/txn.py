@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from forkproxy.rules.types import Addr, addr_of
+
 if TYPE_CHECKING:
     from forkproxy.http.message import RequestHead, ResponseHead
 
@@ -33,6 +35,10 @@ class Origin:
     def local(self) -> tuple[str, int]:
         """The address and port that the client connected to; ("unix", 0) where there are none."""
         return ("unix", 0)
+
+    def tlv(self, kind: int) -> bytes | None:
+        """What the PROXY protocol header said under that number; None without."""
+        return None
 
     def connection(self) -> Origin:
         """The connection itself: another origin where rules put something in the place of an address of this one."""
@@ -129,6 +135,27 @@ class Txn:
     t_connect: float
     t_response: float
     t_end: float
+
+    def source(self) -> Addr | None:
+        """The client's address, or what a rule put in its place; None for unix sockets."""
+        marks = self.marks
+        if marks is not None and (moved := marks.get("src")) is not None:
+            found: Addr = moved
+            return found
+        text = self.origin.src
+        return addr_of(text) if text != "unix" else None
+
+    def tcp_info(self, side: str) -> bytes:
+        """What the kernel tells of the "client" or "server" connection (struct tcp_info); empty where it tells nothing."""
+        return b""
+
+    def saved_syn(self) -> bytes:
+        """The packet that began the client's connection, if the kernel kept it and has not given it yet."""
+        return b""
+
+    def reused_server(self) -> bool:
+        """Had the server's connection carried requests before?"""
+        return False
 
     def server_addresses(self) -> tuple[tuple[str, int], tuple[str, int]] | None:
         """Our and the server's address and port on the server connection; None without one (proxy overrides this)."""

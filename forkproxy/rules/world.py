@@ -6,6 +6,7 @@ know. ``install`` is called once per process, before traffic; until then :class:
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 
@@ -107,6 +108,8 @@ class View:
 
 
 _IDLE = View()
+#: when this process began to serve, by the monotonic clock
+_began = [time.monotonic()]
 #: one element, so that closures made before ``install`` see what is installed
 VIEW: list[View] = [_IDLE]
 
@@ -114,6 +117,12 @@ VIEW: list[View] = [_IDLE]
 def install(view: View) -> None:
     """Let all fetches of this process ask ``view``."""
     VIEW[0] = view
+    _began[0] = time.monotonic()
+
+
+def uptime_s() -> float:
+    """For how long this process has served."""
+    return time.monotonic() - _began[0]
 
 
 def view() -> View:

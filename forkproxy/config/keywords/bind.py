@@ -60,6 +60,14 @@ _switch("v4v6", "v4v6", "Let the IPv6 wildcard accept IPv4 clients too.")
 _switch("v6only", "v6only", "Keep IPv4 clients away from the IPv6 wildcard.")
 
 
+@keyword("bind", "tcp-ss", args=(Word("1 or 2"),))
+def _tcp_ss(bind: BindDraft, line: Line, value: str) -> None:
+    """Let the kernel keep the first packet of every connection for fc_saved_syn: 1 its IP and TCP headers, 2 its Ethernet header too."""
+    if value not in ("1", "2"):
+        line.fail(f"'{line.keyword}' : expects 1 or 2, found '{value}'", line.kwlen)
+    bind.settings["save_syn"] = int(value)
+
+
 def _text(name: str, field: str, what: str, doc: str) -> None:
     def text(bind: BindDraft, line: Line, value: str) -> None:
         bind.settings[field] = value

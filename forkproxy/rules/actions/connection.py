@@ -48,6 +48,9 @@ MARKS = {
     "body_least": "int, bytes of the body after which rules go on (absent: all of it, or a full buffer)",
     "early_hints": "list of (name, value) to send in a 103 response before the real one",
     "request_line": "(method, target, version) as received, once a rule changed them",
+    "server_status": "int, the status code as the server sent it, once a rule changed it",
+    "service": "True: a service answers",
+    "last_rule": "(file, line) of the last rule that ended its set, where something asks for it",
     "no_l7_retry": "True: do not send the request again after a failure",
 }
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from forkproxy.plan import Render, Step
 from forkproxy.registry import Needs, action
-from forkproxy.rules.action import HTTP_AFTER, HTTP_REQ, HTTP_RES, Parser, keep_request_line
+from forkproxy.rules.action import HTTP_AFTER, HTTP_REQ, HTTP_RES, Parser, keep_request_line, mark
 from forkproxy.rules.actions.headers import replacing
 from forkproxy.rules.web import origin_of, path_query_of
 from forkproxy.rules.words import to_bytes
@@ -132,6 +132,8 @@ def set_status(p: Parser) -> Step:
 
     def step(txn: Any) -> None:
         res = txn.res
+        if txn.marks is None or "server_status" not in txn.marks:
+            mark(txn, "server_status", res.status)
         res.status, res.reason, res.changed = status, reason, True
 
     return step

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from forkproxy.plan import Step
 from forkproxy.registry import SERVICES, Ends, action
-from forkproxy.rules.action import HTTP_REQ, Parser
+from forkproxy.rules.action import HTTP_REQ, Parser, mark
 from forkproxy.rules.verdict import Service
 
 
@@ -20,4 +22,9 @@ def use_service(p: Parser) -> Step:
         message, hint = p.ctx.unknown("service", name, SERVICES)
         p.words.fail(message, hint=hint)
     verdict = Service("service", handler=entry.factory(p.words))
-    return lambda txn: verdict
+
+    def step(txn: Any) -> Service:
+        mark(txn, "service", True)
+        return verdict
+
+    return step

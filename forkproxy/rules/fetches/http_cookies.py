@@ -17,28 +17,29 @@ _RES: dict[str, Any] = {"needs": Needs.RES_HEADERS, "uses": phases.RESPONSE}
 
 
 
+def _values_of(side: str, name: bytes) -> Values:
+    lines = lines_of(side, b"cookie" if side == "req" else b"set-cookie")
+
+    def values(txn: Any) -> list[bytes]:
+        return [v for line in lines(txn) for n, v in cookie_values(line, side == "req") if not name or n == name]
+
+    return values
+
+
 def _register_cookies(side: str, place: dict[str, Any], prefix: str, old: str) -> None:
-    def values_of(name: bytes) -> Values:
-        lines = lines_of(side, b"cookie" if side == "req" else b"set-cookie")
-
-        def values(txn: Any) -> list[bytes]:
-            return [v for line in lines(txn) for n, v in cookie_values(line, side == "req") if not name or n == name]
-
-        return values
-
     def cook(name: bytes) -> Multi:
         """The value of a cookie, the last one of that name; in ACLs all of them."""
-        values = values_of(name)
+        values = _values_of(side, name)
         return Multi(pick(values, 0), values)
 
     def cook_cnt(name: bytes) -> FetchFn:
         """How often a cookie occurs."""
-        values = values_of(name)
+        values = _values_of(side, name)
         return lambda txn: len(values(txn))
 
     def cook_val(name: bytes) -> Multi:
         """The value of a cookie as an integer."""
-        values = values_of(name)
+        values = _values_of(side, name)
 
         def numbers(txn: Any) -> list[int]:
             return [read_int(v) for v in values(txn) if v]
@@ -59,6 +60,14 @@ def _register_cookies(side: str, place: dict[str, Any], prefix: str, old: str) -
 
 _register_cookies("req", _REQ, "req", "cook")
 _register_cookies("res", _RES, "res", "scook")
+
+
+@fetch("cookie", out=Type.STR, args=(Str(optional=True, default=b""),), needs=Needs.HEADERS, uses=phases.EITHER)
+def cookie(name: bytes) -> FetchFn:
+    """The old name of req.cook and res.cook: the response's cookie once there is a response."""
+    asked, answered = _values_of("req", name), _values_of("res", name)
+    sent, given = pick(asked, 0), pick(answered, 0)
+    return lambda txn: sent(txn) if txn.res is None else given(txn)
 
 
 string_aliases("cook", "req.cook")

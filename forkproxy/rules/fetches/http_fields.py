@@ -12,7 +12,7 @@ from operator import attrgetter
 from typing import Any
 
 from forkproxy.registry import Needs, Type, fetch, string_aliases
-from forkproxy.rules import phases
+from forkproxy.rules import phases, varint
 from forkproxy.rules.args import Arg, Int, Str
 from forkproxy.rules.expr import FetchFn, Multi
 from forkproxy.rules.types import Addr, parse_addr, read_int
@@ -163,6 +163,15 @@ def _register_headers(side: str, place: dict[str, Any], prefix: str, old: str, *
 
         return get
 
+    def hdrs_bin() -> FetchFn:
+        """All header fields as names and values, each behind its length (rules.varint); two empty ones are the end."""
+
+        def get(txn: Any) -> bytes | None:
+            head = txn.req if side == "req" else txn.res
+            return varint.pack((n.lower(), v) for n, v in head.items()) if head is not None else None
+
+        return get
+
     one = (Str(optional=True, default=b""),)
     fetch(f"{prefix}.hdr", *more, out=Type.STR, args=_HDR_ARGS, **place)(hdr)
     fetch(f"{prefix}.fhdr", out=Type.STR, args=_HDR_ARGS, **place)(fhdr)
@@ -172,6 +181,7 @@ def _register_headers(side: str, place: dict[str, Any], prefix: str, old: str, *
     fetch(f"{prefix}.hdr_ip", f"{old}_ip", out=Type.ADDR, args=_HDR_ARGS, **place)(hdr_ip)
     fetch(f"{prefix}.hdr_names", out=Type.STR, args=(Str(optional=True, default=b","),), **place)(hdr_names)
     fetch(f"{prefix}.hdrs", out=Type.BIN, **place)(hdrs)
+    fetch(f"{prefix}.hdrs_bin", out=Type.BIN, **place)(hdrs_bin)
 
 
 _PORT = re.compile(rb"(.*?):\d+\Z")

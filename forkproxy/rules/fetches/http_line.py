@@ -110,6 +110,37 @@ def status() -> FetchFn:
     return lambda txn: txn.res.status if txn.res is not None else txn.status or None
 
 
+@fetch("server_status", out=Type.SINT, needs=Needs.RES_HEADERS, uses=phases.SERVER)
+def server_status() -> FetchFn:
+    """The response's status code as the server sent it."""
+
+    def get(txn: Any) -> int | None:
+        found: int | None = txn.marks.get("server_status") if txn.marks is not None else None
+        return txn.res.status if found is None and txn.res is not None else found
+
+    return get
+
+
+@fetch("last_rule_file", out=Type.STR, uses=phases.RUNNING)
+def last_rule_file() -> FetchFn:
+    """The file of the last rule that ended its set."""
+    return _last_rule(lambda place: place[0].encode())
+
+
+@fetch("last_rule_line", out=Type.SINT, uses=phases.RUNNING)
+def last_rule_line() -> FetchFn:
+    """The line of the last rule that ended its set."""
+    return _last_rule(lambda place: place[1])
+
+
+def _last_rule(part: Callable[[tuple[str, int]], Any]) -> FetchFn:
+    def get(txn: Any) -> Any:
+        place = txn.marks.get("last_rule") if txn.marks is not None else None
+        return None if place is None else part(place)
+
+    return get
+
+
 @fetch("http_first_req", out=Type.BOOL, **_KEPT)
 def http_first_req() -> FetchFn:
     """True for the first request of a connection."""

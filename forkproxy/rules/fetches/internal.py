@@ -11,11 +11,10 @@ from typing import Any
 
 from forkproxy.registry import Type, fetch
 from forkproxy.rules import phases, world
-from forkproxy.rules.args import Arg, Context, Int, IPv4, IPv6, Name, OneOf, Str, Var
+from forkproxy.rules.args import Arg, Context, Int, IPv4, IPv6, Name, OneOf, Str
 from forkproxy.rules.context import RuleContext
 from forkproxy.rules.expr import Const, FetchFn
 from forkproxy.rules.types import Addr
-from forkproxy.rules.variables import getter
 
 _ANY: dict[str, Any] = {"uses": phases.ANYWHERE}
 _RUN: dict[str, Any] = {"uses": phases.RUNNING}
@@ -181,22 +180,25 @@ def act_conn() -> FetchFn:
     return lambda txn: world.view().process_connections()
 
 
+@fetch("uptime", out=Type.SINT, **_ANY)
+def uptime() -> FetchFn:
+    """For how many seconds this worker has been there."""
+    return lambda txn: int(world.uptime_s())
+
+
+@fetch("tgroup", out=Type.SINT, **_ANY)
+def tgroup() -> Const:
+    """The number of the thread group: workers are all in one, 0."""
+    return Const(0)
+
+
 @fetch("quic_enabled", out=Type.BOOL, **_ANY)
 def quic_enabled() -> Const:
     """False: there is no QUIC here."""
     return Const(False)
 
 
-# -- variables -----------------------------------------------------------------------------------------------------------
-
-
-@fetch("var", out=Type.ANY, args=(Var(), Str(optional=True)), **_ANY)
-def var(name: str, default: bytes | None) -> FetchFn:
-    """A variable's value, or the default where it is not set."""
-    get = getter(name)
-    if default is None:
-        return get
-    return lambda txn: default if (value := get(txn)) is None else value
+# -- ACLs --------------------------------------------------------------------------------------------------------------
 
 
 @fetch("acl", out=Type.BOOL, args=(Str(), *(Str(optional=True) for _ in range(11)), Context()), **_ANY)

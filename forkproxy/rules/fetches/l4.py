@@ -7,7 +7,7 @@ from typing import Any
 
 from forkproxy.registry import Needs, Type, fetch
 from forkproxy.rules import phases, world
-from forkproxy.rules.expr import FetchFn, Texted
+from forkproxy.rules.expr import Const, FetchFn, Texted
 from forkproxy.rules.types import Addr, addr_of
 
 _CLIENT: dict[str, Any] = {"needs": Needs.L4, "uses": phases.CLIENT}
@@ -24,12 +24,8 @@ def src() -> Texted:
     """The client's address, or what set-src put in its place."""
 
     def get(txn: Any) -> Addr | None:
-        marks = txn.marks
-        if marks is not None and (moved := marks.get("src")) is not None:
-            found: Addr = moved
-            return found
-        text = txn.origin.src
-        return addr_of(text) if text != "unix" else None
+        found: Addr | None = txn.source()
+        return found
 
     def as_text(txn: Any) -> bytes | None:
         if txn.marks is not None:
@@ -155,6 +151,38 @@ def so_id() -> FetchFn:
 def so_name() -> FetchFn:
     """The name of the listener, if it has one."""
     return lambda txn: txn.origin.bind.name.encode() or None
+
+
+@fetch("fc_nb_streams", out=Type.SINT, **_CLIENT)
+def fc_nb_streams() -> Const:
+    """How many streams the client's connection carries: one at a time in HTTP/1."""
+    return Const(1)
+
+
+@fetch("bc_nb_streams", out=Type.SINT, **_SERVER)
+def bc_nb_streams() -> FetchFn:
+    """How many streams the server's connection carries: one at a time in HTTP/1; 0 without one."""
+    return lambda txn: int(txn.server_addresses() is not None)
+
+
+@fetch("bc_reused", out=Type.BOOL, **_SERVER)
+def bc_reused() -> FetchFn:
+    """Had the server's connection carried requests before?"""
+    return lambda txn: txn.reused_server()
+
+
+@fetch("prio_class", out=Type.SINT, uses=phases.RUNNING)
+def prio_class() -> FetchFn:
+    """The stream's class in queues, as set-priority-class set it."""
+    moved = _marked("priority_class")
+    return lambda txn: moved(txn) or 0
+
+
+@fetch("prio_offset", out=Type.SINT, uses=phases.RUNNING)
+def prio_offset() -> FetchFn:
+    """The stream's offset in queues in milliseconds, as set-priority-offset set it."""
+    moved = _marked("priority_offset_ms")
+    return lambda txn: moved(txn) or 0
 
 
 @fetch("bc_src", out=Type.ADDR, **_SERVER)

@@ -70,6 +70,7 @@ _timer("bytes_in", "Bytes received from the client.", phases.KEPT, Needs.L4, lam
 _timer("req.bytes_in", "Bytes of the request received from the client (%U).", phases.KEPT, Needs.L4, lambda txn: txn.bytes_in)
 _timer("bytes_out", "Bytes sent to the client.", phases.FROM_CHOICE, Needs.L4, lambda txn: txn.bytes_out)
 _timer("res.bytes_in", "Bytes of the response received from the server (%B).", phases.FROM_CHOICE, Needs.L4, lambda txn: txn.bytes_out)
+_timer("res.bytes_out", "Bytes of the response sent to the client.", phases.FROM_CHOICE, Needs.L4, lambda txn: txn.bytes_out)
 _timer("txn.conn_retries", "How often connecting to a server was tried again.", phases.SERVER, Needs.SERVER, lambda txn: txn.retries)
 _timer("txn.id32", "The number of the stream, 32 bits.", phases.RUNNING, Needs.L4, lambda txn: txn.id & 0xFFFFFFFF)
 _timer("txn.status", "The status code sent to the client.", phases.SERVER, Needs.HEADERS, lambda txn: txn.status)

@@ -302,3 +302,52 @@ def test_use_backend_folds_named_acls() -> None:
     choose = fold_use_backend(rules)
     assert choose is not None and choose(host("H49.com")) == "b49" and choose(host("h50.com")) is None
     assert choose.__qualname__.startswith("_dispatch")
+
+
+# -- lists of fields in bytes ---------------------------------------------------------------------------------------------
+
+
+def test_header_lists() -> None:
+    txn: Any = make_txn(b"GET / HTTP/1.1\r\nHost: h\r\nX-A: 1\r\nX-B: 2\r\nY: " + b"v" * 3000 + b"\r\n\r\n")
+    before = txn.req.items()
+    run("set-var(txn.all) req.hdrs_bin", txn=txn)
+    for line, names in (
+        ("del-headers-bin var(txn.all)", []),
+        ("add-headers-bin var(txn.all)", [b"host", b"x-a", b"x-b", b"y"]),
+        ("add-headers-bin var(txn.all) prefix X-", [b"host", b"x-a", b"x-b", b"y", b"x-a", b"x-b"]),
+        ("set-headers-bin var(txn.all) prefix x-a", [b"host", b"x-b", b"y", b"x-b", b"x-a"]),
+        ("set-headers-bin var(txn.none)", [b"host", b"x-b", b"y", b"x-b", b"x-a"]),
+        ("del-headers-bin bin(03782d6200) -m beg", [b"host", b"y", b"x-a"]),
+        ("del-headers-bin bin(022d6100) -m end", [b"host", b"y"]),
+        ("set-headers-bin bin(0161016200) ", [b"host", b"y", b"a"]),
+        ("add-headers-bin bin(0361203a0162000001)", [b"host", b"y", b"a"]),  # no token
+        ("add-headers-bin bin(0161ff)", [b"host", b"y", b"a"]),  # cut off
+        ("add-headers-bin bin(01620161000001630164)", [b"host", b"y", b"a", b"b"]),  # what follows the end is not looked at
+    ):
+        run(line, txn=txn)
+        assert [name for name, _ in txn.req.items()] == names, line
+    assert txn.req.get(b"y") == dict(before)[b"Y"]
+    run("add-headers-bin bin(01630361" "0d0a00)", txn=txn)
+    assert txn.req.get(b"c") == b"a%0D%0A"
+
+
+def test_who_ended_a_set() -> None:
+    for traced, place in ((True, ("t.cfg", 3)), (False, None)):
+        txn: Any = make_txn(RAW)
+        run("set-header A b", txn=txn, traced=traced)
+        run("deny if { path /other }", txn=txn, traced=traced)
+        assert not txn.marks
+        run("deny if { path /foo/bar }", txn=txn, traced=traced)
+        assert dict(txn.marks or ()).get("last_rule") == place
+    sample = parse_rule("http-req", words("set-var(txn.a) last_rule_line"), context())
+    other = make_txn(RAW)
+    sample.step(other)
+    assert other.vars is not None and "txn.a" not in other.vars
+
+
+def test_the_servers_status_stays_known() -> None:
+    txn = make_txn(RAW, response=True)
+    status = ("set-status 500", "set-status 501")
+    for line in ("set-var(txn.a) server_status", *status, "set-var(txn.b) server_status", "set-var(txn.c) status"):
+        run(line, "http-res", txn)
+    assert txn.vars is not None and [txn.vars[f"txn.{n}"] for n in "abc"] == [200, 200, 501]

@@ -12,7 +12,7 @@ from forkproxy.errors import ConfigError
 from forkproxy.registry import Needs, Type
 from forkproxy.rules.expr import compile_sample
 from forkproxy.rules.logformat import compile_format
-from tests.unit.rules.rows import MAPS, REQUEST, ROWS
+from tests.unit.rules.rows import MAPS, NEWER, REQUEST, ROWS
 from tests.unit.rules.support import context, make_txn, words
 
 
@@ -24,7 +24,7 @@ def maps(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return where
 
 
-@pytest.mark.parametrize(("expression", "expected"), ROWS, ids=[r[0] for r in ROWS])
+@pytest.mark.parametrize(("expression", "expected"), ROWS + NEWER, ids=[r[0] for r in ROWS + NEWER])
 def test_row(expression: str, expected: bytes, maps: Path) -> None:
     text = re.sub(r"\bMAP[A-Z]*\b", lambda found: f"{maps}/{found[0]}", expression)
     assert compile_format(f"%[{text}]", context()).render(make_txn(REQUEST)) == expected
@@ -45,7 +45,7 @@ def test_row(expression: str, expected: bytes, maps: Path) -> None:
         ("str(a),word(0,_)", "the index starts at 1"),
         ("var(nope.x)", "invalid variable name 'nope.x'"),
         ("str(a),map(/does/not/exist)", "failed to open pattern file"),
-        ("src,(", "missing converter"),
+        ("src,(", "unexpected '(' after 'src,'"),
         ("nbsrv(a,b)", "too many arguments"),
         ("str(a),regsub(\"(\",x)", "regex '(' is invalid"),
         ("str(a),regsub(a)", "argument 2 must be a string"),
