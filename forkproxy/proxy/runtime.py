@@ -26,6 +26,7 @@ from forkproxy.proxy.sides import Side
 from forkproxy.rules import world
 from forkproxy.state import layout, rates
 from forkproxy.state.names import PROCESS, backend_key, frontend_key
+from forkproxy.values import replace
 
 if TYPE_CHECKING:
     from forkproxy.plan import Bind, Frontend, Plan
@@ -343,6 +344,11 @@ class Runtime:
             return
         if self._closing:
             idle_close(c, self.clock.now + random.uniform(*self._spread))
+
+    def plan_now(self) -> Plan:
+        """The plan as the operator's orders have changed it since: servers that came and went, limits, frontends that are held."""
+        frontends = tuple(fe.plan for fe in self.frontends.values())
+        return replace(self.plan, frontends=frontends, backends={name: be.plan for name, be in self.backends.items()})
 
     def kill_all(self) -> None:
         """End every stream and connection now."""

@@ -49,6 +49,11 @@ def bind(make: Callable[[], Context], manage: Manage | None = None, history: His
     return prometheus_exporter
 
 
+def forget() -> None:
+    """The plan may have changed: what is shown is made anew when somebody asks."""
+    _bound.context = None
+
+
 def context() -> Context | None:
     """What is bound."""
     if _bound.context is None and _bound.make is not None:

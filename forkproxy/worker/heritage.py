@@ -54,6 +54,9 @@ class RuntimeLike(Protocol):
     def refresh(self) -> None:
         """The state of a server changed."""
 
+    def plan_now(self) -> Plan:
+        """The plan as orders have changed it since."""
+
     def close(self) -> None:
         """Nothing is left to serve: let go of the loop, close what is open."""
 

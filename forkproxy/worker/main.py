@@ -117,7 +117,7 @@ class WorkerRole:
     def _statistics(self) -> Context:
         from forkproxy.stats.context import Context
 
-        plan, state = self.heritage.plan, self.heritage.state
+        plan, state = self.runtime.plan_now(), self.heritage.state
         return Context(plan, state.rows, state.servers, lambda: facts.of(plan, state.started))
 
     # -- life signs
@@ -182,6 +182,7 @@ class WorkerRole:
         number = message["id"]
         try:
             answer = ORDERS[message["what"]](self.runtime, **message["fields"])
+            service.forget()
             if isinstance(answer, Iterator):
                 self._tell(number, answer)
             else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import socket
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from tests.ports import free_ports
 from tests.system.browser import CHROMIUM, Browser
 from tests.system.conftest import Proxy, eventually, get
-from tests.system.duet import Duet, Seen
+from tests.system.duet import Duet, Seen, read_all
 from tests.system.scripts import OK, Case, Different, answer, ask, differences, last, told
 
 pytestmark = pytest.mark.system
@@ -130,6 +131,7 @@ def test_as_haproxy(tmp_path: Path) -> None:
 
 SERVICE = """
 global
+  stats socket {dir}/cli level admin
   nbthread 2
   node edge-1
   description "Shop, Frankfurt"
@@ -168,7 +170,7 @@ frontend origin
 def service(tmp_path: Path) -> Iterator[tuple[Proxy, int]]:
     port, origin, dead = free_ports(3)
     proxy = Proxy(tmp_path, SERVICE.replace("{{", "{").replace("}}", "}").replace("{port}", str(port)).replace("{origin}", str(origin))
-                  .replace("{dead}", str(dead))).ready()  # fmt: skip
+                  .replace("{dead}", str(dead)).replace("{dir}", str(tmp_path))).ready()  # fmt: skip
     proxy.says("Server shop/far is DOWN")
     yield proxy, port
     proxy.end()
@@ -186,7 +188,7 @@ def send(port: int, form: str) -> str:
 
 
 def test_forms_act_on_all_workers(service: tuple[Proxy, int]) -> None:
-    _, port = service
+    proxy, port = service
     assert send(port, "s=one&s=two&b=shop&action=maint") == "DONE"
     for _ in range(20):  # whichever worker answers
         assert get(port)[0] == 503
@@ -196,6 +198,14 @@ def test_forms_act_on_all_workers(service: tuple[Proxy, int]) -> None:
     assert send(port, "s=one&b=shop&action=shutdown") == "DONE"
     assert send(port, "s=far&b=shop&action=dhlth") == "DONE"
     assert states(port)["shop/far"] in ("UP", "no check")
+    # what the runtime CLI changes is shown by every worker
+    with socket.socket(socket.AF_UNIX) as cli:
+        cli.connect(str(proxy.config.with_name("cli")))
+        cli.sendall(f"add server shop/new 127.0.0.1:{port}; disable frontend origin; set maxconn frontend origin 77\n".encode())
+        read_all(cli)
+    for _ in range(10):
+        rows = [line.split(",") for line in get(port, "/stats;csv")[1].decode().splitlines()[1:]]
+        assert {row[6] for row in rows if row[0] == "origin"} == {"77"} and ["shop", "new"] in [row[:2] for row in rows]
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
