@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from typing import TYPE_CHECKING
 
 from forkproxy.plan import Plan
@@ -24,7 +25,7 @@ def of(plan: Plan, started: float, **more: int | bool) -> Facts:
         hard_maxconn=settings.maxconn,
         ulimit_n=settings.ulimit_n,
         maxpipes=settings.maxpipes,
-        node=settings.node,
+        node=settings.node or socket.gethostname(),
         description=settings.description,
         listeners=sum(len(f.binds) for f in plan.frontends if not f.disabled),
         **more,  # type: ignore[arg-type]  # names and kinds are those of Facts
