@@ -415,6 +415,9 @@ class Global:
     nbproc: int = 1  # number of workers, resolved
     maxconn: int = 0  # resolved for one run: total over all workers
     limit: int = 0  # the operator's, below maxconn; 0: none. Never by a file
+    maxconnrate: int = 0
+    maxsessrate: int = 0
+    cli_payload_bytes: int = 128 * 1024
     ulimit_n: int = 0
     daemon: bool = False
     master_worker: bool = True

@@ -2,7 +2,7 @@
 # Install the programs that system tests talk to, where this user may; otherwise say what will be skipped.
 # Services that the packages would start are held back: tests start their own, on ports of their own.
 set -u
-wanted="haproxy nginx-light wrk hey curl prometheus redis-server mariadb-server-core postgresql slapd opensmtpd"
+wanted="haproxy hatop prometheus-haproxy-exporter monitoring-plugins-contrib nginx-light wrk hey curl prometheus redis-server mariadb-server-core postgresql slapd opensmtpd"
 missing=""
 for package in $wanted; do
     dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing="$missing $package"

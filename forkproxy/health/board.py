@@ -210,6 +210,16 @@ class Board:
             machine.health = min(machine.health, machine.rise)
         self.result(entry, Result(Status.HANA, 0, f"Detected {errors} consecutive errors, last one was: {why}"), None)
 
+    def set_agent(self, key: str, up: bool) -> None:
+        """"set server … agent": as if the agent had said it. Raises KeyError, ValueError for a server without an agent."""
+        entry = self.entries[key]
+        if entry.agent is None:
+            raise ValueError("agent checks are not enabled on this server.")
+        entry.agent.force(up)
+        if not entry.admin.maint:
+            self._move(entry, ", changed from CLI")
+        self._publish(entry)
+
     def _obey(self, entry: Entry, orders: Orders) -> str:
         """Carry out what an agent wants; what of it cannot be done is returned, or ""."""
         if orders.wish:
@@ -352,7 +362,6 @@ class Board:
         entry.admin = admin
         if before.maint and not admin.maint and entry.machine is not None:
             entry.machine.reset(entry.server.init_state)
-            entry.machine.result = Result(Status.INI)
         entry.op = starting(entry, entry.wanted())
         if admin.maint or entry.op is State.STOPPED:
             self._end_slow(entry)

@@ -56,10 +56,10 @@ class Changes:
         self._master.health.amend(server)
         self.servers(backend, tuple([server if one.name == server.name else one for one in backend.servers]))
 
-    def limit(self, limit: int) -> None:
-        """Another limit of the whole service; 0: the file's again."""
+    def settings(self, **changes: Any) -> None:
+        """Other fields of the ``global`` section."""
         plan = self._master.plan
-        self.plan(replace(plan, global_=replace(plan.global_, limit=limit)))
+        self.plan(replace(plan, global_=replace(plan.global_, **changes)))
 
     # -- listening sockets of one frontend
 

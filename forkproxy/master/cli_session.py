@@ -23,9 +23,8 @@ if TYPE_CHECKING:
     from forkproxy.master.master import Master
     from forkproxy.master.orders import Reply
 
-#: A line may be so long (``tune.bufsize`` of HAProxy), a payload so long, and so many commands may wait.
+#: A line may be so long (``tune.bufsize`` of HAProxy), and so many commands may wait.
 LINE_BYTES = 16384
-PAYLOAD_BYTES = 128 * 1024
 WAITING = 100
 
 #: What stands among the lines: the end of all that the client says.
@@ -58,7 +57,7 @@ class Session:
 
     __slots__ = (
         "_commands", "_input", "_lines", "_out", "_payload", "_waiting", "bind", "closing", "context", "interactive", "level", "master",
-        "mastercli", "modes", "only", "payload", "prompt", "severity", "sock", "timed", "timeout_s", "wake",
+        "mastercli", "modes", "only", "payload", "prompt", "severity", "sock", "timed", "timeout_s", "wake", "where",
     )  # fmt: skip
 
     def __init__(self, master: Master, bind: Any, *, mastercli: bool, sock: Any = None) -> None:
@@ -68,6 +67,7 @@ class Session:
         self.mastercli = mastercli
         self.level = {"user": Level.USER, "operator": Level.OPERATOR, "admin": Level.ADMIN}[bind.level]
         self.context = "master" if mastercli else "worker"  # or the pid of a worker
+        self.where = self.context  # "master" or "worker": what the present command is about
         self.only: int | None = None  # the pid of the one worker that the present command is about
         self.payload: str | None = None  # what followed the present command's line, when that ended with "<<"
         self.interactive = mastercli  # whether the session goes on after a line
@@ -110,7 +110,7 @@ class Session:
         text = None
         if self._payload is not None:
             if not self._payload.ends(line):
-                if self._payload.add(line) > PAYLOAD_BYTES:
+                if self._payload.add(line) > self.master.plan.global_.cli_payload_bytes:
                     self.closing = True
                 elif self.prompt:
                     self._out.append(iter(("+ ",)))
@@ -196,9 +196,12 @@ class Session:
 
         self._out.append(pieces())
 
-    def say_nothing(self) -> None:
-        """Only the prompt: what the master's socket answers when there is nothing to say."""
+    def done(self) -> str | None:
+        """What a command about the session itself answers: an empty line, or on the master's socket nothing at all."""
+        if not self.mastercli:
+            return ""
         self._say("", end=False)
+        return None
 
     def message(self, text: str, level: int) -> str:
         """One line that says how a command went, as ``set severity-output`` wants it; ``level`` is syslog's."""
@@ -262,6 +265,7 @@ class Session:
         return None
 
     def _command(self, words: list[str], where: str) -> None:
+        self.where = where
         command = find(words, where)
         if command is None:
             self._say(self.help_text(" ".join(words), unknown=True, where=where))

@@ -178,21 +178,18 @@ class Runner:
                 self._cancel(job)
         self.board.remove(key)
 
-    def resume(self, key: str) -> None:
-        """Check a server again. Raises KeyError for one without checks."""
-        job = self._jobs[key]
+    def resume(self, key: str, *, agent: bool = False) -> None:
+        """Check a server (or ask its agent) again. Raises KeyError for one without checks."""
+        job = self._jobs[_key(key, agent)]
         if job.timer is None and job.probe is None:
             job.timer = self._loop.call_at(self._loop.clock.now, _start, job)
 
-    def suspend(self, key: str) -> None:
-        """Check a server no more for a while: it counts as up. Raises KeyError for one without checks."""
-        self._cancel(self._jobs[key])
-        self.board.unchecked(key)
-
-    def checks(self, key: str) -> bool:
-        """Whether a server is being checked, and not suspended."""
-        job = self._jobs.get(key)
-        return job is not None and (job.timer is not None or job.probe is not None)
+    def suspend(self, key: str, *, agent: bool = False) -> None:
+        """Check a server no more for a while: it counts as up; or ask its agent no more: its last word holds. Raises KeyError for one
+        without checks."""
+        self._cancel(self._jobs[_key(key, agent)])
+        if not agent:
+            self.board.unchecked(key)
 
     def stop(self) -> None:
         """End all checks and close their sockets; states stay as they are."""

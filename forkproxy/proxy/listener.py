@@ -67,10 +67,10 @@ def ready(w: Any, _mask: int) -> None:
         if w.full() or rt.full():
             rt.hold_back(w)
             return
-        pace = fe.pace
-        if pace is not None and not pace.take(rt.clock.now):
-            rt.hold_back(w, pace.wait_s)
-            return
+        for pace in (rt.pace, fe.pace):
+            if pace is not None and not pace.take(rt.clock.now):
+                rt.hold_back(w, pace.wait_s)
+                return
         try:
             found = accept(w.sock)
         except OSError as exc:

@@ -18,7 +18,7 @@ from forkproxy.proxy import client, counting, finish, moving, pool, queue, track
 from forkproxy.proxy.accesslog import AccessLog
 from forkproxy.proxy.backend import BackendRt, ServerRt
 from forkproxy.proxy.client import Client
-from forkproxy.proxy.frontend import FrontendRt
+from forkproxy.proxy.frontend import FrontendRt, Pace
 from forkproxy.proxy.listener import Listener
 from forkproxy.proxy.logs import LogTargets
 from forkproxy.proxy.neighbours import Neighbours
@@ -50,6 +50,8 @@ class Runtime:
         self.bufsize = settings.bufsize_bytes
         self.maxaccept = settings.maxaccept or 64
         self.maxconn = self.share(settings.limit or settings.maxconn)
+        self.pace: Pace | None = None
+        self.limit_rate(settings.maxconnrate, settings.maxsessrate)
         limit = settings.maxpipes or max(16, settings.maxconn // 4 or 256)
         self.pipes = None if settings.nosplice else PipePool(max(1, limit // self.workers), settings.pipesize_bytes or 1 << 18)
         self.connections = 0
@@ -198,6 +200,11 @@ class Runtime:
     def full(self) -> bool:
         """Whether this worker's part of the global ``maxconn`` is used up."""
         return self.maxconn > 0 and self.connections >= self.maxconn
+
+    def limit_rate(self, connections: int, sessions: int) -> None:
+        """Accept so many connections in a second in all workers; 0 and 0: no limit. (A session begins with its connection.)"""
+        limits = [limit for limit in (connections, sessions) if limit]
+        self.pace = Pace(self.share(min(limits))) if limits else None
 
     def hold_back(self, listener: Listener, pause_s: float = 0.0) -> None:
         """A limit is reached: leave the connections of ``listener`` in the kernel until one of ours ends, or for ``pause_s``."""

@@ -34,6 +34,8 @@ class Facts:
     started: float = 0.0
     maxconn: int = 0
     hard_maxconn: int = 0
+    maxconnrate: int = 0
+    maxsessrate: int = 0
     ulimit_n: int = 0
     memmax_bytes: int = 0
     maxpipes: int = 0
@@ -98,10 +100,10 @@ def fields(facts: Facts, totals: list[int], now: float) -> list[Field]:
         (24, "PipesUsed", "MGP", "u32", cell["pipes_used"]),
         (25, "PipesFree", "MGP", "u32", cell["pipes_free"]),
         (26, "ConnRate", "MRP", "u32", cell["conn_rate"]),
-        (27, "ConnRateLimit", "CLP", "u32", 0),
+        (27, "ConnRateLimit", "CLP", "u32", facts.maxconnrate),
         (28, "MaxConnRate", "MMP", "u32", cell["conn_rate_max"]),
         (29, "SessRate", "MRP", "u32", cell["sess_rate"]),
-        (30, "SessRateLimit", "CLP", "u32", 0),
+        (30, "SessRateLimit", "CLP", "u32", facts.maxsessrate),
         (31, "MaxSessRate", "MMP", "u32", cell["sess_rate_max"]),
         (32, "SslRate", "MRP", "u32", 0),
         (33, "SslRateLimit", "CLP", "u32", 0),
@@ -149,17 +151,21 @@ def fields(facts: Facts, totals: list[int], now: float) -> list[Field]:
     return [Field(*line) for line in table]
 
 
-def to_text(shown: Iterable[Field]) -> Iterator[str]:
-    """``Name: value`` lines."""
+def to_text(shown: Iterable[Field], *, desc: bool = False) -> Iterator[str]:
+    """``Name: value`` lines; with ``desc`` followed by what the field means."""
     for one in shown:
-        yield f"{one.name}: {one.value}\n"
+        yield f"{one.name}: {one.value}{_meaning(one) if desc else ''}\n"
 
 
-def to_typed(shown: Iterable[Field]) -> Iterator[str]:
-    """``pos.name.1:tags:type:value`` lines."""
+def to_typed(shown: Iterable[Field], *, desc: bool = False) -> Iterator[str]:
+    """``pos.name.1:tags:type:value`` lines; with ``desc`` followed by what the field means."""
     for one in shown:
         persistence = "P" if one.tags[:2] in ("MC", "MR") else "V"
-        yield f"{one.pos}.{one.name}.1:{one.tags}{persistence}:{one.type}:{one.value}\n"
+        yield f"{one.pos}.{one.name}.1:{one.tags}{persistence}:{one.type}:{one.value}{_meaning(one) if desc else ''}\n"
+
+
+def _meaning(one: Field) -> str:
+    return f':"{HELP.get(one.name, _NO_ENGINE)}"'
 
 
 def to_json(shown: Iterable[Field]) -> str:
@@ -201,6 +207,25 @@ _FAMILIES: tuple[tuple[str, str, str, str], ...] = (
     ("bytes_out_rate", "BytesOutRate", GAUGE, "Bytes sent to clients in the last second."),
     ("total_warnings", "TotalWarnings", COUNTER, "Warnings written so far."),
 )
+
+
+#: What fields mean that are no metric; the others have the words of their family.
+HELP: dict[str, str] = {
+    "Name": "What this program answers to.",
+    "Version": "HAProxy's version whose behaviour it has, and its own.",
+    "Release_date": "When this version was made.",
+    "Pid": "Process that answers.",
+    "Uptime": "Time since the service was started.",
+    "Memmax_MB": "Limit of memory of a worker (-m), 0: none.",
+    "ConnRateLimit": "Limit of connections in a second (maxconnrate), 0: none.",
+    "SessRateLimit": "Limit of sessions in a second (maxsessrate), 0: none.",
+    "node": "Name of this node.",
+    "description": "What the file says of this node.",
+    "Build info": "Version of this program.",
+    "BootTime_ms": "Time from the start to the first worker's readiness.",
+    **{field: help_ for _suffix, field, _type, help_ in _FAMILIES},
+}
+_NO_ENGINE = "Always 0 here: there is nothing like it in forkproxy."
 
 
 def families(shown: Iterable[Field]) -> list[Plain]:

@@ -23,6 +23,8 @@ def of(plan: Plan, started: float, **more: int | bool) -> Facts:
         started=started,
         maxconn=settings.limit or settings.maxconn,
         hard_maxconn=settings.maxconn,
+        maxconnrate=settings.maxconnrate,
+        maxsessrate=settings.maxsessrate,
         ulimit_n=settings.ulimit_n,
         maxpipes=settings.maxpipes,
         node=settings.node or socket.gethostname(),

@@ -129,6 +129,15 @@ def test_limits_of_the_frontend_and_of_all(stage: Stage) -> None:
     assert stage.rt.full() and clients
 
 
+def test_what_is_accepted_in_a_second(stage: Stage) -> None:
+    give(stage, "set rate-limit", connections=5, sessions=2)
+    pace = stage.rt.pace
+    assert pace is not None
+    assert [pace.take(stage.clock.now) for _ in range(3)] == [True, True, False]
+    give(stage, "set rate-limit", connections=0, sessions=0)
+    assert stage.rt.pace is None
+
+
 def test_counters_are_cleared_and_gauges_are_not(stage: Stage) -> None:
     _c, up = asked(stage)
     stage.says(up, OK)

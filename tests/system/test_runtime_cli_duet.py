@@ -39,13 +39,18 @@ frontend fe
   use_backend bad if {{ path /bad }}
   default_backend be
 backend be
-  server s1 127.0.0.1:{origin} check inter 300s weight 4
+  server s1 127.0.0.1:{origin} check inter 400ms weight 4
   server s2 127.0.0.1:{origin} weight 5 backup
   server s3 127.0.0.1:{origin} disabled
   server tr 127.0.0.1:{origin} track s1
 backend fixed
   balance static-rr
   server x 127.0.0.1:{origin} weight 10
+backend asked
+  option httpchk
+  server good 127.0.0.1:{origin} check inter 400ms
+  server bad 127.0.0.1:{fe} check inter 400ms fall 1
+  server none 127.0.0.1:1 check inter 400ms fall 1
 backend silent
   server s 127.0.0.1:{silent}
 backend bad
@@ -173,6 +178,16 @@ set server be/s1 addr 127.0.0.1 port +1
 set server be/s1 check-addr 127.0.0.1 port {origin}
 set server be/s1 check-port {origin}
 set server be/s1 fqdn x
+set server be/s1 nope
+set server be/s1
+set server be/s1 agent up
+set server be/s1 agent-send x
+enable agent be/s1
+disable agent be/s1
+set rate-limit connections global
+set rate-limit connections global 1000
+set rate-limit sessions global 0
+set rate-limit connections global 0
 disable server
 disable server be/x
 disable server be/s2; enable server be/s2
@@ -311,6 +326,7 @@ def test_errors_are_kept_with_the_byte_at_fault(pair: Pair) -> None:
 
 def test_columns_of_statistics_and_states(pair: Pair) -> None:
     """Names, order and number of columns; and all values that are neither times nor rates nor counts of the tests before."""
+    eventually(lambda: all(",INI," not in answer for answer in pair.both("show stat")), "the first checks")
     theirs, ours = (answer.splitlines() for answer in pair.both("show servers state"))
     assert theirs[1] == ours[1]
     for one, other in zip(theirs[2:], ours[2:], strict=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from forkproxy.config.args import Int, Rest, Time
+from forkproxy.config.args import Int, Rest, Size, Time
 from forkproxy.config.drafts import BindDraft, GlobalDraft
 from forkproxy.config.keywords.bind import read_bind
 from forkproxy.config.line import Line
@@ -41,6 +41,12 @@ def stats_timeout(draft: GlobalDraft, line: Line, limit_s: float) -> None:
     if not limit_s:
         line.fail("'stats timeout' expects a positive value", 2)
     draft.settings["stats_timeout_s"] = limit_s
+
+
+@keyword("global", "tune.cli.max-payload-size", args=(Size(),), default="128k")
+def max_payload_size(draft: GlobalDraft, line: Line, size_bytes: int) -> None:
+    """The most bytes of a payload of a command."""
+    draft.settings["cli_payload_bytes"] = size_bytes
 
 
 @keyword("global", "stats maxconn", args=(Int(),), default=10)

@@ -36,5 +36,5 @@ def set_maxconn_global(session: Session, words: list[str]) -> Deferred:
     if not words[3].isdecimal() or (maxconn and int(words[3]) > maxconn):
         raise Refused("Value out of range.")
     limit = int(words[3])
-    session.master.changes.limit(limit)
+    session.master.changes.settings(limit=limit)
     return session.ask("set maxconn", lambda _replies: "", maxconn=limit or maxconn)

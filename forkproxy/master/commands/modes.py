@@ -8,21 +8,21 @@ from forkproxy.registry import Level, command
 BOTH = ("master", "worker")
 
 
-def _mode(session: Session, words: list[str], name: str) -> str:
+def _mode(session: Session, words: list[str], name: str) -> str | None:
     if len(words) > 1:
         (session.modes.add if words[1] == "on" else session.modes.discard)(name)
-        return ""
+        return session.done()
     return f"{name}-mode is {'ON' if name in session.modes else 'OFF'}\n"
 
 
 @command("expert-mode", level=Level.ADMIN, where=BOTH, synopsis="expert-mode [on|off]")
-def expert_mode(session: Session, words: list[str]) -> str:
+def expert_mode(session: Session, words: list[str]) -> str | None:
     """Enable or disable expert mode; forkproxy has no command that needs it."""
     return _mode(session, words, "expert")
 
 
 @command("experimental-mode", level=Level.ADMIN, where=BOTH, synopsis="experimental-mode [on|off]")
-def experimental_mode(session: Session, words: list[str]) -> str:
+def experimental_mode(session: Session, words: list[str]) -> str | None:
     """Enable or disable experimental mode; forkproxy has no command that needs it."""
     return _mode(session, words, "experimental")
 

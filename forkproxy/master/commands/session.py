@@ -38,10 +38,7 @@ def prompt(session: Session, words: list[str]) -> str | None:
             session.timed = not session.timed
         session.prompt = mode in ("p", "timed")
         session.interactive = mode != "n" or session.mastercli
-    if session.mastercli:
-        session.say_nothing()
-        return None
-    return ""
+    return session.done()
 
 
 @command("quit", level=Level.USER, where=BOTH, synopsis="quit")
@@ -51,19 +48,19 @@ def quit_(session: Session, words: list[str]) -> None:
 
 
 @command("operator", level=Level.OPERATOR, where=BOTH, synopsis="operator")
-def operator(session: Session, words: list[str]) -> str:
+def operator(session: Session, words: list[str]) -> str | None:
     """Lower the level of the current CLI session to operator."""
     session.modes.clear()
     session.level = min(session.level, Level.OPERATOR)
-    return ""
+    return session.done()
 
 
 @command("user", level=Level.USER, where=BOTH, synopsis="user")
-def user(session: Session, words: list[str]) -> str:
+def user(session: Session, words: list[str]) -> str | None:
     """Lower the level of the current CLI session to user."""
     session.modes.clear()
     session.level = Level.USER
-    return ""
+    return session.done()
 
 
 @command("show cli level", level=Level.USER, where=BOTH, synopsis="show cli level")
@@ -76,5 +73,5 @@ def show_cli_level(session: Session, words: list[str]) -> str:
 def show_cli_sockets(session: Session, words: list[str]) -> str:
     """Dump list of cli sockets."""
     settings = session.master.plan.global_
-    binds = settings.master_sockets if session.mastercli and session.context == "master" else settings.stats_sockets
+    binds = settings.master_sockets if session.where == "master" else settings.stats_sockets
     return "# socket lvl processes\n" + "".join(f"{bind.address} {bind.level} all\n" for bind in binds)

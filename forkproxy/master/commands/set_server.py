@@ -12,7 +12,10 @@ from forkproxy.registry import Level, command
 from forkproxy.values import replace
 
 _BY = "by 'stats socket command'"
-_USAGE = "usage: set server <backend>/<server> addr | check-addr | check-port | health | maxconn | state | weight"
+_USAGE = (
+    "usage: set server <backend>/<server> addr | agent | agent-addr | agent-port | agent-send | check-addr | check-port | fqdn | health | "
+    "ssl | state | weight"
+)
 
 
 @command("set server", level=Level.ADMIN, synopsis="set server <bk>/<srv> [opts]")
@@ -43,7 +46,7 @@ def set_server(session: Session, words: list[str]) -> str | Deferred:
         case "check-addr" | "check-port":
             _check(session, entry, what, words[4:])
         case "agent" | "agent-addr" | "agent-port" | "agent-send":
-            raise Refused("agent checks are not enabled on this server.")
+            _agent(session, entry, what, words[4:])
         case "fqdn":
             raise Refused("set server <b>/<s> fqdn failed because no resolution is configured.")
         case "ssl":
@@ -100,22 +103,43 @@ def _port(address: Address) -> str:
     return f"{address.port:+d}" if address.port_relative else str(address.port)
 
 
+def _agent(session: Session, entry: Entry, what: str, words: list[str]) -> None:
+    """``agent up|down``, ``agent-addr <address> [port <port>]``, ``agent-port <port>``, ``agent-send <text>``."""
+    agent = entry.server.agent
+    if agent is None:
+        raise Refused("agent checks are not enabled on this server.")
+    value = words[0] if words else ""
+    if what == "agent":
+        if value not in ("up", "down"):
+            raise Refused("'set server <srv> agent' expects 'up' or 'down'.")
+        session.master.health.board.set_agent(entry.key, value == "up")
+    elif what == "agent-send":
+        if not value:
+            raise Refused("'set server <srv> agent-send' expects a string.")
+        session.master.changes.server(entry, agent=replace(agent, options={**agent.options, "send": value.encode()}))
+    else:
+        session.master.changes.server(entry, agent=_place(agent, what == "agent-addr", words))
+
+
+def _place(check: Check, address: bool, words: list[str]) -> Check:
+    """A check at another place: ``<address> [port <port>]`` or ``<port>``. Raises Refused."""
+    port = (words[2] if words[1:2] == ["port"] and len(words) > 2 else "") if address else words[0] if words else ""
+    if port and not port.isdecimal():
+        raise Refused("provided port is not an integer")
+    if port and not 0 < int(port) < 65536:
+        raise Refused("provided port is invalid")
+    if not port and not address:
+        raise Refused("a port value is required")
+    changed = replace(check, port=int(port)) if port else check
+    try:
+        return replace(changed, address=_parse(words[0] if words else "")) if address else changed
+    except ValueError:
+        raise Refused("Invalid address.") from None
+
+
 def _check(session: Session, entry: Entry, what: str, words: list[str]) -> None:
     """``check-addr <address> [port <port>]`` and ``check-port <port>``."""
     check = entry.server.check
     if check is None:
         raise Refused("health checks are not enabled on this server")
-    port = words[0] if what == "check-port" else words[2] if words[1:2] == ["port"] and len(words) > 2 else ""
-    if port and not port.isdecimal():
-        raise Refused("provided port is not an integer")
-    if port and not 0 < int(port) < 65536:
-        raise Refused("provided port is invalid")
-    changed: Check = replace(check, port=int(port)) if port else check
-    if what == "check-addr":
-        try:
-            changed = replace(changed, address=_parse(words[0] if words else ""))
-        except ValueError:
-            raise Refused("Invalid address.") from None
-    elif not port:
-        raise Refused("set server <b>/<s> check-port requires a port value")
-    session.master.changes.server(entry, check=changed)
+    session.master.changes.server(entry, check=_place(check, what == "check-addr", words))

@@ -19,5 +19,5 @@ def show_info(session: Session, words: list[str]) -> str | Iterable[str]:
     if "json" in words:
         return info.to_json(fields)
     if "typed" in words:
-        return info.to_typed(fields)
-    return info.to_text(fields)
+        return info.to_typed(fields, desc="desc" in words)
+    return info.to_text(fields, desc="desc" in words)

@@ -18,6 +18,10 @@ HEADER = (
 )
 #: srv_check_state: configured and enabled, paused in maintenance.
 _CONFIGURED, _ENABLED, _PAUSED = 0x02, 0x04, 0x08
+#: srv_check_status: HAProxy's numbers, which have gaps (observed).
+_NUMBERS = {status: status + 2 if status < Status.L7OK else status + 3 for status in Status if Status.HANA <= status <= Status.PROCOK} | {
+    Status.UNK: 0, Status.INI: 1, Status.CHECKED: 3,
+}  # fmt: skip
 
 
 @command("show servers state", level=Level.OPERATOR, synopsis="show servers state [<backend>]")
@@ -52,9 +56,9 @@ def _line(backend: Backend, entry: Entry, now: float) -> str:
     if server.disabled:  # that the file said so stays visible; while it holds it is a forced one, too
         admin |= Admin.CONFIG_MAINT | (Admin.FORCED_MAINT if entry.admin & Admin.CONFIG_MAINT else 0)
     if machine is not None:
-        status = int(machine.result.status)
+        status = _NUMBERS[machine.result.status]
         result = _result(machine.result.status)
-        health = machine.health
+        health = 0 if entry.admin.maint else machine.health
         state = _CONFIGURED | _ENABLED | (_PAUSED if entry.admin.maint else 0)
     inet = server.address.family in ("ipv4", "ipv6")
     address = server.address.host if inet else "-"

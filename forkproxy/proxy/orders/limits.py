@@ -68,6 +68,13 @@ def set_maxconn(rt: Runtime, maxconn: int) -> None:
     rt.release()
 
 
+@order("set rate-limit")
+def set_rate_limit(rt: Runtime, connections: int, sessions: int) -> None:
+    """New limits of what is accepted in a second."""
+    rt.limit_rate(connections, sessions)
+    rt.release()
+
+
 @order("hold frontend")
 def hold_frontend(rt: Runtime, frontend: str, held: str) -> None:
     """``held`` "PAUSED" or "STOP": accept nothing there any more; "": accept again."""

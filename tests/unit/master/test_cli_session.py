@@ -89,7 +89,7 @@ def test_modes_of_the_prompt() -> None:
     assert said(one) == "\n" and one.closing
     master = session(mastercli=True)
     master.feed(b"expert-mode on\nprompt\nprompt\n")
-    assert said(master) == "\nmaster(e)> " and not master.closing
+    assert said(master) == "master(e)> " and not master.closing
 
 
 def test_severities() -> None:

@@ -1,0 +1,20 @@
+"""Limits of what arrives in a second, for the whole service (manual 3.2 "maxconnrate", "maxsessrate"). ``set rate-limit`` changes them."""
+
+from __future__ import annotations
+
+from forkproxy.config.args import Int
+from forkproxy.config.drafts import GlobalDraft
+from forkproxy.config.line import Line
+from forkproxy.registry import keyword
+
+
+@keyword("global", "maxconnrate", args=(Int(0, 2**31 - 1),), default=0)
+def maxconnrate(draft: GlobalDraft, line: Line, count: int) -> None:
+    """The most connections that are accepted in a second over all workers, each of which gets its part; 0: as many as come."""
+    draft.settings["maxconnrate"] = count
+
+
+@keyword("global", "maxsessrate", args=(Int(0, 2**31 - 1),), default=0)
+def maxsessrate(draft: GlobalDraft, line: Line, count: int) -> None:
+    """The most sessions in a second. A session begins when its connection is accepted, so this is the same as "maxconnrate"."""
+    draft.settings["maxsessrate"] = count
