@@ -267,9 +267,9 @@ def test_switches_without_a_field(tmp_path: Path) -> None:
 
 #: Features that a configuration relies on and that are missing: refused by name, never ignored.
 REFUSED_FAMILIES = (
-    "51degrees-", "acme.", "deviceatlas-", "h1-", "harden.", "http-err-codes", "http-fail-codes", "jwt.", "lua-", "maxconnrate",
-    "maxsessrate", "wurfl-", "set-var", "setcap", "ssl-engine", "ssl-mode-async", "ssl-passphrase-cmd", "ssl-propquery", "ssl-provider",
-    "stats-file", "external-check", "pp2-never-send-local", "tune.cli.max-payload-size",
+    "51degrees-", "acme.", "deviceatlas-", "h1-", "harden.", "http-err-codes", "http-fail-codes", "jwt.", "lua-",
+    "wurfl-", "set-var", "setcap", "ssl-engine", "ssl-mode-async", "ssl-passphrase-cmd", "ssl-propquery", "ssl-provider",
+    "stats-file", "external-check", "pp2-never-send-local",
 )  # fmt: skip
 
 
@@ -278,7 +278,7 @@ def test_every_global_keyword_of_haproxy_is_honoured_noted_or_refused(tmp_path: 
     have = {name for section, name in registry.KEYWORDS if section == "global"}
     missing = {n for n in known.names("global") - have if not n.startswith(REFUSED_FAMILIES)}
     assert missing == set()
-    for name in ("lua-load", "ssl-engine", "maxconnrate"):
+    for name in ("lua-load", "ssl-engine", "setcap"):
         assert complaint(tmp_path, f"{name} x") == f"'{name}' is known to HAProxy, not supported by forkproxy yet"
 
 
