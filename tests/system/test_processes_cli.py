@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import signal
 import socket
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.ports import free_ports
-from tests.system.conftest import DEFAULTS, Proxy, eventually, get, hello
+from tests.system.conftest import DEFAULTS, Proxy, eventually, get, hello, refused
 
 pytestmark = pytest.mark.system
 
@@ -219,3 +220,64 @@ backend b
     proxy.says("Server b/s1 is UP")
     eventually(lambda: get(port) == (200, b"origin"), "the server serves")
     assert origin.process.poll() is None
+
+
+def test_what_the_operator_changed_holds_in_workers_that_are_forked_later_and_ends_with_a_reload(start: Start, tmp_path: Path) -> None:
+    port, other, one, two = free_ports(4)
+    config = f"""
+global
+  stats socket {tmp_path}/s level admin
+  nbthread 1
+defaults
+  mode http
+  timeout connect 5s
+  timeout client 5s
+  timeout server 5s
+frontend f
+  bind 127.0.0.1:{port}
+  default_backend b
+frontend g
+  bind 127.0.0.1:{other}
+  default_backend b
+backend b
+  server s 127.0.0.1:{one}
+  server off 127.0.0.1:{one} disabled
+frontend one
+  bind 127.0.0.1:{one}
+  http-request return status 200 content-type text/plain string "one"
+frontend two
+  bind 127.0.0.1:{two}
+  http-request return status 200 content-type text/plain string "two"
+"""
+    path = tmp_path / "s"
+    proxy = start(config).ready()
+
+    def stat(name: str, svname: str, column: int) -> str:
+        return next(line.split(",")[column] for line in ask(path, "show stat\n").splitlines() if line.startswith(f"{name},{svname},"))
+
+    def changed() -> None:
+        assert get(port) == (200, b"two")
+        assert refused(other)
+        assert (stat("f", "FRONTEND", 6), stat("g", "FRONTEND", 17), stat("b", "s", 6)) == ("7", "PAUSED", "3")
+
+    assert get(port) == (200, b"one") == get(other)
+    for command in (
+        f"set server b/s addr 127.0.0.1 port {two}", "set maxconn server b/s 3", "set maxconn frontend f 7", "disable frontend g",
+        f"add server b/n 127.0.0.1:{two}; enable server b/n; set server b/s state drain",
+    ):  # fmt: skip
+        ask(path, f"{command}\n")
+    changed()
+    victim = proxy.workers[0].pid
+    os.kill(victim, signal.SIGKILL)
+    eventually(lambda: [w.pid for w in proxy.workers] not in ([], [victim]), "another worker")
+    changed()
+    assert stat("b", "n", 7) == "2"
+    ask(path, "enable frontend g\n")
+    assert get(other) == (200, b"two")
+    assert ask(path, "disable server b/n; del server b/n\n").endswith("Server deleted.\n\n")
+    ask(path, "enable server b/s\n")
+    assert get(port) == (200, b"two")
+    ask(path, "disable frontend g\n")
+    proxy.reload(config)
+    assert get(port) == (200, b"one") == get(other)
+    assert (stat("f", "FRONTEND", 6), stat("b", "s", 6)) != ("7", "3")
