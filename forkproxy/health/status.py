@@ -9,27 +9,27 @@ from enum import IntEnum
 
 
 class Status(IntEnum):
-    """How the last check ended. The order of HANA … PROCOK is the order in which the exporter lists them."""
+    """How the last check ended. The numbers are those of "show servers state" and of state files, their order that of the exporter."""
 
     UNK = 0
     INI = 1
-    HANA = 2
-    SOCKERR = 3
-    L4OK = 4
-    L4TOUT = 5
-    L4CON = 6
-    L6OK = 7
-    L6TOUT = 8
-    L6RSP = 9
-    L7TOUT = 10
-    L7RSP = 11
-    L7OK = 12
-    L7OKC = 13
-    L7STS = 14
-    PROCERR = 15
-    PROCTOUT = 16
-    PROCOK = 17
-    CHECKED = 18  # an agent's answer that says nothing of the state
+    CHECKED = 3  # an agent's answer that says nothing of the state
+    HANA = 4
+    SOCKERR = 5
+    L4OK = 6
+    L4TOUT = 7
+    L4CON = 8
+    L6OK = 9
+    L6TOUT = 10
+    L6RSP = 11
+    L7TOUT = 12
+    L7RSP = 13
+    L7OK = 15
+    L7OKC = 16
+    L7STS = 17
+    PROCERR = 18
+    PROCTOUT = 19
+    PROCOK = 20
 
     @property
     def text(self) -> str:

@@ -191,6 +191,11 @@ class Runner:
         if not agent:
             self.board.unchecked(key)
 
+    def runs(self, key: str, *, agent: bool = False) -> bool:
+        """Whether a server is being checked (its agent asked), and not suspended."""
+        job = self._jobs.get(_key(key, agent))
+        return job is not None and (job.timer is not None or job.probe is not None)
+
     def stop(self) -> None:
         """End all checks and close their sockets; states stay as they are."""
         self._stopped = True

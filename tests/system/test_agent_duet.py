@@ -60,6 +60,21 @@ COLUMNS = ("status", "weight", "uweight", "slim", "agent_status", "agent_code", 
            "agent_health", "check_status", "check_health", "chkfail", "chkdown")  # fmt: skip
 
 
+#: what the operator does to agents, and what the state of servers is then
+COMMANDS = (
+    "show servers state up", "set server up/s agent down", "show servers state up", "set server up/s agent nonsense",
+    "disable agent up/s", "show servers state up", "enable agent up/s", "set server drain/s agent-port x",
+    "set server drain/s agent-port 99999", "set server drain/s agent-port 7", "set server drain/s agent-addr 127.0.0.9",
+    "set server drain/s agent-send what", "show servers state drain", "show servers state maint",
+)  # fmt: skip
+
+
+def state(answer: str) -> list[list[str]]:
+    """What ``show servers state`` tells, without ids, times, ports of services and the health of checks that have just begun."""
+    lines = [line.split() for line in answer.splitlines() if line]
+    return [words[4:9] + words[10:12] + words[13:18] + words[23:24] if len(words) > 20 and words[0] != "#" else words for words in lines]
+
+
 class Balancer:
     """One of the two with agents of its own."""
 
@@ -104,15 +119,19 @@ frontend f
                 if match and match[1] in self.lines:
                     self.lines[match[1]].append(re.sub(r"duration: \d+ms", "duration: Nms", text))
 
-    def rows(self) -> dict[str, dict[str, str]]:
+    def ask(self, command: str) -> str:
+        """The answer of the runtime CLI."""
         with socket.socket(socket.AF_UNIX) as sock:
             sock.settimeout(5)
             sock.connect(self.cli)
-            sock.sendall(b"show stat\n")
+            sock.sendall(f"{command}\n".encode())
             data = b""
             while more := sock.recv(65536):
                 data += more
-        found = csv.DictReader(io.StringIO(data.decode().removeprefix("# ")))
+        return data.decode()
+
+    def rows(self) -> dict[str, dict[str, str]]:
+        found = csv.DictReader(io.StringIO(self.ask("show stat").removeprefix("# ")))
         return {row["pxname"]: {name: row[name] for name in COLUMNS} for row in found if row["svname"] == "s"}
 
     def settled(self) -> bool:
@@ -156,6 +175,8 @@ def test_answers_do_the_same(tmp_path: Path) -> None:
                 if theirs != mine:
                     wrong.append(f"{case} ({what}):\n  haproxy   {theirs}\n  forkproxy {mine}")
         assert not wrong, "\n".join(wrong)
+        told = [[state(side.ask(command)) for command in COMMANDS] for side in (reference, ours)]
+        assert told[1] == told[0]
         for name, side in (("haproxy", reference), ("forkproxy", ours)):
             asked = {bytes(got) for case, agent in side.agents.items() if case != "silent" for got in agent.got[:1]}
             assert asked == {name.encode() + b"\n"}

@@ -17,12 +17,7 @@ HEADER = (
     "srvrecord srv_use_ssl srv_check_port srv_check_addr srv_agent_addr srv_agent_port\n"
 )
 #: srv_check_state: configured and enabled, paused in maintenance.
-_CONFIGURED, _ENABLED, _PAUSED = 0x02, 0x04, 0x08
-#: srv_check_status: HAProxy's numbers, which have gaps (observed).
-_NUMBERS = {status: status + 2 if status < Status.L7OK else status + 3 for status in Status if Status.HANA <= status <= Status.PROCOK} | {
-    Status.UNK: 0, Status.INI: 1, Status.CHECKED: 3,
-}  # fmt: skip
-
+_CONFIGURED, _ENABLED, _PAUSED, _AGENT = 0x02, 0x04, 0x08, 0x10
 
 @command("show servers state", level=Level.OPERATOR, synopsis="show servers state [<backend>]")
 def show_servers_state(session: Session, words: list[str]) -> Iterator[str]:
@@ -44,10 +39,10 @@ def _lines(session: Session, backends: list[Backend]) -> Iterator[str]:
     yield HEADER
     for backend in backends:
         for server in backend.servers:
-            yield _line(backend, entries[server.key], now)
+            yield _line(backend, entries[server.key], now, session.master.health.runs(server.key, agent=True))
 
 
-def _line(backend: Backend, entry: Entry, now: float) -> str:
+def _line(backend: Backend, entry: Entry, now: float, asked: bool) -> str:
     server, machine, check = entry.server, entry.machine, entry.server.check
     status, result = 1, 0
     health = 0 if entry.admin.maint else 2
@@ -56,7 +51,7 @@ def _line(backend: Backend, entry: Entry, now: float) -> str:
     if server.disabled:  # that the file said so stays visible; while it holds it is a forced one, too
         admin |= Admin.CONFIG_MAINT | (Admin.FORCED_MAINT if entry.admin & Admin.CONFIG_MAINT else 0)
     if machine is not None:
-        status = _NUMBERS[machine.result.status]
+        status = int(machine.result.status)
         result = _result(machine.result.status)
         health = 0 if entry.admin.maint else machine.health
         state = _CONFIGURED | _ENABLED | (_PAUSED if entry.admin.maint else 0)
@@ -65,10 +60,15 @@ def _line(backend: Backend, entry: Entry, now: float) -> str:
     port = server.address.port if inet else 0
     check_port = check.port if check is not None else 0
     check_addr = check.address.host if check is not None and check.address is not None else "-"
+    agent = server.agent
+    agent_state, agent_addr, agent_port = 0, "-", 0
+    if agent is not None:
+        agent_state, agent_port = _CONFIGURED | _AGENT | (_ENABLED if asked else 0), agent.port
+        agent_addr = agent.address.host if agent.address is not None else "-"
     return (
         f"{backend.id} {backend.name} {server.id} {server.name} {address} {int(entry.op)} {admin} "
         f"{entry.uweight} {server.weight} {max(0, int(now - entry.since))} "
-        f"{status} {result} {health} {state} 0 0 0 - {port} - 0 {check_port} {check_addr} - 0\n"
+        f"{status} {result} {health} {state} {agent_state} 0 0 - {port} - 0 {check_port} {check_addr} {agent_addr} {agent_port}\n"
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from forkproxy.clock import ManualClock
+from forkproxy.health.status import Status
 from forkproxy.master.errands import LIMIT
 from forkproxy.master.health_runner import Runner
 from forkproxy.net.loop import Loop
@@ -110,7 +111,7 @@ def refused() -> Address:
 def test_connects_and_is_up(origin: Origin) -> None:
     bench = Bench(server(address=origin.address))
     bench.until(lambda: bench.status() == "UP")
-    assert bench.table.read("b/s1", "check_status") == 4  # L4OK
+    assert bench.table.read("b/s1", "check_status") == Status.L4OK
     bench.close()
 
 
