@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from forkproxy.config.drafts import ProxyDraft
@@ -11,6 +11,7 @@ from forkproxy.registry import Needs
 from forkproxy.rules import tables
 from forkproxy.rules.conditions import read_condition
 from forkproxy.rules.context import RuleContext
+from forkproxy.rules.errors import NotYet
 from forkproxy.rules.expr import ExprError, cast_sample, compile_sample
 from forkproxy.rules.words import Words
 from forkproxy.state.stickspec import TableRef
@@ -62,18 +63,36 @@ def compile_stick(words: Words, context: RuleContext) -> tuple[Stick, Needs]:
     if words.peek() not in (None, "if", "unless"):
         words.fail(f"'stick': unknown keyword '{words.peek()}'")
     condition = read_condition(words, ctx)
+    needs = sample.needs | (condition.needs if condition is not None else Needs.NONE)
+    if context.mode != "http" and needs & (Needs.RES_L6 | Needs.RES_BODY):
+        words.fail("'stick': the first bytes of a server's answer are not looked at for this yet", at)
     make_key = tables.key_maker(ref)
 
     def key(txn: Any) -> bytes | None:
-        value = fetch(txn)
+        try:
+            value = fetch(txn)
+        except NotYet:  # the server is chosen now: nothing is waited for any more
+            return None
         return None if value is None else make_key(value)
 
     made = Stick(
         table=ref,
         key=key,
-        condition=None if condition is None else condition.pred,
+        condition=None if condition is None else _decided(condition.pred),
         match=what in ("on", "match"),
         store=what != "match",
         response=response,
     )
-    return made, sample.needs | (condition.needs if condition is not None else Needs.NONE)
+    return made, needs
+
+
+def _decided(pred: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    """``pred`` for a moment at which nothing is waited for: what is not known is not so."""
+
+    def decided(txn: Any) -> bool:
+        try:
+            return pred(txn)
+        except NotYet:
+            return False
+
+    return decided

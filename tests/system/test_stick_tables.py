@@ -237,7 +237,7 @@ def block(page: str, number: int = 0) -> str:
     return blocks[number]
 
 
-@pytest.mark.parametrize("workers", [1, 4])
+@pytest.mark.parametrize("workers", [1, 8])
 def test_the_limit_of_the_cookbook_holds_under_load(start: Start, workers: int) -> None:
     (port,) = free_ports(1)
     server = "\nbackend site\n  http-request return status 200 content-type text/plain string ok\n"

@@ -37,7 +37,8 @@ def track(p: Parser) -> Step:
         p.words.fail(f"{err} referenced by track-sc{number}", p.words.pos - 1)
     make_key = tables.key_maker(ref)
     of_connection, of_response = p.kind in (TCP_CONN, TCP_SESS), p.kind == HTTP_RES
-    of_request = p.kind == HTTP_REQ or of_response or (p.kind == TCP_CONT and p.ctx.mode == "http")
+    # Requests are counted when their head is there; the content rules of a frontend come before that, those of a backend after.
+    of_request = p.kind == HTTP_REQ or of_response or (p.kind == TCP_CONT and p.ctx.mode == "http" and p.ctx.caps != "backend")
 
     def step(txn: Any) -> None:
         owner = txn.origin if of_connection else txn

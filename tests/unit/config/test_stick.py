@@ -6,6 +6,7 @@ import pytest
 
 from forkproxy.state.stickspec import Store, TableSpec
 from tests.unit.config.reading import alerts, good, warnings
+from tests.unit.rules.support import make_txn
 
 FRONT = "frontend f\n bind 127.0.0.1:18080\n mode http\n"
 BACK = "backend b\n mode http\n server s1 127.0.0.1:1\n server s2 127.0.0.1:2\n"
@@ -128,3 +129,18 @@ def test_wrong_stick_rules() -> None:
         said = alerts(f"{BACK} {rule}\nbackend t\n mode http\n stick-table type ip size 3\n")
         assert complaint in "\n".join(said), rule
     assert "ignored because frontend 'f' has no backend capability" in warnings(f"{FRONT} stick on src\n")[0]
+
+
+def test_what_a_server_says_first_is_not_looked_at_in_tcp_mode() -> None:
+    table = " stick-table type binary len 32 size 3\n"
+    said = alerts(f"backend b\n mode tcp\n{table} stick store-response res.payload_lv(43,1)\n server s 127.0.0.1:1\n")
+    assert "not looked at for this yet" in said[0]
+    rules = (
+        good(f"backend b\n mode tcp\n{table} stick on req.payload_lv(43,1) if {{ req.len gt 3 }}\n server s 127.0.0.1:1\n")
+        .backends["b"]
+        .stick
+    )
+    txn = make_txn(b"")
+    txn.body_done = False
+    assert rules[0].condition is not None
+    assert rules[0].condition(txn) is False and rules[0].key(txn) is None
