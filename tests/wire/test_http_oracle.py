@@ -6,6 +6,7 @@ in lower case (haproxy lowers them), values without surrounding white space.
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import shutil
 import socket
@@ -105,7 +106,7 @@ def fresh(rig: Rig) -> Iterator[Rig]:
     yield rig
 
 
-#: rows of the samples in which HAProxy 2.6 does something else, and what
+#: rows of the samples in which HAProxy 2.6 does something else, and what; where a name stands in several tables, with its kind
 DIFFERENT: dict[str, str] = {
     "HTTP/2 preface": "haproxy goes on in HTTP/2",
     "* of GET": "2.6 passes it",
@@ -114,14 +115,14 @@ DIFFERENT: dict[str, str] = {
     "absolute, no authority": "2.6 passes it; RFC 9110 4.2.1 wants it refused",
     "NUL in a value": "2.6 passes it",
     "a list of equal lengths": "2.6 keeps leading zeros",
-    "leading zeros": "2.6 keeps them",
+    "request: leading zeros": "2.6 keeps them",
     "coding b'chunked,'": "2.6 passes an empty element",
     "Upgrade without Connection": "2.6 passes it",
     "Connection: upgrade without Upgrade": "2.6 passes it",
     "h2c goes": "2.6 passes it",
     "h2 goes, the rest stays": "2.6 passes it",
     "an offer of h2": "2.6 passes it",
-    "CONNECT": "we drop a length that must not be there (RFC 9110, 9.3.6)",
+    "response: CONNECT": "we drop a length that must not be there (RFC 9110, 9.3.6)",
     "101": "nobody asks for it here",
     "NUL": "2.6 passes it",
     "the most digits": "no body to wait for",
@@ -133,13 +134,22 @@ DIFFERENT: dict[str, str] = {
     "a control in an extension": "2.6 does not look at extensions",
     "a bare LF in an extension": "2.6 passes it",
     "NUL in a trailer": "2.6 passes it",
-    "a folded line before any trailer": "2.6 passes it",
 }
 DIFFERENT |= {row[0]: "2.6 does not look at Host's characters" for row in REQUESTS if row[0].startswith("Host with b")}
 DIFFERENT |= {
     f"start line {line!r}": "2.6 passes it"
     for line in (b"HTTP/1.1 0200 OK", b"HTTP/1.1 2000 OK", b"HTTP/1.1 20 OK", b"HTTP/1.1 200 \0", b"HTTP/1.1 099 X")
 }
+
+
+@contextlib.contextmanager
+def judged(kind: str, what: str) -> Iterator[None]:
+    """The comparison of one row: equal, or different where that is known (a row that no longer differs is to be taken out)."""
+    if what in DIFFERENT or f"{kind}: {what}" in DIFFERENT:
+        with pytest.raises((AssertionError, ValueError)):
+            yield
+    else:
+        yield
 
 
 def fields(block: bytes) -> list[tuple[bytes, bytes]]:
@@ -166,23 +176,20 @@ def compare(outcome: Outcome, status: bytes, received: bytes | None, head: Head 
 
 @pytest.mark.parametrize(("what", "raw", "outcome"), REQUESTS, ids=[row[0] for row in REQUESTS])
 def test_request(fresh: Rig, what: str, raw: bytes, outcome: Outcome) -> None:
-    if what in DIFFERENT:
-        pytest.skip(DIFFERENT[what])
     try:
         parsed = parse_request(raw, 0, LIMITS)
     except ProtocolError:
         parsed = None
     answer, received = fresh.ask(raw)
     head = parsed[0] if parsed else None
-    compare(outcome, answer[9:12], received, head)
-    if head is not None and received is not None:
-        assert received.startswith(head.start_line())
+    with judged("request", what):
+        compare(outcome, answer[9:12], received, head)
+        if head is not None and received is not None:
+            assert received.startswith(head.start_line())
 
 
 @pytest.mark.parametrize(("what", "method", "raw", "outcome"), RESPONSES, ids=[row[0] for row in RESPONSES])
 def test_response(fresh: Rig, what: str, method: bytes, raw: bytes, outcome: Outcome) -> None:
-    if what in DIFFERENT:
-        pytest.skip(DIFFERENT[what])
     try:
         parsed = parse_response(raw, 0, LIMITS, method)
     except ProtocolError:
@@ -190,22 +197,24 @@ def test_response(fresh: Rig, what: str, method: bytes, raw: bytes, outcome: Out
     fresh.reply = raw
     target = b"x:80" if method == b"CONNECT" else b"/"
     answer, _ = fresh.ask(b"%b %b HTTP/1.1\r\nHost: x\r\n\r\n" % (method, target))
-    compare(outcome, answer[9:12], answer, parsed[0] if parsed else None)
-    if parsed:
-        assert answer.startswith(parsed[0].start_line())
+    with judged("response", what):
+        compare(outcome, answer[9:12], answer, parsed[0] if parsed else None)
+        if parsed:
+            assert answer.startswith(parsed[0].start_line())
 
 
 @pytest.mark.parametrize(("what", "raw", "expected"), CHUNKED_BODIES, ids=[row[0] for row in CHUNKED_BODIES])
 def test_chunked_body(fresh: Rig, what: str, raw: bytes, expected: bytes | None) -> None:
-    if what in DIFFERENT:
-        pytest.skip(DIFFERENT[what])
+    if what == "a folded line before any trailer":
+        pytest.skip("2.6 passes it or refuses it, as the bytes arrive")
     fresh.body_end = b"\r\n\r\n"
     answer, received = fresh.ask(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + raw)
-    if expected is None:
-        assert answer[9:12] == b"400"
-        assert received is None
-        return
-    assert received is not None
-    body = received.partition(b"\r\n\r\n")[2]  # haproxy joins small chunks
-    assert payload(body) == payload(expected)
-    assert fields(body[body.rindex(b"0\r\n") + 3 :]) == fields(expected[expected.rindex(b"0\r\n") + 3 :])
+    with judged("body", what):
+        if expected is None:
+            assert answer[9:12] == b"400"
+            assert received is None
+            return
+        assert received is not None
+        body = received.partition(b"\r\n\r\n")[2]  # haproxy joins small chunks
+        assert payload(body) == payload(expected)
+        assert fields(body[body.rindex(b"0\r\n") + 3 :]) == fields(expected[expected.rindex(b"0\r\n") + 3 :])
