@@ -21,6 +21,8 @@ from typing import Any, Final
 LOCK_BYTES: Final = 64
 #: How long a lock is waited for, seconds: longer than a busy machine lets somebody wait who was interrupted while he had it.
 PATIENCE_S: Final = 0.5
+#: How often it is asked for before the kernel is: about as long as somebody has it who works.
+_SPINS: Final = 25
 
 # PyDLL: the calls take nanoseconds, so the interpreter's own lock is not worth letting go.
 _libc = ctypes.PyDLL(None)
@@ -77,6 +79,10 @@ def take(lock: ctypes.c_void_p, code: int) -> None:
 
     Raises Died (the lock is ours) when its holder died, Busy (it is not) when it was not given back in time.
     """
+    tries = _SPINS
+    while code == errno.EBUSY and tries:
+        tries -= 1
+        code = _trylock(lock)
     if code == errno.EBUSY:
         until = time.time() + PATIENCE_S
         code = _timedlock(lock, ctypes.byref(_Timespec(int(until), int(until % 1.0 * 1e9))))
