@@ -65,13 +65,17 @@ def make(memory: mmap.mmap, offset: int, count: int) -> list[ctypes.c_void_p]:
     ):
         if code:
             raise OSError(code, "no robust mutexes here")
-    first = ctypes.addressof(ctypes.c_char.from_buffer(memory, offset))
-    locks = [ctypes.c_void_p(first + i * LOCK_BYTES) for i in range(count)]
+    locks = [at(memory, offset + i * LOCK_BYTES) for i in range(count)]
     for lock in locks:
         code = _libc.pthread_mutex_init(lock, attributes)
         if code:
             raise OSError(code, "a lock cannot be made")
     return locks
+
+
+def at(memory: mmap.mmap, offset: int) -> ctypes.c_void_p:
+    """The lock that :func:`make` made at ``offset``, maybe in another process."""
+    return ctypes.c_void_p(ctypes.addressof(ctypes.c_char.from_buffer(memory, offset)))
 
 
 def take(lock: ctypes.c_void_p, code: int) -> None:

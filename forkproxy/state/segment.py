@@ -2,8 +2,11 @@
 
 ::
 
-    header page | slot 0 | slot 1 | ... | slot N-1 | master's slot | retired slot
+    header page | slot 0 | slot 1 | ... | slot N-1 | master's slot | retired slot | limits | part 0 | part 1 | ... | part N-1
     a slot:       row 0 (the process) | row 1 | ... | row R-1         a row: layout.ROW_CELLS cells of 8 bytes
+
+What stands behind the slots is ``state.limits``' alone: for every row what all workers count together under a lock, and for every worker
+its part in it.
 
 Only its owner writes a slot (the retired one is the master's too), everybody reads all. Cells are aligned 64-bit integers, which
 the processor loads and stores in one piece, so a reader never sees half a number; ``cells[i] += 1`` needs no atomicity because
@@ -21,19 +24,25 @@ import os
 
 from forkproxy.state.layout import FINGERPRINT, ROW_CELLS
 
-_MAGIC = 0x666F726B70727879  # "forkprxy"
+_MAGIC = 0x666F726B70727879 + 1  # "forkprxy", and the version of what the layout table does not tell
 _PAGE = mmap.PAGESIZE
 # Cells of the header page.
-_H_MAGIC, _H_FINGERPRINT, _H_SLOTS, _H_ROWS, _H_CHANGES, _H_OWNERS = 0, 1, 2, 3, 4, 8
+_H_MAGIC, _H_FINGERPRINT, _H_SLOTS, _H_ROWS, _H_CHANGES, _H_TOP, _H_OWNERS = 0, 1, 2, 3, 4, 5, 8
 #: What the header page has room for.
 MAX_SLOTS = _PAGE // 8 - _H_OWNERS - 2
+#: Cells that a row has among the limits, and in each worker's part of them.
+LIMIT_CELLS = 24
+PART_CELLS = 24
 
 
 class Segment:
     """``slots`` worker slots (numbers 0 to ``slots - 1``), then ``master`` and ``retired``; ``rows`` rows in each, ``fd`` the
-    memory file."""
+    memory file, ``memory`` its mapping. ``limits`` (from byte ``limits_at`` on) and ``parts`` are the cells of ``state.limits``."""
 
-    __slots__ = ("_header", "_map", "_slot_bytes", "_views", "fd", "master", "retired", "rows", "slots")
+    __slots__ = (
+        "_header", "_part_bytes", "_parts_at", "_slot_bytes", "_views", "fd", "limits", "limits_at", "master", "memory", "parts", "retired",
+        "rows", "slots",
+    )  # fmt: skip
 
     def __init__(self, fd: int, slots: int, rows: int) -> None:
         self.fd = fd
@@ -42,11 +51,17 @@ class Segment:
         self.master = slots
         self.retired = slots + 1
         self._slot_bytes = _slot_bytes(rows)
-        self._map = mmap.mmap(fd, _PAGE + (slots + 2) * self._slot_bytes, mmap.MAP_SHARED)
-        whole = memoryview(self._map).cast("q")
+        self.limits_at = _PAGE + (slots + 2) * self._slot_bytes
+        self._parts_at = self.limits_at + _pages(rows * LIMIT_CELLS)
+        self._part_bytes = _pages(rows * PART_CELLS)
+        self.memory = mmap.mmap(fd, _size(slots, rows), mmap.MAP_SHARED)
+        whole = memoryview(self.memory).cast("q")
         self._header = whole[: _PAGE // 8]
         first, step = _PAGE // 8, self._slot_bytes // 8
         self._views = [whole[first + i * step : first + (i + 1) * step] for i in range(slots + 2)]
+        self.limits = whole[self.limits_at // 8 : self._parts_at // 8]
+        first, step = self._parts_at // 8, self._part_bytes // 8
+        self.parts = [whole[first + i * step : first + (i + 1) * step] for i in range(slots)]
 
     @classmethod
     def create(cls, slots: int = 64, rows: int = 1024) -> Segment:
@@ -59,7 +74,7 @@ class Segment:
             raise ValueError(f"a segment has 1 to {MAX_SLOTS} slots and at least one row")
         fd = os.memfd_create("forkproxy-state", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
-            os.ftruncate(fd, _PAGE + (slots + 2) * _slot_bytes(rows))
+            os.ftruncate(fd, _size(slots, rows))
             # Nobody who gets the descriptor may make it shorter: that would kill the others with SIGBUS.
             fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
             segment = cls(fd, slots, rows)
@@ -87,12 +102,16 @@ class Segment:
 
     def claim(self, i: int, pid: int) -> None:
         """Mark worker slot ``i`` as used by ``pid`` (master only)."""
-        self._header[_H_OWNERS + i] = pid
+        header = self._header
+        header[_H_OWNERS + i] = pid
+        if i >= header[_H_TOP]:
+            header[_H_TOP] = i + 1
 
     def release(self, i: int) -> None:
         """Zero slot ``i`` and give its memory back (master only, its worker being gone)."""
         self._header[_H_OWNERS + i] = 0
-        self._map.madvise(mmap.MADV_REMOVE, _PAGE + i * self._slot_bytes, self._slot_bytes)
+        self.memory.madvise(mmap.MADV_REMOVE, _PAGE + i * self._slot_bytes, self._slot_bytes)
+        self.memory.madvise(mmap.MADV_REMOVE, self._parts_at + i * self._part_bytes, self._part_bytes)
 
     def owner(self, i: int) -> int:
         """The pid that uses worker slot ``i``; 0: free."""
@@ -100,7 +119,7 @@ class Segment:
 
     def live(self) -> list[int]:
         """The worker slots in use."""
-        owners = self._header[_H_OWNERS : _H_OWNERS + self.slots].tolist()
+        owners = self._header[_H_OWNERS : _H_OWNERS + self._header[_H_TOP]].tolist()  # slots are taken from below
         return [i for i, pid in enumerate(owners) if pid]
 
     def free_slot(self) -> int | None:
@@ -120,15 +139,22 @@ class Segment:
 
     def close(self) -> None:
         """Unmap and close; views that were handed out must be gone."""
-        for view in self._views:
+        for view in (*self._views, *self.parts, self.limits, self._header):
             view.release()
-        self._header.release()
         try:
-            self._map.close()
+            self.memory.close()
         finally:
             os.close(self.fd)
 
 
 def _slot_bytes(rows: int) -> int:
+    return _pages(rows * ROW_CELLS)
+
+
+def _pages(cells: int) -> int:
     """Whole pages, so that releasing a slot touches no other."""
-    return -(-rows * ROW_CELLS * 8 // _PAGE) * _PAGE
+    return -(-cells * 8 // _PAGE) * _PAGE
+
+
+def _size(slots: int, rows: int) -> int:
+    return _PAGE + (slots + 2) * _slot_bytes(rows) + _pages(rows * LIMIT_CELLS) + slots * _pages(rows * PART_CELLS)

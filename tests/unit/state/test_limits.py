@@ -1,0 +1,479 @@
+"""Limits over all workers: slots, queues, their order, doors, what a killed worker leaves. Workers are parts of one area, in one process
+but where one has to die."""
+
+from __future__ import annotations
+
+import os
+import random
+import select
+import signal
+import time
+import traceback
+
+import pytest
+
+from forkproxy.state import doors, limits
+from forkproxy.state.doors import FULL, OPEN, Door
+from forkproxy.state.limits import LIMIT, SESS_LIMIT, TOTAL, WAITING, Area
+from forkproxy.state.queues import ANY, Queues, Ticket, rank
+from forkproxy.state.segment import LIMIT_CELLS, PART_CELLS, Segment
+
+BACKEND, FRONTEND, BIND, SERVER = 1, 2, 3, 4
+
+
+class House:
+    """``workers`` workers, one backend with servers of these limits, one frontend with a bind line."""
+
+    def __init__(self, workers: int = 2, servers: tuple[int, ...] = (2,), minconn: int = 0, fullconn: int = 10) -> None:
+        self.segment = Segment.create(8, 16)
+        self.bells = limits.bells(workers)
+        self.area = Area(self.segment, self.bells)
+        for row in (0, FRONTEND, BIND):
+            self.area.place(row, 0)
+        self.rows = list(range(SERVER, SERVER + len(servers)))
+        for row, most in zip(self.rows, servers, strict=True):
+            self.area.place(row, BACKEND)
+            self.area.set(row, LIMIT, most)
+        self.areas, self.queues = [], []
+        for slot in range(workers):
+            self.segment.claim(slot, 1000 + slot)
+            self.hire(slot, minconn, fullconn)
+        self.rung()
+
+    def hire(self, slot: int, minconn: int = 0, fullconn: int = 10) -> None:
+        area = self.area.of(slot, slot)
+        queues = Queues(area, BACKEND, fullconn)
+        for i, row in enumerate(self.rows):
+            queues.open(i, row, minconn)
+        self.areas.append(area)
+        self.queues.append(queues)
+
+    def cell(self, row: int, cell: int) -> int:
+        return self.area.cells[row * LIMIT_CELLS + cell]
+
+    def rung(self) -> list[int]:
+        """The workers whose bells rang since the last look."""
+        return [i for i, bell in enumerate(self.bells) if select.select([bell], [], [], 0)[0] and os.eventfd_read(bell)]
+
+    def enter(self, worker: int, i: int = 0) -> bool:
+        gate = self.queues[worker].gates[i]
+        return gate is None or gate.enter()
+
+    def leave(self, worker: int, i: int = 0) -> bool:
+        gate = self.queues[worker].gates[i]
+        assert gate is not None
+        return gate.leave()
+
+    def served(self, worker: int) -> list[tuple[object, int, int]]:
+        return [(t.item, t.server, t.place) for t in self.queues[worker].collect()]
+
+    def join(self, worker: int, item: str, when: float, i: int = 0, level: int = 0) -> Ticket:
+        return self.queues[worker].join(i, item, rank(level, when))[0]
+
+    def check(self) -> None:
+        """Every sum is what its parts come to."""
+        before = self.area.cells[: 16 * LIMIT_CELLS].tolist()
+        for home in (0, BACKEND):
+            self.area.recount(home)
+        assert self.area.cells[: 16 * LIMIT_CELLS].tolist() == before
+
+
+def test_slots_are_those_of_all_workers() -> None:
+    house = House()
+    assert [house.enter(0), house.enter(1), house.enter(0)] == [True, True, False]
+    assert house.queues[1].full(0) and house.queues[1].total(0) == 2
+    assert not house.leave(0)
+    assert not house.queues[1].full(0)
+    assert house.enter(1) and not house.enter(1)
+    house.check()
+
+
+def test_a_freed_slot_goes_to_who_came_first_in_any_worker() -> None:
+    house = House(3)
+    assert house.enter(0) and house.enter(0)
+    for worker, item, when in ((1, "c", 3.0), (2, "b", 2.0), (1, "a", 1.0), (0, "d", 4.0)):
+        house.join(worker, item, when)
+    assert not house.enter(1), "nobody overtakes a queue"
+    assert not house.leave(0) and house.rung() == [1]
+    assert not house.leave(0) and house.rung() == [2]
+    assert house.cell(SERVER, TOTAL) == 2, "a slot that is given is nobody else's"
+    assert house.served(1) == [("a", 0, 1)]
+    assert house.served(2) == [("b", 0, 2)]
+    assert house.leave(1) and house.rung() == [], "the next one is of the same worker, which is told"
+    assert not house.leave(2) and house.rung() == [0]
+    assert house.served(1) == [("c", 0, 3)]
+    assert house.served(0) == [("d", 0, 4)]
+    assert house.cell(SERVER, WAITING) == 0
+    house.check()
+
+
+def test_leave_says_that_a_stream_of_the_same_worker_is_next() -> None:
+    house = House(servers=(1,))
+    assert house.enter(0)
+    house.join(0, "x", 1.0)
+    assert house.leave(0) and house.rung() == []
+    assert house.served(0) == [("x", 0, 1)]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [((0, 2.0), (0, 3.0)), ((-5, 9.0), (0, 1.0)), ((-2047, 0.0), (-2046, 0.0)), ((2046, 1.0), (2047, 0.0)), ((0, 1.0), (0, 1.000002))],
+)
+def test_rank(first: tuple[int, float], second: tuple[int, float]) -> None:
+    assert 0 < rank(*first) < rank(*second) < 1 << 63
+
+
+def test_the_queue_of_the_backend_and_that_of_a_server_are_one_order() -> None:
+    house = House(2, (1, 1))
+    assert house.enter(0, 0) and house.enter(1, 1)
+    house.join(0, "server 0", 2.0, i=0)
+    house.join(1, "any", 1.0, i=ANY)
+    house.join(1, "urgent", 3.0, i=ANY, level=-1)
+    house.leave(0, 0)
+    assert house.served(1) == [("urgent", 0, 1)]
+    house.leave(1, 1)
+    assert house.served(1) == [("any", 1, 2)]
+    house.rung()
+    assert house.leave(1, 0) is False and house.rung() == [0]
+    assert house.served(0) == [("server 0", 0, 1)]
+    house.check()
+
+
+def test_many_grants_before_a_worker_looks() -> None:
+    house = House(2, (20,))
+    for _ in range(20):
+        assert house.enter(0)
+    for n in range(20):
+        house.join(1, str(n), float(n))
+    for _ in range(12):
+        house.leave(0)
+    assert [item for item, _, _ in house.served(1)] == [str(n) for n in range(12)]
+    house.join(1, "late", 99.0)
+    for _ in range(8):
+        house.leave(0)
+    assert [item for item, _, _ in house.served(1)] == [str(n) for n in range(12, 20)]
+    assert house.cell(SERVER, TOTAL) == 20
+    house.check()
+
+
+def test_who_leaves_the_queue_gives_on_what_it_was_given() -> None:
+    house = House(2, (1,))
+    assert house.enter(0)
+    a, b = house.join(1, "a", 1.0), house.join(1, "b", 2.0)
+    assert house.queues[1].quit(b) is False and b.place == 1
+    house.join(0, "c", 3.0)
+    house.leave(0)
+    assert house.queues[1].quit(a) is False, "a was given the slot but does not want it any more"
+    assert house.rung() == [0, 1]
+    assert house.served(1) == []
+    assert house.served(0) == [("c", 0, 2)]
+    house.check()
+
+
+def test_a_slot_that_became_free_before_somebody_joined() -> None:
+    house = House(2, (1, 1))
+    assert house.enter(0, 0) and house.enter(0, 1)
+    freed = house.queues[1].freed()
+    house.leave(0, 1)
+    ticket, mine = house.queues[1].join(ANY, "x", rank(0, 1.0), freed)
+    assert mine and house.served(1) == [("x", 1, 1)] and ticket.server == 1
+    _, mine = house.queues[1].join(ANY, "y", rank(0, 1.0), house.queues[1].freed())
+    assert not mine
+
+
+def test_a_limit_that_is_raised_lets_in_who_waits() -> None:
+    house = House(2, (1,))
+    assert house.enter(0)
+    house.join(1, "x", 1.0)
+    house.join(1, "y", 2.0)
+    house.area.set(SERVER, LIMIT, 2)
+    assert 1 in house.rung()
+    assert [t.item for t in house.queues[1].look()] == ["x"]
+    house.area.set(SERVER, LIMIT, 0)
+    assert [t.item for t in house.queues[1].look()] == ["y"]
+    assert house.cell(SERVER, TOTAL) == 3
+
+
+def test_a_limit_that_is_lowered_waits_until_enough_have_left() -> None:
+    house = House(2, (3,))
+    assert all(house.enter(0) for _ in range(3))
+    house.area.set(SERVER, LIMIT, 1)
+    house.join(1, "x", 1.0)
+    assert not house.leave(0) and not house.leave(0) and house.served(1) == []
+    house.leave(0)
+    assert house.served(1) == [("x", 0, 1)]
+
+
+def test_a_limit_that_comes_later_counts_what_is_there() -> None:
+    house = House(2, (0,))
+    assert house.queues[0].gates == [None]
+    house.area.set(SERVER, LIMIT, 3)
+    for worker, used in ((0, 1), (1, 2)):
+        gate = house.queues[worker].open(0, SERVER, 0, used)
+        assert gate is not None and gate is house.queues[worker].open(0, SERVER, 0, 99)
+    assert house.queues[0].full(0) and not house.enter(1)
+    house.check()
+
+
+def test_dynamic_limit_follows_the_load_of_all_workers() -> None:
+    house = House(2, (8,), minconn=2, fullconn=8)
+    queues = house.queues
+    gate = queues[0].gates[0]
+    assert gate is not None and queues[0].dynamic
+    for load, most in ((1, 2), (2, 2), (3, 3), (6, 6), (8, 8), (12, 8)):
+        while house.cell(BACKEND, TOTAL) < load:
+            queues[load % 2].count(1)
+        assert queues[0].limit(gate) == most, load
+    while house.cell(BACKEND, TOTAL):
+        house.queues[0].count(-1)
+    assert house.enter(0) and house.enter(1)
+    house.join(1, "x", 1.0)
+    assert not house.served(1)
+    for _ in range(2):
+        assert not queues[1].count(1)
+    assert queues[1].count(1), "the load makes room"
+    assert house.served(1) == [("x", 0, 1)]
+
+
+def test_a_server_that_another_worker_does_not_know_is_not_lent_to_it() -> None:
+    house = House(2, (1, 1))
+    old = Queues(house.areas[1], BACKEND, 10)
+    house.segment.parts[1][(SERVER + 1) * PART_CELLS + limits.KNOWN] = 0
+    old.open(0, SERVER, 0)
+    assert house.enter(0, 0) and house.enter(0, 1)
+    old.join(ANY, "old", rank(0, 1.0))
+    house.join(0, "new", 2.0, i=ANY)
+    house.leave(0, 1)
+    assert house.served(0) == [("new", 1, 1)] and old.collect() == []
+    house.leave(0, 0)
+    assert [t.item for t in old.collect()] == ["old"]
+
+
+def test_a_server_that_is_down_serves_nobody() -> None:
+    house = House(2, (1,))
+    assert house.enter(0)
+    house.join(1, "x", 1.0)
+    for queues in house.queues:
+        gate = queues.gates[0]
+        assert gate is not None
+        gate.usable = False
+    assert not house.leave(0) and house.queues[1].look() == []
+    gate.usable = True
+    assert [t.item for t in house.queues[1].look()] == ["x"]
+
+
+def test_what_a_dead_worker_had_is_free_again() -> None:
+    house = House(3, (2, 5))
+    assert house.enter(0) and house.enter(0) and house.enter(0, 1)
+    house.join(0, "dead too", 1.0)
+    house.join(1, "x", 2.0)
+    house.join(2, "y", 3.0)
+    door = Door(house.areas[0], (0, FRONTEND, BIND))
+    assert door.enter(1.0) == OPEN
+    house.rung()
+    house.area.settle(0)
+    house.segment.release(0)
+    assert set(house.rung()) == {0, 1, 2, 3}
+    assert [t.item for t in house.queues[1].look()] == ["x"]
+    assert [t.item for t in house.queues[2].look()] == ["y"]
+    assert house.cell(SERVER, TOTAL) == 2 and house.cell(SERVER + 1, TOTAL) == 0 and house.cell(0, TOTAL) == 0
+    house.check()
+
+
+def test_a_slot_that_was_given_to_a_worker_that_died_before_it_knew() -> None:
+    house = House(3, (1,))
+    assert house.enter(0)
+    house.join(1, "x", 1.0)
+    house.join(2, "y", 2.0)
+    house.leave(0)
+    house.area.settle(1)
+    house.segment.release(1)
+    assert [t.item for t in house.queues[2].look()] == ["y"]
+    house.check()
+
+
+def test_killed_at_random_under_load() -> None:
+    """Children take, free, wait and collect as fast as they can until they are killed; what is left is right, and the limit was kept."""
+    house = House(3, (3, 2))
+
+    def work(slot: int) -> None:
+        queues, dice = house.queues[slot], random.Random(slot)
+        having: list[int] = []
+        tickets: list[Ticket] = []
+        while True:
+            deed = dice.random()
+            if deed < 0.4:
+                i = dice.randrange(2)
+                gate = queues.gates[i]
+                assert gate is not None
+                if gate.enter():
+                    having.append(i)
+                elif len(tickets) < 12:
+                    tickets.append(queues.join(i if deed < 0.2 else ANY, None, rank(0, time.monotonic()))[0])
+            elif deed < 0.7 and having:
+                gate = queues.gates[having.pop()]
+                assert gate is not None
+                gate.leave()
+            elif deed < 0.8 and tickets:
+                ticket = tickets.pop(dice.randrange(len(tickets)))
+                queues.quit(ticket)
+            else:
+                for ticket in queues.collect():
+                    if ticket in tickets:
+                        tickets.remove(ticket)
+                    having.append(ticket.server)
+
+    children: dict[int, int] = {}
+
+    def start(slot: int) -> None:
+        pid = os.fork()
+        if not pid:
+            try:
+                work(slot)
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(1)
+        children[slot] = pid
+
+    dice = random.Random(7)
+    for slot in range(3):
+        start(slot)
+    try:
+        for _ in range(60):
+            time.sleep(dice.random() * 0.01)  # load is what this test is about
+            for i, most in ((0, 3), (1, 2)):
+                assert 0 <= house.cell(SERVER + i, TOTAL) <= most
+            slot = dice.randrange(3)
+            os.kill(children[slot], signal.SIGKILL)
+            _, status = os.waitpid(children.pop(slot), 0)
+            assert os.WIFSIGNALED(status), "it must not end by itself"
+            house.area.settle(slot)
+            house.segment.release(slot)
+            house.segment.claim(slot, 1000 + slot)
+            house.queues[slot] = Queues(house.area.of(slot, slot), BACKEND, 10)
+            for i, row in enumerate(house.rows):
+                house.queues[slot].open(i, row, 0)
+            start(slot)
+    finally:
+        for pid in children.values():
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+    for slot in range(3):
+        house.area.settle(slot)
+        house.segment.release(slot)
+    assert [house.cell(SERVER + i, cell) for i in (0, 1) for cell in (TOTAL, WAITING)] == [0, 0, 0, 0]
+    assert house.cell(BACKEND, WAITING) == 0
+
+
+def test_who_is_stopped_with_the_lock_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    house = House(2, (1,))
+    pid = os.fork()
+    if not pid:
+        house.areas[1].enter(BACKEND)
+        os.kill(os.getpid(), signal.SIGSTOP)
+        house.area.cells[SERVER * LIMIT_CELLS + TOTAL] = 17  # what it had read before
+        house.areas[1].leave(BACKEND, True)
+        os._exit(0)
+    try:
+        os.waitpid(pid, os.WUNTRACED)
+        assert house.enter(0)
+        started = time.monotonic()
+        for _ in range(50):
+            house.leave(0)
+            assert house.enter(0)
+        assert time.monotonic() - started < 1.0
+    finally:
+        os.kill(pid, signal.SIGCONT)
+        os.waitpid(pid, 0)
+    house.areas[0].tidy()
+    assert house.cell(SERVER, TOTAL) == 1 and house.areas[0].dirty == set()
+    assert not house.enter(0)
+
+
+# -- doors
+
+
+def test_doors_count_where_there_is_a_limit() -> None:
+    house = House()
+    house.area.set(0, LIMIT, 3)
+    house.area.set(FRONTEND, LIMIT, 2)
+    one, two = (Door(area, (0, FRONTEND, BIND)) for area in house.areas)
+    other = Door(house.areas[1], (0, 14, 15))
+    house.area.place(14, 0)
+    house.area.place(15, 0)
+    assert [one.enter(1.0), two.enter(1.0), two.enter(1.0)] == [OPEN, OPEN, FULL]
+    assert other.enter(1.0) == OPEN and other.enter(2.0) == FULL
+    assert [house.cell(row, TOTAL) for row in (0, FRONTEND, BIND)] == [3, 2, 0]
+    house.check()
+
+
+def test_who_waited_longest_is_woken_alone_and_passes_on() -> None:
+    house = House(3)
+    house.area.set(0, LIMIT, 2)
+    house.rung()
+    gates = [Door(area, (0, FRONTEND, BIND)) for area in house.areas]
+    assert gates[0].enter(1.0) == gates[0].enter(1.0) == OPEN
+    assert gates[2].enter(2.0) == gates[1].enter(3.0) == gates[2].enter(4.0) == FULL
+    gates[0].leave()
+    assert house.rung() == [2]
+    gates[0].leave()
+    assert house.rung() == [1], "one slot, one worker"
+    assert gates[2].enter(5.0) == OPEN
+    assert gates[0].enter(5.0) == OPEN
+    assert gates[1].enter(5.0) == gates[2].enter(6.0) == FULL
+    gates[0].leave()
+    assert house.rung() == [1]
+    gates[1].pass_on()
+    assert house.rung() == [2], "it had nothing to accept"
+    assert gates[1].enter(7.0) == OPEN and gates[2].enter(8.0) == gates[1].enter(8.5) == FULL
+    gates[0].leave()
+    house.rung()
+    gates[1].forgo()
+    assert house.cell(0, WAITING) == 0
+    house.check()
+
+
+def test_who_goes_away_wakes_another_in_its_place() -> None:
+    house = House(2)
+    house.area.set(0, LIMIT, 1)
+    house.rung()
+    gates = [Door(area, (0,)) for area in house.areas]
+    assert gates[0].enter(1.0) == OPEN
+    assert gates[0].enter(2.0) == gates[1].enter(3.0) == FULL
+    gates[0].leave()
+    assert house.rung() == [0]
+    gates[0].forgo()
+    assert house.rung() == [1]
+
+
+def test_rates_are_those_of_all_workers() -> None:
+    house = House()
+    house.area.set(FRONTEND, SESS_LIMIT, 4)
+    gates = [Door(area, (0, FRONTEND, BIND)) for area in house.areas]
+    assert [gates[n % 2].enter(1.0) for n in range(6)] == [OPEN] * 4 + [250, 250]
+    assert gates[0].enter(1.9) == 250
+    assert gates[0].enter(2.0) == 250
+    assert gates[0].enter(2.01) == OPEN, "the last second fades: 3.96 and 0 events are less than 4, as for haproxy"
+    assert gates[1].enter(2.2) == 250
+    assert gates[1].enter(2.3) == OPEN
+    assert gates[0].enter(2.3) == 250
+    gates[1].take_back(2.3)
+    assert gates[0].enter(2.3) == OPEN
+    assert gates[0].enter(9.0) == OPEN
+    assert house.cell(0, TOTAL) == 8
+
+
+def test_a_frontend_that_gets_a_limit_while_it_runs() -> None:
+    house = House()
+    gates = [Door(area, (0, FRONTEND, BIND)) for area in house.areas]
+    assert [gates[n % 2].enter(1.0) for n in range(3)] == [OPEN] * 3
+    house.area.set(FRONTEND, LIMIT, 4)
+    for worker, used in ((0, 2), (1, 1)):
+        assert gates[worker].look() == (FRONTEND,)
+        doors.align(house.areas[worker], FRONTEND, used)
+        assert gates[worker].look() == ()
+    assert [gates[n % 2].enter(1.0) for n in range(2)] == [OPEN, FULL]
+    gates[0].force()
+    assert house.cell(FRONTEND, TOTAL) == 5
+    house.check()
