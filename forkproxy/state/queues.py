@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, insort
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from forkproxy.state.limits import (
@@ -43,26 +43,22 @@ from forkproxy.state.segment import LIMIT_CELLS, PART_CELLS
 #: Classes of priority go from -2047 to 2047 (manual: set-priority-class), times to 2^51 microseconds: 71 years.
 _CLASS_SHIFT: Final = 51
 _NEVER: Final = (1 << 63) - 1
-#: The queue of the backend, where servers are named by their index.
-ANY: Final = -1
-
-
 def rank(level: int, when_s: float) -> int:
     """The rank of what has priority class ``level`` and came at ``when_s`` (monotonic)."""
     return level + 2048 << _CLASS_SHIFT | max(0, int(when_s * 1e6))
 
 
 class Ticket:
-    """One item that waits in queue ``queue`` (a server's index or ANY). ``server`` is who may serve it, -1 as long as nobody does;
-    ``place`` then tells how many were served from this queue since it came, itself included."""
+    """One item that waits in ``line``. ``gate`` is the server that may serve it, None as long as nobody does; ``place`` then tells how
+    many were served from this line since it came, itself included."""
 
-    __slots__ = ("_seen", "item", "place", "queue", "rank", "server")
+    __slots__ = ("_seen", "gate", "item", "line", "place", "rank")
 
-    def __init__(self, item: Any, queue: int, rank: int, seen: int) -> None:
+    def __init__(self, item: Any, line: Line, rank: int, seen: int) -> None:
         self.item = item
-        self.queue = queue
+        self.line = line
         self.rank = rank
-        self.server = -1
+        self.gate: Gate | None = None
         self.place = 0
         self._seen = seen
 
@@ -74,18 +70,29 @@ class Ticket:
         self.place = max(1, count - self._seen + 1)
 
 
-class Gate:
-    """One server, if it is limited. ``enter()`` takes a slot unless it is full or has a queue; ``leave()`` gives one back and says whether
-    somebody who waits in this worker was given one: then :meth:`Queues.collect` tells whom."""
+class Line:
+    """Who waits in this worker for one server, or for any of a backend: the first comes first. ``at`` and ``mine`` are where row ``row``
+    has its cells, among the limits and in this worker's part."""
 
-    __slots__ = ("at", "enter", "floor", "leave", "mine", "row", "tickets", "usable")
+    __slots__ = ("at", "mine", "row", "tickets")
 
-    def __init__(self, row: int, floor: int) -> None:
+    def __init__(self, row: int) -> None:
         self.row = row
-        self.floor = floor  # minconn; 0: its limit is constant
         self.at = row * LIMIT_CELLS
         self.mine = row * PART_CELLS
         self.tickets: list[Ticket] = []
+
+
+class Gate(Line):
+    """One limited server, whose ``owner`` is the caller's. ``enter()`` takes a slot unless it is full or has a queue; ``leave()`` gives one
+    back and says whether somebody who waits in this worker was given one: then :meth:`Queues.collect` tells whom."""
+
+    __slots__ = ("enter", "floor", "leave", "owner", "usable")
+
+    def __init__(self, row: int, owner: Any) -> None:
+        super().__init__(row)
+        self.owner = owner
+        self.floor = 0  # minconn; 0: its limit is constant
         self.usable = True  # whether waiting streams may be given to it
         self.enter: Callable[[], bool] = _always
         self.leave: Callable[[], bool] = _never
@@ -100,35 +107,33 @@ def _never() -> bool:
 
 
 class Queues:
-    """The limited servers of one backend as one worker sees them. ``gates`` by index, None for servers without a limit; ``tickets``
-    wait in the backend's own queue. ``home`` is the backend's row, ``fullconn`` where its servers reach their maxconn."""
+    """The limited servers (``gates``) of one backend as one worker sees them, and who waits for ``any`` of them. ``home`` is the backend's
+    row, ``fullconn`` the load at which its servers reach their maxconn. ``dynamic``: the load counts (:meth:`count`)."""
 
-    __slots__ = ("_ready", "area", "at", "cells", "dynamic", "fullconn", "gates", "home", "mine", "part", "tickets")
+    __slots__ = ("_ready", "any", "area", "cells", "dynamic", "fullconn", "gates", "home", "part")
 
     def __init__(self, area: Area, home: int, fullconn: int) -> None:
         self.area = area
         self.cells = area.cells
         self.part = area.segment.parts[area.slot]
         self.home = home
-        self.at = home * LIMIT_CELLS
-        self.mine = home * PART_CELLS
         self.fullconn = fullconn
         self.dynamic = False
-        self.gates: list[Gate | None] = []
-        self.tickets: list[Ticket] = []
+        self.any = Line(home)
+        self.gates: list[Gate] = []
         self._ready: list[Ticket] = []
 
-    def open(self, i: int, row: int, minconn: int, used: int = 0) -> Gate | None:
-        """The gate of server ``i``, which has ``used`` streams of this worker now; None: it has no limit. To be called again when it
-        may have got one. ``minconn`` 0: its limit does not depend on the load."""
-        while len(self.gates) <= i:
-            self.gates.append(None)
-        gate = self.gates[i]
-        if gate is not None or self.cells[row * LIMIT_CELLS + LIMIT] >= UNLIMITED:
-            return gate
-        gate = self.gates[i] = Gate(row, minconn)
-        self.dynamic = self.dynamic or gate.floor > 0
+    def limited(self, row: int) -> bool:
+        """Whether the server of this row has a limit now."""
+        return self.cells[row * LIMIT_CELLS + LIMIT] < UNLIMITED
+
+    def open(self, row: int, owner: Any, minconn: int, used: int = 0) -> Gate:
+        """A gate for a server which has ``used`` streams of this worker now; ``minconn`` 0: its limit does not depend on the load."""
+        gate = Gate(row, owner)
+        gate.floor = minconn
         gate.enter, gate.leave = self._doors(gate)
+        self.gates.append(gate)
+        self.dynamic = self.dynamic or minconn > 0
         held = self.area.enter(self.home)
         self.cells[gate.at + TOTAL] += used - self.part[gate.mine + USED]
         self.part[gate.mine + USED] = used
@@ -136,13 +141,18 @@ class Queues:
         self.area.leave(self.home, held)
         return gate
 
+    def close(self, gate: Gate) -> None:
+        """The server goes: nothing is served by it, and nothing waits for it."""
+        self.gates.remove(gate)
+        self.part[gate.mine + KNOWN] = 0
+
     # -- without a queue
 
     def _doors(self, gate: Gate) -> tuple[Callable[[], bool], Callable[[], bool]]:
         area, cells, part, home = self.area, self.cells, self.part, self.home
         lock = area.lock(home)
         at, used = gate.at, gate.mine + USED
-        limit, total, waiting, others, freed = at + LIMIT, at + TOTAL, at + WAITING, self.at + WAITING, self.at + FREED
+        limit, total, waiting, others, freed = at + LIMIT, at + TOTAL, at + WAITING, self.any.at + WAITING, self.any.at + FREED
         dynamic = self.limit if gate.floor else None
 
         def enter() -> bool:
@@ -178,126 +188,115 @@ class Queues:
         most = self.cells[gate.at + LIMIT]
         if not gate.floor:
             return most
-        load = self.cells[self.at + TOTAL]
+        load = self.cells[self.any.at + TOTAL]
         return most if load >= self.fullconn else max(min(gate.floor, most), load * most // self.fullconn)
 
     def count(self, change: int) -> bool:
         """The backend has a stream more (1) or less (-1); to be called where ``dynamic``. The same answer as ``leave()``."""
         held = self.area.enter(self.home)
-        self.cells[self.at + TOTAL] += change
-        self.part[self.mine + USED] += change
+        self.cells[self.any.at + TOTAL] += change
+        self.part[self.any.mine + USED] += change
         rung: set[int] = set()
         if change > 0:  # limits grew
             for gate in self.gates:
-                if gate is not None and gate.floor and (self.cells[gate.at + WAITING] or self.cells[self.at + WAITING]):
+                if gate.floor and (self.cells[gate.at + WAITING] or self.cells[self.any.at + WAITING]):
                     rung |= self._serve(gate)
         self.area.leave(self.home, held)
         return self._tell(rung)
 
     # -- what is asked without a lock: true a moment ago
 
-    def full(self, i: int) -> bool:
-        """Whether server ``i`` is at its limit, or has a queue."""
-        gate = self.gates[i]
-        if gate is None:
-            return False
+    def full(self, gate: Gate) -> bool:
+        """Whether a server is at its limit, or has a queue."""
         cells, at = self.cells, gate.at
         return cells[at + WAITING] > 0 or cells[at + TOTAL] >= (self.limit(gate) if gate.floor else cells[at + LIMIT])
 
-    def waiting(self, i: int) -> int:
-        """How many wait in the queue of server ``i``, or of the backend (ANY), over all workers."""
-        gate = None if i < 0 else self.gates[i]
-        return 0 if i >= 0 and gate is None else self.cells[(self.at if gate is None else gate.at) + WAITING]
+    def waiting(self, line: Line) -> int:
+        """How many wait there over all workers."""
+        return self.cells[line.at + WAITING]
+
+    def total(self, gate: Gate) -> int:
+        """How many streams a server has, over all workers."""
+        return self.cells[gate.at + TOTAL]
 
     def freed(self) -> int:
         """A number that moves when a slot becomes free, for :meth:`join`."""
-        return self.cells[self.at + FREED]
-
-    def total(self, i: int) -> int:
-        """How many streams server ``i`` (which has a limit) has, over all workers."""
-        gate = self.gates[i]
-        assert gate is not None
-        return self.cells[gate.at + TOTAL]
+        return self.cells[self.any.at + FREED]
 
     # -- waiting
 
-    def join(self, i: int, item: Any, rank: int, freed: int = -1) -> tuple[Ticket, bool]:
-        """``item`` waits in the queue of server ``i``, or of the backend (ANY). Its ticket, and the same answer as of ``leave()``:
-        something may have become free meanwhile. ``freed`` is what :meth:`freed` said before all servers were found full."""
-        at, mine, tickets = self._queue(i)
+    def join(self, line: Line, item: Any, rank: int, freed: int = -1) -> tuple[Ticket, bool]:
+        """``item`` waits in ``line``. Its ticket, and the same answer as of ``leave()``: something may have become free meanwhile.
+        ``freed`` is what :meth:`freed` said before all servers were found full."""
         held = self.area.enter(self.home)
-        self._take(i)
-        ticket = Ticket(item, i, rank, self.cells[at + PASSED])
-        insort(tickets, ticket)
-        self._show(mine, tickets)
-        self.cells[at + WAITING] += 1
+        self._take(line)
+        ticket = Ticket(item, line, rank, self.cells[line.at + PASSED])
+        insort(line.tickets, ticket)
+        self._show(line)
+        self.cells[line.at + WAITING] += 1
         rung: set[int] = set()
-        for gate in (self.gates[i],) if i >= 0 else self.gates if self.cells[self.at + FREED] != freed else ():
-            if gate is not None and gate.usable and self.cells[gate.at + TOTAL] < self.limit(gate):
+        gates: Iterable[Gate] = (line,) if isinstance(line, Gate) else self.gates if self.freed() != freed else ()
+        for gate in gates:
+            if gate.usable and self.cells[gate.at + TOTAL] < self.limit(gate):
                 rung |= self._serve(gate)
         self.area.leave(self.home, held)
         return ticket, self._tell(rung)
 
     def quit(self, ticket: Ticket) -> bool:
         """Its item waits no more (``ticket.place`` is set). The same answer as of ``leave()``: if it was given a slot, that is free now."""
-        i = ticket.queue
-        at, mine, tickets = self._queue(i)
+        line = ticket.line
         held = self.area.enter(self.home)
-        self._take(i)
+        self._take(line)
         rung: set[int] = set()
-        if ticket.server < 0:
-            where = bisect_left(tickets, ticket)
-            while tickets[where] is not ticket:
+        gate = ticket.gate
+        if gate is None:
+            where = bisect_left(line.tickets, ticket)
+            while line.tickets[where] is not ticket:
                 where += 1
-            del tickets[where]
-            ticket.passed(self.cells[at + PASSED])
-            self.cells[at + WAITING] -= 1
-            self._show(mine, tickets)
+            del line.tickets[where]
+            ticket.passed(self.cells[line.at + PASSED])
+            self.cells[line.at + WAITING] -= 1
+            self._show(line)
         else:
             self._ready.remove(ticket)
-            gate = self.gates[ticket.server]
-            assert gate is not None
             self.cells[gate.at + TOTAL] -= 1
             self.part[gate.mine + USED] -= 1
             rung = self._serve(gate)
         self.area.leave(self.home, held)
         return self._tell(rung)
 
-    def collect(self) -> list[Ticket]:
-        """Whose turn it is in this worker, in order: each may use its ``server``, and has a slot of it."""
-        if self.tickets or any(gate is not None and gate.tickets for gate in self.gates):
-            held = self.area.enter(self.home)
-            for i in range(ANY, len(self.gates)):
-                if self._queue(i)[2]:
-                    self._take(i)
-            self.area.leave(self.home, held)
-        ready, self._ready = self._ready, []
-        return ready
+    def idle(self) -> bool:
+        """Whether nobody waits in this worker."""
+        return not self.any.tickets and not self._ready and not any(gate.tickets for gate in self.gates)
 
-    def look(self) -> list[Ticket]:
+    def collect(self) -> Iterator[Ticket]:
+        """Whose turn it is in this worker, in order: each may use its ``gate``, and has a slot of it."""
+        lines = [line for line in (self.any, *self.gates) if line.tickets]
+        if lines:
+            held = self.area.enter(self.home)
+            for line in lines:
+                self._take(line)
+            self.area.leave(self.home, held)
+        while self._ready:  # one after the other: serving one may make another quit
+            yield self._ready.pop(0)
+
+    def look(self) -> Iterator[Ticket]:
         """The bell rang, or time went by: give what is free to whoever is next, then :meth:`collect`."""
         cells = self.cells
-        if self.tickets or any(gate is not None and gate.tickets for gate in self.gates):
+        if not self.idle():
             held = self.area.enter(self.home)
             rung: set[int] = set()
             for gate in self.gates:
-                if gate is not None and (cells[gate.at + WAITING] or cells[self.at + WAITING]):
+                if cells[gate.at + WAITING] or cells[self.any.at + WAITING]:
                     rung |= self._serve(gate)
             self.area.leave(self.home, held)
             self._tell(rung)
-        return self.collect()
+        yield from self.collect()
 
     # -- with the lock
 
-    def _queue(self, i: int) -> tuple[int, int, list[Ticket]]:
-        """Where queue ``i`` has its cells, among the limits and in a part, and who waits in it here."""
-        if i < 0:
-            return self.at, self.mine, self.tickets
-        gate = self.gates[i]
-        return (0, 0, []) if gate is None else (gate.at, gate.mine, gate.tickets)
-
-    def _show(self, mine: int, tickets: Sequence[Ticket]) -> None:
-        part = self.part
+    def _show(self, line: Line) -> None:
+        part, mine, tickets = self.part, line.mine, line.tickets
         part[mine + LENGTH] = len(tickets)
         first = array("q", [ticket.rank for ticket in tickets[:SHOWN]])
         part[mine + RANKS : mine + RANKS + len(first)] = memoryview(first)
@@ -311,66 +310,62 @@ class Queues:
         most = self.limit(gate)
         live = segment.live()
         while cells[gate.at + TOTAL] < most:
-            queues = [at for at, of in ((gate.mine, gate.at), (self.mine, self.at)) if cells[of + WAITING] > 0]
-            best, chosen, queue = _NEVER, -1, 0
-            for slot in live if queues else ():
+            lines = [line for line in (gate, self.any) if cells[line.at + WAITING] > 0]
+            best, chosen, queue = _NEVER, -1, self.any
+            for slot in live if lines else ():
                 part = segment.parts[slot]
                 if not part[gate.mine + KNOWN]:
                     continue  # of another configuration
-                for mine in queues:
-                    granted = part[mine + GRANTED]
-                    if granted < part[mine + LENGTH]:
-                        first = part[mine + RANKS + min(granted, SHOWN - 1)]
+                for line in lines:
+                    granted = part[line.mine + GRANTED]
+                    if granted < part[line.mine + LENGTH]:
+                        first = part[line.mine + RANKS + min(granted, SHOWN - 1)]
                         if first < best:
-                            best, chosen, queue = first, slot, mine
+                            best, chosen, queue = first, slot, line
             if chosen < 0:
                 break
             part = segment.parts[chosen]
-            of = gate.at if queue == gate.mine else self.at
-            granted = part[queue + GRANTED]
+            granted = part[queue.mine + GRANTED]
             if granted < SHOWN:
-                part[queue + PLACES + granted] = cells[of + PASSED]
+                part[queue.mine + PLACES + granted] = cells[queue.at + PASSED]
             # In this order: whoever makes the sums anew after a death in between finds the slot here, or free.
-            if queue == self.mine:
+            if queue is self.any:
                 part[gate.mine + LENT] += 1
-            part[queue + GRANTED] = granted + 1
+            part[queue.mine + GRANTED] = granted + 1
             cells[gate.at + TOTAL] += 1
-            cells[of + WAITING] -= 1
-            cells[of + PASSED] += 1
+            cells[queue.at + WAITING] -= 1
+            cells[queue.at + PASSED] += 1
             rung.add(chosen)
         return rung
 
-    def _take(self, i: int) -> None:
-        """Take note of what others gave to queue ``i`` of this worker."""
-        _, mine, tickets = self._queue(i)
-        part = self.part
+    def _take(self, line: Line) -> None:
+        """Take note of what others gave to who waits in ``line`` in this worker."""
+        part, mine, tickets = self.part, line.mine, line.tickets
         granted = part[mine + GRANTED]
         if not granted:
             return
         places = part[mine + PLACES : mine + PLACES + SHOWN].tolist()
         part[mine + GRANTED] = 0
-        servers = [i] * granted if i >= 0 else self._lent()
-        for n, server in enumerate(servers):
-            gate = self.gates[server]
-            assert gate is not None
+        gates = [line] * granted if isinstance(line, Gate) else self._lent()
+        for n, gate in enumerate(gates):
             if n >= len(tickets):  # somebody counted without the lock
                 self.cells[gate.at + TOTAL] -= 1
                 continue
             ticket = tickets[n]
-            ticket.server = server
+            ticket.gate = gate
             ticket.passed(places[min(n, SHOWN - 1)])
             self._ready.append(ticket)
             part[gate.mine + USED] += 1
         del tickets[:granted]
-        self._show(mine, tickets)
+        self._show(line)
 
-    def _lent(self) -> list[int]:
-        servers = []
-        for i, gate in enumerate(self.gates):
-            if gate is not None and (lent := self.part[gate.mine + LENT]):
-                servers += [i] * lent
+    def _lent(self) -> list[Gate]:
+        gates = []
+        for gate in self.gates:
+            if lent := self.part[gate.mine + LENT]:
+                gates += [gate] * lent
                 self.part[gate.mine + LENT] = 0
-        return servers
+        return gates
 
     def _tell(self, rung: set[int]) -> bool:
         """Wake the workers that were given something, but this one: it is told."""

@@ -15,10 +15,12 @@ import pytest
 from forkproxy.state import doors, limits
 from forkproxy.state.doors import FULL, OPEN, Door
 from forkproxy.state.limits import LIMIT, SESS_LIMIT, TOTAL, WAITING, Area
-from forkproxy.state.queues import ANY, Queues, Ticket, rank
-from forkproxy.state.segment import LIMIT_CELLS, PART_CELLS, Segment
+from forkproxy.state.queues import Gate, Queues, Ticket, rank
+from forkproxy.state.segment import LIMIT_CELLS, Segment
 
 BACKEND, FRONTEND, BIND, SERVER = 1, 2, 3, 4
+#: the backend's own queue, where servers are named by their index
+ANY = -1
 
 
 class House:
@@ -34,7 +36,8 @@ class House:
         for row, most in zip(self.rows, servers, strict=True):
             self.area.place(row, BACKEND)
             self.area.set(row, LIMIT, most)
-        self.areas, self.queues = [], []
+        self.areas: list[Area] = []
+        self.queues: list[Queues] = []
         for slot in range(workers):
             self.segment.claim(slot, 1000 + slot)
             self.hire(slot, minconn, fullconn)
@@ -44,7 +47,8 @@ class House:
         area = self.area.of(slot, slot)
         queues = Queues(area, BACKEND, fullconn)
         for i, row in enumerate(self.rows):
-            queues.open(i, row, minconn)
+            if queues.limited(row):
+                queues.open(row, i, minconn)
         self.areas.append(area)
         self.queues.append(queues)
 
@@ -56,19 +60,17 @@ class House:
         return [i for i, bell in enumerate(self.bells) if select.select([bell], [], [], 0)[0] and os.eventfd_read(bell)]
 
     def enter(self, worker: int, i: int = 0) -> bool:
-        gate = self.queues[worker].gates[i]
-        return gate is None or gate.enter()
+        return self.queues[worker].gates[i].enter()
 
     def leave(self, worker: int, i: int = 0) -> bool:
-        gate = self.queues[worker].gates[i]
-        assert gate is not None
-        return gate.leave()
+        return self.queues[worker].gates[i].leave()
 
-    def served(self, worker: int) -> list[tuple[object, int, int]]:
-        return [(t.item, t.server, t.place) for t in self.queues[worker].collect()]
+    def served(self, worker: int) -> list[tuple[object, object, int]]:
+        return [(t.item, t.gate.owner, t.place) for t in self.queues[worker].collect() if t.gate is not None]
 
     def join(self, worker: int, item: str, when: float, i: int = 0, level: int = 0) -> Ticket:
-        return self.queues[worker].join(i, item, rank(level, when))[0]
+        queues = self.queues[worker]
+        return queues.join(queues.any if i == ANY else queues.gates[i], item, rank(level, when))[0]
 
     def check(self) -> None:
         """Every sum is what its parts come to."""
@@ -81,9 +83,9 @@ class House:
 def test_slots_are_those_of_all_workers() -> None:
     house = House()
     assert [house.enter(0), house.enter(1), house.enter(0)] == [True, True, False]
-    assert house.queues[1].full(0) and house.queues[1].total(0) == 2
+    assert house.queues[1].full(house.queues[1].gates[0]) and house.queues[1].total(house.queues[1].gates[0]) == 2
     assert not house.leave(0)
-    assert not house.queues[1].full(0)
+    assert not house.queues[1].full(house.queues[1].gates[0])
     assert house.enter(1) and not house.enter(1)
     house.check()
 
@@ -175,9 +177,10 @@ def test_a_slot_that_became_free_before_somebody_joined() -> None:
     assert house.enter(0, 0) and house.enter(0, 1)
     freed = house.queues[1].freed()
     house.leave(0, 1)
-    ticket, mine = house.queues[1].join(ANY, "x", rank(0, 1.0), freed)
-    assert mine and house.served(1) == [("x", 1, 1)] and ticket.server == 1
-    _, mine = house.queues[1].join(ANY, "y", rank(0, 1.0), house.queues[1].freed())
+    queues = house.queues[1]
+    ticket, mine = queues.join(queues.any, "x", rank(0, 1.0), freed)
+    assert mine and house.served(1) == [("x", 1, 1)] and ticket.gate is queues.gates[1]
+    _, mine = queues.join(queues.any, "y", rank(0, 1.0), queues.freed())
     assert not mine
 
 
@@ -206,12 +209,12 @@ def test_a_limit_that_is_lowered_waits_until_enough_have_left() -> None:
 
 def test_a_limit_that_comes_later_counts_what_is_there() -> None:
     house = House(2, (0,))
-    assert house.queues[0].gates == [None]
+    assert house.queues[0].gates == []
     house.area.set(SERVER, LIMIT, 3)
     for worker, used in ((0, 1), (1, 2)):
-        gate = house.queues[worker].open(0, SERVER, 0, used)
-        assert gate is not None and gate is house.queues[worker].open(0, SERVER, 0, 99)
-    assert house.queues[0].full(0) and not house.enter(1)
+        assert house.queues[worker].limited(SERVER)
+        house.queues[worker].open(SERVER, 0, 0, used)
+    assert house.queues[0].full(house.queues[0].gates[0]) and not house.enter(1)
     house.check()
 
 
@@ -219,7 +222,7 @@ def test_dynamic_limit_follows_the_load_of_all_workers() -> None:
     house = House(2, (8,), minconn=2, fullconn=8)
     queues = house.queues
     gate = queues[0].gates[0]
-    assert gate is not None and queues[0].dynamic
+    assert queues[0].dynamic
     for load, most in ((1, 2), (2, 2), (3, 3), (6, 6), (8, 8), (12, 8)):
         while house.cell(BACKEND, TOTAL) < load:
             queues[load % 2].count(1)
@@ -237,14 +240,13 @@ def test_dynamic_limit_follows_the_load_of_all_workers() -> None:
 
 def test_a_server_that_another_worker_does_not_know_is_not_lent_to_it() -> None:
     house = House(2, (1, 1))
-    old = Queues(house.areas[1], BACKEND, 10)
-    house.segment.parts[1][(SERVER + 1) * PART_CELLS + limits.KNOWN] = 0
-    old.open(0, SERVER, 0)
+    old = house.queues[1]
+    old.close(old.gates[1])
     assert house.enter(0, 0) and house.enter(0, 1)
-    old.join(ANY, "old", rank(0, 1.0))
+    house.join(1, "old", 1.0, i=ANY)
     house.join(0, "new", 2.0, i=ANY)
     house.leave(0, 1)
-    assert house.served(0) == [("new", 1, 1)] and old.collect() == []
+    assert house.served(0) == [("new", 1, 1)] and not list(old.collect())
     house.leave(0, 0)
     assert [t.item for t in old.collect()] == ["old"]
 
@@ -255,9 +257,8 @@ def test_a_server_that_is_down_serves_nobody() -> None:
     house.join(1, "x", 1.0)
     for queues in house.queues:
         gate = queues.gates[0]
-        assert gate is not None
         gate.usable = False
-    assert not house.leave(0) and house.queues[1].look() == []
+    assert not house.leave(0) and not list(house.queues[1].look())
     gate.usable = True
     assert [t.item for t in house.queues[1].look()] == ["x"]
 
@@ -298,22 +299,18 @@ def test_killed_at_random_under_load() -> None:
 
     def work(slot: int) -> None:
         queues, dice = house.queues[slot], random.Random(slot)
-        having: list[int] = []
+        having: list[Gate] = []
         tickets: list[Ticket] = []
         while True:
             deed = dice.random()
             if deed < 0.4:
-                i = dice.randrange(2)
-                gate = queues.gates[i]
-                assert gate is not None
+                gate = dice.choice(queues.gates)
                 if gate.enter():
-                    having.append(i)
+                    having.append(gate)
                 elif len(tickets) < 12:
-                    tickets.append(queues.join(i if deed < 0.2 else ANY, None, rank(0, time.monotonic()))[0])
+                    tickets.append(queues.join(gate if deed < 0.2 else queues.any, None, rank(0, time.monotonic()))[0])
             elif deed < 0.7 and having:
-                gate = queues.gates[having.pop()]
-                assert gate is not None
-                gate.leave()
+                having.pop().leave()
             elif deed < 0.8 and tickets:
                 ticket = tickets.pop(dice.randrange(len(tickets)))
                 queues.quit(ticket)
@@ -321,7 +318,8 @@ def test_killed_at_random_under_load() -> None:
                 for ticket in queues.collect():
                     if ticket in tickets:
                         tickets.remove(ticket)
-                    having.append(ticket.server)
+                    assert ticket.gate is not None
+                    having.append(ticket.gate)
 
     children: dict[int, int] = {}
 
@@ -353,7 +351,7 @@ def test_killed_at_random_under_load() -> None:
             house.segment.claim(slot, 1000 + slot)
             house.queues[slot] = Queues(house.area.of(slot, slot), BACKEND, 10)
             for i, row in enumerate(house.rows):
-                house.queues[slot].open(i, row, 0)
+                house.queues[slot].open(row, i, 0)
             start(slot)
     finally:
         for pid in children.values():
