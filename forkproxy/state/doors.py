@@ -111,14 +111,24 @@ class Door:
         if rung:
             self._area.ring(rung)
 
-    def take_back(self, now_s: float) -> None:
+    def undo(self, now_s: float) -> None:
+        """Nobody came in after all."""
+        self._uncount(now_s, True)
+        self._change(-1)
+
+    def refuse(self, now_s: float) -> None:
         """What came in is no session: a rule refused it."""
+        self._uncount(now_s, False)
+
+    def _uncount(self, now_s: float, connection: bool) -> None:
         cells, now = self._cells, int(now_s * 1000.0)
-        held = self._area.enter(0)
-        for at, session in self._rates:
-            if session and cells[at] and now - cells[at + 1] < _SECOND_MS and cells[at + 2]:
-                cells[at + 2] -= 1
-        self._area.leave(0, held)
+        chosen = [at for at, session in self._rates if cells[at] and (session or connection)]
+        if chosen:
+            held = self._area.enter(0)
+            for at in chosen:
+                if now - cells[at + 1] < _SECOND_MS and cells[at + 2]:
+                    cells[at + 2] -= 1
+            self._area.leave(0, held)
 
     def pass_on(self) -> None:
         """Nothing (more) is to be accepted here though there may be room: another worker may have something."""

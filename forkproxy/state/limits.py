@@ -43,6 +43,7 @@ HOME: Final = 20  # the row whose lock guards this one
 DIRTY: Final = 21  # the sums of this home may be wrong
 READY: Final = 22  # the lock of this row was made
 FREED: Final = 23  # of a backend's row: grows whenever a slot of a server became free and nobody waited
+ALARMS: Final = FREED  # of row 0: grows when everybody is to look for himself what is free
 
 #: Cells of a row in a worker's part.
 USED: Final = 0  # what it has
@@ -100,14 +101,13 @@ class Area:
         cells[row * LIMIT_CELLS + HOME] = home
 
     def set(self, row: int, cell: int, value: int) -> bool:
-        """Let a LIMIT (0: none), SESS_LIMIT or CONN_LIMIT be ``value``; who waits looks again. Returns whether it changed."""
+        """Let a LIMIT (0: none), SESS_LIMIT or CONN_LIMIT be ``value``. Whether it changed: then :meth:`ring_all` tells who waits."""
         if cell == LIMIT:
             value = value or UNLIMITED
         at = row * LIMIT_CELLS + cell
         if self.cells[at] == value:
             return False
         self.cells[at] = value
-        self.ring_all()
         return True
 
     def settle(self, slot: int) -> None:
@@ -123,11 +123,6 @@ class Area:
             self.leave(home, held)
         if rows:
             self.ring_all()
-
-    def forget(self, row: int) -> None:
-        """Nothing is counted in ``row`` any more, and its number may come to mean something else (master only)."""
-        at = row * LIMIT_CELLS
-        self.cells[at + LIMIT : at + READY] = memoryview(bytes((READY - LIMIT) * 8)).cast("q")
 
     # -- locks
 
@@ -208,6 +203,7 @@ class Area:
 
     def ring_all(self) -> None:
         """Wake everybody: something happened that nobody was chosen for."""
+        self.cells[ALARMS] += 1
         for bell in self.bells:
             os.eventfd_write(bell, 1)
 

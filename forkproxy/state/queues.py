@@ -87,13 +87,14 @@ class Gate(Line):
     """One limited server, whose ``owner`` is the caller's. ``enter()`` takes a slot unless it is full or has a queue; ``leave()`` gives one
     back and says whether somebody who waits in this worker was given one: then :meth:`Queues.collect` tells whom."""
 
-    __slots__ = ("enter", "floor", "leave", "owner", "usable")
+    __slots__ = ("enter", "floor", "leave", "owner", "percent", "usable")
 
     def __init__(self, row: int, owner: Any) -> None:
         super().__init__(row)
         self.owner = owner
-        self.floor = 0  # minconn; 0: its limit is constant
-        self.usable = True  # whether waiting streams may be given to it
+        self.floor = 0  # minconn; 0: its limit does not depend on the load
+        self.percent = 100  # of its limit (manual: slowstart)
+        self.usable = True  # whether it serves the backend's queue, too
         self.enter: Callable[[], bool] = _always
         self.leave: Callable[[], bool] = _never
 
@@ -110,7 +111,7 @@ class Queues:
     """The limited servers (``gates``) of one backend as one worker sees them, and who waits for ``any`` of them. ``home`` is the backend's
     row, ``fullconn`` the load at which its servers reach their maxconn. ``dynamic``: the load counts (:meth:`count`)."""
 
-    __slots__ = ("_ready", "any", "area", "cells", "dynamic", "fullconn", "gates", "home", "part")
+    __slots__ = ("_busy", "_ready", "any", "area", "cells", "dynamic", "fullconn", "gates", "home", "part")
 
     def __init__(self, area: Area, home: int, fullconn: int) -> None:
         self.area = area
@@ -122,16 +123,18 @@ class Queues:
         self.any = Line(home)
         self.gates: list[Gate] = []
         self._ready: list[Ticket] = []
+        self._busy: dict[int, Line] = {}  # where somebody waits in this worker, by row
 
     def limited(self, row: int) -> bool:
         """Whether the server of this row has a limit now."""
         return self.cells[row * LIMIT_CELLS + LIMIT] < UNLIMITED
 
-    def open(self, row: int, owner: Any, minconn: int, used: int = 0) -> Gate:
-        """A gate for a server which has ``used`` streams of this worker now; ``minconn`` 0: its limit does not depend on the load."""
+    def open(self, row: int, owner: Any, minconn: int = 0, used: int = 0, moves: bool = False) -> Gate:
+        """A gate for a server which has ``used`` streams of this worker now; ``minconn`` 0: its limit does not depend on the load.
+        ``moves``: ``gate.percent`` may change."""
         gate = Gate(row, owner)
         gate.floor = minconn
-        gate.enter, gate.leave = self._doors(gate)
+        gate.enter, gate.leave = self._doors(gate, minconn > 0 or moves)
         self.gates.append(gate)
         self.dynamic = self.dynamic or minconn > 0
         held = self.area.enter(self.home)
@@ -142,18 +145,18 @@ class Queues:
         return gate
 
     def close(self, gate: Gate) -> None:
-        """The server goes: nothing is served by it, and nothing waits for it."""
+        """The server goes: it has no streams, and nobody waits for it."""
         self.gates.remove(gate)
         self.part[gate.mine + KNOWN] = 0
 
     # -- without a queue
 
-    def _doors(self, gate: Gate) -> tuple[Callable[[], bool], Callable[[], bool]]:
+    def _doors(self, gate: Gate, moves: bool) -> tuple[Callable[[], bool], Callable[[], bool]]:
         area, cells, part, home = self.area, self.cells, self.part, self.home
         lock = area.lock(home)
         at, used = gate.at, gate.mine + USED
         limit, total, waiting, others, freed = at + LIMIT, at + TOTAL, at + WAITING, self.any.at + WAITING, self.any.at + FREED
-        dynamic = self.limit if gate.floor else None
+        dynamic = self.limit if moves else None
 
         def enter() -> bool:
             code = attempt(lock)
@@ -186,10 +189,11 @@ class Queues:
     def limit(self, gate: Gate) -> int:
         """How many streams the server may have now."""
         most = self.cells[gate.at + LIMIT]
-        if not gate.floor:
-            return most
-        load = self.cells[self.any.at + TOTAL]
-        return most if load >= self.fullconn else max(min(gate.floor, most), load * most // self.fullconn)
+        if gate.floor:
+            load = self.cells[self.any.at + TOTAL]
+            if load < self.fullconn:
+                most = max(min(gate.floor, most), load * most // self.fullconn)
+        return most if gate.percent == 100 else max(1, most * gate.percent // 100)
 
     def count(self, change: int) -> bool:
         """The backend has a stream more (1) or less (-1); to be called where ``dynamic``. The same answer as ``leave()``."""
@@ -209,7 +213,11 @@ class Queues:
     def full(self, gate: Gate) -> bool:
         """Whether a server is at its limit, or has a queue."""
         cells, at = self.cells, gate.at
-        return cells[at + WAITING] > 0 or cells[at + TOTAL] >= (self.limit(gate) if gate.floor else cells[at + LIMIT])
+        return cells[at + WAITING] > 0 or cells[at + TOTAL] >= self.limit(gate)
+
+    def crowded(self, gate: Gate, maxqueue: int) -> bool:
+        """Whether its queue has ``maxqueue`` streams, too."""
+        return self.cells[gate.at + TOTAL] + self.cells[gate.at + WAITING] >= self.limit(gate) + maxqueue
 
     def waiting(self, line: Line) -> int:
         """How many wait there over all workers."""
@@ -225,10 +233,13 @@ class Queues:
 
     # -- waiting
 
-    def join(self, line: Line, item: Any, rank: int, freed: int = -1) -> tuple[Ticket, bool]:
-        """``item`` waits in ``line``. Its ticket, and the same answer as of ``leave()``: something may have become free meanwhile.
-        ``freed`` is what :meth:`freed` said before all servers were found full."""
+    def join(self, line: Line, item: Any, rank: int, *, most: int = 0, freed: int = -1) -> tuple[Ticket | None, bool]:
+        """``item`` waits in ``line``, unless ``most`` (0: any number) wait there already. Its ticket or None, and the same answer as of
+        ``leave()``: something may have become free meanwhile. ``freed`` is what :meth:`freed` said before all servers were found full."""
         held = self.area.enter(self.home)
+        if most and self.cells[line.at + WAITING] >= most:
+            self.area.leave(self.home, held)
+            return None, False
         self._take(line)
         ticket = Ticket(item, line, rank, self.cells[line.at + PASSED])
         insort(line.tickets, ticket)
@@ -237,7 +248,7 @@ class Queues:
         rung: set[int] = set()
         gates: Iterable[Gate] = (line,) if isinstance(line, Gate) else self.gates if self.freed() != freed else ()
         for gate in gates:
-            if gate.usable and self.cells[gate.at + TOTAL] < self.limit(gate):
+            if self.cells[gate.at + TOTAL] < self.limit(gate):
                 rung |= self._serve(gate)
         self.area.leave(self.home, held)
         return ticket, self._tell(rung)
@@ -267,14 +278,13 @@ class Queues:
 
     def idle(self) -> bool:
         """Whether nobody waits in this worker."""
-        return not self.any.tickets and not self._ready and not any(gate.tickets for gate in self.gates)
+        return not self._busy and not self._ready
 
     def collect(self) -> Iterator[Ticket]:
         """Whose turn it is in this worker, in order: each may use its ``gate``, and has a slot of it."""
-        lines = [line for line in (self.any, *self.gates) if line.tickets]
-        if lines:
+        if self._busy:
             held = self.area.enter(self.home)
-            for line in lines:
+            for line in list(self._busy.values()):
                 self._take(line)
             self.area.leave(self.home, held)
         while self._ready:  # one after the other: serving one may make another quit
@@ -297,6 +307,10 @@ class Queues:
 
     def _show(self, line: Line) -> None:
         part, mine, tickets = self.part, line.mine, line.tickets
+        if tickets:
+            self._busy[line.row] = line
+        else:
+            self._busy.pop(line.row, None)
         part[mine + LENGTH] = len(tickets)
         first = array("q", [ticket.rank for ticket in tickets[:SHOWN]])
         part[mine + RANKS : mine + RANKS + len(first)] = memoryview(first)
@@ -304,13 +318,12 @@ class Queues:
     def _serve(self, gate: Gate) -> set[int]:
         """Give free slots of ``gate`` to whoever is first; the workers to wake, this one among them."""
         rung: set[int] = set()
-        if not gate.usable:
-            return rung
         cells, segment = self.cells, self.area.segment
+        queues = (gate, self.any) if gate.usable else (gate,)
         most = self.limit(gate)
         live = segment.live()
         while cells[gate.at + TOTAL] < most:
-            lines = [line for line in (gate, self.any) if cells[line.at + WAITING] > 0]
+            lines = [line for line in queues if cells[line.at + WAITING] > 0]
             best, chosen, queue = _NEVER, -1, self.any
             for slot in live if lines else ():
                 part = segment.parts[slot]

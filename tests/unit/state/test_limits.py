@@ -70,7 +70,9 @@ class House:
 
     def join(self, worker: int, item: str, when: float, i: int = 0, level: int = 0) -> Ticket:
         queues = self.queues[worker]
-        return queues.join(queues.any if i == ANY else queues.gates[i], item, rank(level, when))[0]
+        ticket = queues.join(queues.any if i == ANY else queues.gates[i], item, rank(level, when))[0]
+        assert ticket is not None
+        return ticket
 
     def check(self) -> None:
         """Every sum is what its parts come to."""
@@ -178,9 +180,9 @@ def test_a_slot_that_became_free_before_somebody_joined() -> None:
     freed = house.queues[1].freed()
     house.leave(0, 1)
     queues = house.queues[1]
-    ticket, mine = queues.join(queues.any, "x", rank(0, 1.0), freed)
-    assert mine and house.served(1) == [("x", 1, 1)] and ticket.gate is queues.gates[1]
-    _, mine = queues.join(queues.any, "y", rank(0, 1.0), queues.freed())
+    ticket, mine = queues.join(queues.any, "x", rank(0, 1.0), freed=freed)
+    assert mine and house.served(1) == [("x", 1, 1)] and ticket is not None and ticket.gate is queues.gates[1]
+    _, mine = queues.join(queues.any, "y", rank(0, 1.0), freed=queues.freed())
     assert not mine
 
 
@@ -189,8 +191,10 @@ def test_a_limit_that_is_raised_lets_in_who_waits() -> None:
     assert house.enter(0)
     house.join(1, "x", 1.0)
     house.join(1, "y", 2.0)
-    house.area.set(SERVER, LIMIT, 2)
-    assert 1 in house.rung()
+    alarms = house.cell(0, limits.ALARMS)
+    assert house.area.set(SERVER, LIMIT, 2) and not house.area.set(SERVER, LIMIT, 2)
+    house.area.ring_all()
+    assert 1 in house.rung() and house.cell(0, limits.ALARMS) == alarms + 1
     assert [t.item for t in house.queues[1].look()] == ["x"]
     house.area.set(SERVER, LIMIT, 0)
     assert [t.item for t in house.queues[1].look()] == ["y"]
@@ -251,16 +255,39 @@ def test_a_server_that_another_worker_does_not_know_is_not_lent_to_it() -> None:
     assert [t.item for t in old.collect()] == ["old"]
 
 
-def test_a_server_that_is_down_serves_nobody() -> None:
+def test_a_server_that_is_down_serves_who_waits_for_it_only() -> None:
     house = House(2, (1,))
     assert house.enter(0)
-    house.join(1, "x", 1.0)
+    house.join(1, "any", 1.0, i=ANY)
+    house.join(1, "its", 2.0)
     for queues in house.queues:
         gate = queues.gates[0]
         gate.usable = False
-    assert not house.leave(0) and not list(house.queues[1].look())
+    house.leave(0)
+    assert house.served(1) == [("its", 0, 1)]
+    assert not house.leave(1) and not list(house.queues[1].look())
     gate.usable = True
-    assert [t.item for t in house.queues[1].look()] == ["x"]
+    assert [t.item for t in house.queues[1].look()] == ["any"]
+
+
+def test_a_queue_has_room_for_so_many_of_all_workers() -> None:
+    house = House(2, (1,))
+    queues = house.queues[1]
+    assert house.enter(0)
+    house.join(0, "x", 1.0)
+    assert queues.join(queues.gates[0], "y", rank(0, 2.0), most=1) == (None, False)
+    assert queues.crowded(queues.gates[0], 1) and not queues.crowded(queues.gates[0], 2)
+    assert queues.join(queues.gates[0], "y", rank(0, 2.0), most=2)[0] is not None
+
+
+def test_a_slow_start() -> None:
+    house = House(1, (10,))
+    queues = house.queues[0]
+    gate = queues.open(SERVER, 0, moves=True)
+    gate.percent = 5
+    assert [gate.enter(), gate.enter()] == [True, False]
+    gate.percent = 35
+    assert [gate.enter() for _ in range(3)] == [True, True, False]
 
 
 def test_what_a_dead_worker_had_is_free_again() -> None:
@@ -308,7 +335,9 @@ def test_killed_at_random_under_load() -> None:
                 if gate.enter():
                     having.append(gate)
                 elif len(tickets) < 12:
-                    tickets.append(queues.join(gate if deed < 0.2 else queues.any, None, rank(0, time.monotonic()))[0])
+                    ticket, _ = queues.join(gate if deed < 0.2 else queues.any, None, rank(0, time.monotonic()))
+                    assert ticket is not None
+                    tickets.append(ticket)
             elif deed < 0.7 and having:
                 having.pop().leave()
             elif deed < 0.8 and tickets:
@@ -456,7 +485,7 @@ def test_rates_are_those_of_all_workers() -> None:
     assert gates[1].enter(2.2) == 250
     assert gates[1].enter(2.3) == OPEN
     assert gates[0].enter(2.3) == 250
-    gates[1].take_back(2.3)
+    gates[1].refuse(2.3)
     assert gates[0].enter(2.3) == OPEN
     assert gates[0].enter(9.0) == OPEN
     assert house.cell(0, TOTAL) == 8
