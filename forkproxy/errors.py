@@ -135,6 +135,7 @@ ERRORS: dict[str, StreamError] = _table(
     StreamError("internal-data", _C.INTERNAL, _P.DATA, 0, "internal_errors"),
     # the server
     StreamError("no-server", _C.SERVER_ABORT, _P.CONNECT, 503, "conn_errors"),
+    StreamError("queue-full", _C.SERVER_ABORT, _P.QUEUE, 503, "conn_errors"),
     StreamError("queue-timeout", _C.SERVER_TIMEOUT, _P.QUEUE, 503, "conn_errors"),
     StreamError("connect-refused", _C.SERVER_ABORT, _P.CONNECT, 503, "conn_errors", True),
     StreamError("connect-timeout", _C.SERVER_TIMEOUT, _P.CONNECT, 503, "conn_errors", True),

@@ -35,6 +35,7 @@ class Changes:
         if master.checked is master.plan:
             master.checked = plan
         master.plan = plan
+        master.shared.limit(plan)
         if master.supervisor.current is not None:
             master.supervisor.current.plan = plan
         master.desk.show(master.context(plan))

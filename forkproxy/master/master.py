@@ -411,6 +411,7 @@ class Master:
     def _switched(self, plan: Plan) -> None:
         self.changes.end()
         self.plan = plan
+        self.shared.limit(plan)
         environment.apply(plan)
         self.logs.replace(plan)
         self.desk.commit(plan, self.context)

@@ -7,14 +7,15 @@ with room to spare (it is sparse: what is not used costs nothing). Knows state a
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
 from forkproxy.clock import Clock
 from forkproxy.errors import ConfigError
 from forkproxy.plan import Plan
-from forkproxy.state import layout
+from forkproxy.state import layout, limits
 from forkproxy.state.counters import Rows
+from forkproxy.state.limits import Area
 from forkproxy.state.names import NameTable, backend_key, frontend_key, listener_key
 from forkproxy.state.segment import Segment
 from forkproxy.state.servers import ServerTable
@@ -40,6 +41,7 @@ class State:
     names: NameTable
     rows: Rows
     servers: ServerTable
+    limits: Area
     started: float  # epoch of the master's start
 
 
@@ -68,16 +70,19 @@ class Shared:
         self.strangers: dict[int, int] = {}
         self.tables: Tables | None = None
         self.bind_tables(plan)
-        if memory is not None and self._inherit(plan, clock, *memory):
+        if memory is not None and self._inherit(plan, workers, clock, *memory):
             return
         wanted = sum(1 for _ in keys(plan)) + 1
         segment = Segment.create(min(_MAX_SLOTS, max(_MIN_SLOTS, GENERATIONS * workers)), max(1024, 4 * wanted))
         names = NameTable(segment.rows)
-        rows = Rows(segment, names, clock)
-        self.state = State(segment, names, rows, ServerTable(rows), clock.wall)
+        self._take_on(segment, names, clock, workers)
         self.extend(plan)
 
-    def _inherit(self, plan: Plan, clock: Clock, fd: int, dump: bytes) -> bool:
+    def _take_on(self, segment: Segment, names: NameTable, clock: Clock, workers: int) -> None:
+        rows = Rows(segment, names, clock)
+        self.state = State(segment, names, rows, ServerTable(rows), Area(segment, limits.bells(workers)), clock.wall)
+
+    def _inherit(self, plan: Plan, workers: int, clock: Clock, fd: int, dump: bytes) -> bool:
         try:
             segment = Segment.attach(fd)
         except (OSError, ValueError):
@@ -91,9 +96,10 @@ class Shared:
             segment.close()
             return False
         segment.changing(False)  # the dead one may have been in the middle of a move
-        rows = Rows(segment, names, clock)
-        self.state = State(segment, names, rows, ServerTable(rows), clock.wall)
+        self._take_on(segment, names, clock, workers)
         self.strangers = {slot: segment.owner(slot) for slot in segment.live()}
+        self.extend(plan)
+        self.limit(plan)
         return True
 
     @property
@@ -103,8 +109,44 @@ class Shared:
 
     def extend(self, plan: Plan) -> None:
         """Make rows for what a configuration names and has none. Raises ConfigError when there is no room."""
+        names, area = self.state.names, self.state.limits
+        fresh = [key for key in keys(plan) if key not in names]
         for key in keys(plan):
-            self.state.names.allocate(key)
+            names.allocate(key)
+        area.place(0, 0)
+        for key in fresh:
+            area.place(names.row(key), self._home(key))
+        self.limit(plan, frozenset(fresh))
+
+    def _home(self, key: str) -> int:
+        """The row whose lock guards the limits of ``key``: a backend's for itself and its servers, else that of the process."""
+        names, section = self.state.names, key.partition("/")[0]
+        return 0 if key.startswith((frontend_key(section), listener_key(section, ""))) else names.row(backend_key(section))
+
+    def limit(self, plan: Plan, only: Collection[str] | None = None) -> None:
+        """Let the limits of a configuration (``only`` those of these keys) be in force. Workers of other ones follow it, too."""
+        row, area = self.state.names.row, self.state.limits
+        settings = plan.global_
+        changed = [
+            area.set(0, limits.LIMIT, settings.limit or settings.maxconn),
+            area.set(0, limits.CONN_LIMIT, settings.maxconnrate),
+            area.set(0, limits.SESS_LIMIT, settings.maxsessrate),
+        ]
+        for frontend in plan.frontends:
+            key = frontend_key(frontend.name)
+            if only is None or key in only:
+                own = frontend.maxconn if not settings.maxconn or frontend.maxconn < settings.maxconn else 0
+                changed.append(area.set(row(key), limits.LIMIT, own))
+                changed.append(area.set(row(key), limits.SESS_LIMIT, frontend.rate_limit_sessions))
+            for bind in frontend.binds:
+                key = listener_key(frontend.name, bind.name or str(bind.address))
+                if only is None or key in only:
+                    changed.append(area.set(row(key), limits.LIMIT, bind.maxconn))
+        for backend in plan.backends.values():
+            changed += [area.set(row(s.key), limits.LIMIT, s.maxconn) for s in backend.servers if only is None or s.key in only]
+        if any(changed):
+            area.ring_all()
+            self.state.servers.bump()
 
     def take_slot(self, pid: int) -> int | None:
         """A free slot, marked as ``pid``'s until :meth:`owned_by`; None: there is none."""
@@ -119,7 +161,9 @@ class Shared:
         self.state.segment.claim(slot, pid)
 
     def give_back(self, slot: int) -> None:
-        """Its worker is gone: its counters stay, its gauges go, it holds no entry of a stick table any more."""
+        """Its worker is gone: its counters stay, its gauges go, it holds no entry of a stick table and no part of a limit any more."""
+        if self.state.segment.owner(slot):
+            self.state.limits.settle(slot)
         self.state.rows.retire(slot)
         if self.tables is not None:
             self.tables.settle(slot)

@@ -64,6 +64,7 @@ class Forker:
             if heritage.handover is not None:
                 keep.add(heritage.handover.fileno())
             keep.add(heritage.successor)
+            keep.update(heritage.state.limits.bells)
             if heritage.inbox is not None:
                 keep.update(end.fileno() for end in heritage.inbox)
             close_others(keep)

@@ -6,7 +6,6 @@ shared segment, which only this worker writes. Knows plan, balance and state; st
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from forkproxy import balance
@@ -17,7 +16,9 @@ from forkproxy.proxy.observed import Watch
 from forkproxy.proxy.persistence import Persistence
 from forkproxy.proxy.sticking import Sticking
 from forkproxy.registry import Needs
+from forkproxy.state import layout
 from forkproxy.state.names import backend_key
+from forkproxy.state.queues import Gate, Queues
 from forkproxy.values import replace
 
 if TYPE_CHECKING:
@@ -32,15 +33,16 @@ if TYPE_CHECKING:
 
 class ServerRt:
     """One server. ``proven``/``fresh`` are its idle connections (``pool``), ``served`` the streams it has now in this worker,
-    ``waiting`` its queue.
+    ``gate`` is there if it has a limit: where its slots are counted over all workers, and who waits for one.
 
     ``alive`` (neither down nor in maintenance), ``usable`` (for new clients, too) and ``weight`` (sixteenths) mirror the master's table;
     ``refresh`` reads them anew."""
 
     __slots__ = (
-        "alive", "backend", "bounded", "count", "dial_options", "exclusive", "first_takes_fresh", "first_takes_proven", "floor", "fresh",
+        "alive", "backend", "base", "bounded", "count", "dial_options", "exclusive", "first_takes_fresh", "first_takes_proven", "fresh",
+        "gate",
         "greets", "idle_limit", "index", "key", "label", "limits", "marked", "maxconn", "name", "peak", "plan", "proven", "redirect",
-        "rt", "served", "server_timeout", "share", "tallies", "told", "usable", "waiting", "watch", "weight",
+        "rt", "served", "server_timeout", "tallies", "told", "usable", "watch", "weight",
     )  # fmt: skip
 
     def __init__(self, rt: Runtime, backend: BackendRt, plan: plans.Server, index: int) -> None:
@@ -54,7 +56,7 @@ class ServerRt:
         self.proven: list[Upstream] = []
         self.fresh: list[Upstream] = []
         self.served = 0
-        self.waiting: deque[Stream] = deque()
+        self.gate: Gate | None = None
         self.alive = self.usable = not plan.disabled
         self.weight = plan.weight * balance.SCALE
         self.settle(plan)
@@ -90,6 +92,8 @@ class ServerRt:
         self.marked = False
         self.told = False  # whether the picker wants to hear of streams that begin and end
         self.tallies: dict[FrontendRt, counting.Tally] = {}
+        #: where its row is in any worker's slot
+        self.base = rt.state.rows.base(plan.key)
         row = rt.row(plan.key)
         self.count = counting.BackendCounters(row)
         #: of a server whose traffic is observed
@@ -99,16 +103,26 @@ class ServerRt:
         """Take on what the operator may change while we run: limits, and the address."""
         self.plan = plan
         self.maxconn = plan.maxconn
-        #: this worker's part of maxconn; sums up to it over all workers, at least one each
-        self.share = self.rt.share(plan.maxconn)
-        self.floor = self.rt.share(plan.minconn) if 0 < plan.minconn < plan.maxconn else None
 
-    def limit(self) -> int:
-        """How many streams this worker may give to the server now: with ``minconn`` its limit grows with the load of the backend,
-        up to ``maxconn`` at ``fullconn`` (manual 5.2 minconn)."""
-        if self.floor is None:
-            return self.share
-        return max(self.floor, min(self.share, self.backend.streams * self.share // self.backend.fullconn))
+    def relimit(self) -> bool:
+        """A limit may have come that was not there. Whether it has one, for good."""
+        plan, row = self.plan, self.base // layout.ROW_CELLS
+        if self.gate is None and self.rt.area.limited(row):
+            queues = self.backend.limit()
+            minconn = plan.minconn if 0 < plan.minconn < plan.maxconn else 0
+            counted = queues.dynamic
+            self.gate = queues.open(row, self, minconn, self.served, plan.slowstart_s > 0)
+            if queues.dynamic and not counted:
+                queues.count(self.backend.streams)
+        return self.gate is not None
+
+    def full(self) -> bool:
+        """Whether it is at its limit, or streams wait for it."""
+        return self.gate is not None and self.backend.limit().full(self.gate)
+
+    def waiting(self) -> int:
+        """How many streams of all workers wait for it."""
+        return 0 if self.gate is None else self.backend.limit().waiting(self.gate)
 
     def target(self, s: Stream) -> plans.Address:
         """Where to connect: the server's address. What it leaves open is as the client asked for: the port (plus an offset), and with
@@ -138,8 +152,8 @@ class ServerRt:
             self.marked = True
             self.rt.marked.append(self)
 
-    def end(self, s: Stream) -> None:
-        """``s`` left this server."""
+    def end(self, s: Stream) -> bool:
+        """``s`` left this server. True: its slot was given to a stream that waits in this worker (``queue.serve``)."""
         self.served -= 1
         s.attempted = False
         if self.told:
@@ -147,6 +161,7 @@ class ServerRt:
         if not self.marked:
             self.marked = True
             self.rt.marked.append(self)
+        return self.gate is not None and self.gate.leave()
 
     def show(self) -> None:
         """Write the gauges (end of a turn in which they moved)."""
@@ -171,17 +186,20 @@ class BackendRt:
     """One backend. It is its picker's view of the servers, too (``balance.View``)."""
 
     __slots__ = (
-        "addresses", "adjust", "buffer_body", "by_name", "close_server", "count", "direct", "drops_trailers", "forwardfor", "fullconn",
-        "keep_queue", "keeps_requests", "limits", "marked", "may_stay", "name", "nolinger", "offset", "originalto", "peak", "persistence",
-        "picker", "plain", "plain_response", "plan", "prefer_last", "pretends", "relaxed", "restrict", "retry_statuses", "round_robin",
-        "rt", "servers", "stick", "streams", "tallies", "tcpka", "use_server", "waiting",
+        "addresses", "adjust", "buffer_body", "by_name", "close_server", "count", "crowds", "direct", "drops_trailers", "forwardfor",
+        "fullconn", "keep_queue", "keeps_requests", "limits", "marked", "may_stay", "name", "nolinger", "offset", "originalto",
+        "peak", "persistence", "picker", "plain", "plain_response", "plan", "prefer_last", "pretends", "queues", "relaxed",
+        "restrict", "retry_statuses", "round_robin", "rt", "servers", "stick", "streams", "tallies", "tcpka", "use_server",
     )  # fmt: skip
 
     def __init__(self, rt: Runtime, plan: plans.Backend) -> None:
         self.rt = rt
         self.plan = plan
         self.name = plan.name
-        self.waiting: deque[Stream] = deque()
+        #: the slots of its limited servers and who waits for one; None while it has no such servers
+        self.queues: Queues | None = None
+        #: a server is given streams beyond its limit, up to maxqueue (manual: maxqueue)
+        self.crowds = plan.balance.algorithm == "leastconn"
         self.prefer_last = "prefer-last-server" in plan.options
         #: the algorithm names no server for a request, so that a client that authenticated its connection may stay where it is
         self.may_stay = plan.balance.algorithm in ("roundrobin", "static-rr", "leastconn", "first", "random")
@@ -210,7 +228,7 @@ class BackendRt:
         self.keep_queue: int | None = queue if queue >= 0 else None
         self.tcpka = keepalive_options(plan, "srvtcpka")
         self.nolinger = "nolinger" in plan.options
-        self.fullconn = max(1, (plan.fullconn or rt.plan.global_.maxconn // 10) // rt.workers)  # a tenth: the manual's default
+        self.fullconn = max(1, plan.fullconn or rt.plan.global_.maxconn // 10)  # a tenth: the manual's default
         self.streams = 0
         self.peak = 0
         self.marked = False
@@ -229,7 +247,8 @@ class BackendRt:
         plan = self.plan = replace(self.plan, servers=tuple([srv.plan for srv in servers]))
         kept = plan.cookie is not None or bool(plan.rdp_cookie) or bool(plan.persist_rules)
         #: nothing but the algorithm chooses the server
-        self.direct = not (self.prefer_last or plan.use_server or plan.stick or kept or any(s.maxconn or s.redir for s in plan.servers))
+        self.direct = not (self.prefer_last or plan.use_server or plan.stick or kept or any(s.redir for s in plan.servers))
+        self.relimit()
         self.stick = Sticking(self) if plan.stick else None
         self.persistence = Persistence(self) if kept else None
         self.picker = balance.build(plan, self)
@@ -238,6 +257,12 @@ class BackendRt:
             srv.told = self.picker.counts
             for _ in range(srv.served if srv.told else 0):
                 self.picker.on_start(i)
+
+    def relimit(self) -> None:
+        """Servers may have got limits."""
+        for srv in self.servers:
+            if srv.relimit():
+                self.direct = False
 
     # -- the picker's view
 
@@ -248,19 +273,32 @@ class BackendRt:
         return self.servers[i].weight
 
     def limited(self, i: int) -> bool:
-        return self.servers[i].maxconn > 0
+        return self.servers[i].gate is not None
 
     def full(self, i: int) -> bool:
-        srv = self.servers[i]
-        return bool(srv.waiting) or (srv.maxconn > 0 and srv.served >= srv.limit())
+        srv, queues = self.servers[i], self.queues
+        gate = srv.gate
+        if gate is None or queues is None:
+            return False
+        if self.crowds and srv.plan.maxqueue:
+            return queues.crowded(gate, srv.plan.maxqueue)
+        return queues.full(gate)
 
     def queue_full(self, i: int) -> bool:
         srv = self.servers[i]
-        return srv.plan.maxqueue > 0 and len(srv.waiting) >= srv.plan.maxqueue
+        return srv.plan.maxqueue > 0 and srv.waiting() >= srv.plan.maxqueue
 
     def elsewhere(self, i: int) -> int:
         others = self.rt.neighbours
         return 0 if others is None else others.streams(self.servers[i])
+
+    def limit(self) -> Queues:
+        """Where its limited servers are counted."""
+        queues = self.queues
+        if queues is None:
+            row = self.rt.state.rows.names.row(backend_key(self.name))
+            queues = self.queues = Queues(self.rt.area, row, self.fullconn)
+        return queues
 
     # -- choice
 
@@ -302,6 +340,9 @@ class BackendRt:
             self.peak = now
         s.counted_be = True
         s.kept = None if self.persistence is None else self.persistence.enter(s)
+        queues = self.queues
+        if queues is not None and queues.dynamic and queues.count(1):
+            self.rt.loop.call_soon(self.rt.ring)
         if not self.marked:
             self.marked = True
             self.rt.marked.append(self)
@@ -309,6 +350,9 @@ class BackendRt:
     def leave(self) -> None:
         """A stream of this backend ended."""
         self.streams -= 1
+        queues = self.queues
+        if queues is not None and queues.dynamic:
+            queues.count(-1)
         if not self.marked:
             self.marked = True
             self.rt.marked.append(self)

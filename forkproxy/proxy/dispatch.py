@@ -53,14 +53,35 @@ def assign(s: Stream) -> None:
     own = s.client.own
     if own is not None and own.private and srv is None and not s.retries and be.may_stay and stays(be, own.srv):
         srv = own.srv  # it knows by this connection who the client is
-    if srv is None:
+    if srv is not None:
+        take(s, srv, chosen=True)
+    else:
+        balance(s)
+
+
+def balance(s: Stream) -> None:
+    """The server that the algorithm gives, or the backend's queue when all are full."""
+    be = s.be
+    queues = be.queues
+    freed = -1 if queues is None else queues.freed()
+    for _ in range(len(be.servers) + 1):
         srv = be.pick(s)
         if srv is None:
             if be.has_usable():
-                queue.wait(s, None)
-                return
-            finish.fail(s, ERRORS["no-server"])
+                queue.wait(s, None, freed)
+            else:
+                finish.fail(s, ERRORS["no-server"])
             return
+        gate = srv.gate
+        if gate is None or srv.redirect or not be.may_stay:
+            break
+        if gate.enter():
+            hold(s, srv)
+            return
+        if not be.full(srv.index):
+            break  # it takes more than it serves
+        # Another worker was faster, and the picker knows it now.
+    assert srv is not None
     take(s, srv)
 
 
@@ -68,18 +89,23 @@ def stays(be: BackendRt, last: ServerRt) -> bool:
     """Whether a client's next request goes to the server of its previous one (options prefer-last-server, max-keep-alive-queue)."""
     if last.backend is not be or not last.usable:
         return False
-    return be.keep_queue is None or not last.maxconn or last.served < last.limit() or len(last.waiting) < be.keep_queue
+    return be.keep_queue is None or not last.full() or last.waiting() < be.keep_queue
 
 
-def take(s: Stream, srv: ServerRt) -> None:
-    """Use ``srv`` now, or wait for one of its slots."""
+def take(s: Stream, srv: ServerRt, *, chosen: bool = False) -> None:
+    """Use ``srv`` now, or wait for one of its slots. ``chosen``: not by the algorithm, which may be asked when its queue is full, too."""
     if srv.redirect and s.req is not None and s.req.method in (b"GET", b"HEAD"):
         reply.to_server(s, srv)
         return
-    if srv.maxconn and srv.served >= srv.limit():
-        queue.wait(s, srv)
-        return
-    hold(s, srv)
+    gate = srv.gate
+    if gate is None or gate.enter():
+        hold(s, srv)
+    elif not queue.wait(s, srv):
+        if chosen and s.be.plan.redispatch:
+            balance(s)
+        else:
+            s.server_id = srv.label
+            finish.fail(s, ERRORS["queue-full"])
 
 
 def hold(s: Stream, srv: ServerRt) -> None:
@@ -99,10 +125,8 @@ def hold(s: Stream, srv: ServerRt) -> None:
 def release(s: Stream) -> None:
     """``s.srv`` no longer serves ``s``; whoever waits for a slot gets it."""
     srv = s.srv
-    if srv is not None and s.attempted:
-        srv.end(s)
-        if srv.waiting or srv.backend.waiting:
-            queue.freed(srv)
+    if srv is not None and s.attempted and srv.end(s):
+        s.client.loop.call_soon(queue.serve, srv.backend)
 
 
 def failed(s: Stream, row: StreamError) -> None:

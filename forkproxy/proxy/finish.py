@@ -33,9 +33,8 @@ def complete(s: Stream) -> None:
             close(up)
         srv: ServerRt = s.srv
         c.last_srv = srv
-        srv.end(s)
-        if srv.waiting or srv.backend.waiting:
-            c.loop.call_soon(queue.freed, srv)  # after our line is written: whoever comes next is not counted in it
+        if srv.end(s):
+            c.loop.call_soon(queue.serve, srv.backend)  # after our line is written: whoever comes next is not counted in it
     f = s.res_flow
     if f is not None and f.pipe is not None and not f.pipe.held:
         f.free()

@@ -13,7 +13,9 @@ from forkproxy.proxy import counting, tracking
 from forkproxy.proxy.derived import case_adjuster, head_limits, keepalive_options, restriction
 from forkproxy.proxy.persistence import Kept
 from forkproxy.registry import Needs
-from forkproxy.state.names import frontend_key
+from forkproxy.state import doors
+from forkproxy.state.doors import Door
+from forkproxy.state.names import PROCESS, frontend_key, listener_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,32 +28,6 @@ if TYPE_CHECKING:
     from forkproxy.proxy.stream import Stream
 
 
-class Pace:
-    """At most ``limit`` events in any second, as far as counts of whole seconds tell: the last one fades while the present one runs."""
-
-    __slots__ = ("_before", "_count", "_start", "limit")
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self._start = self._before = self._count = 0
-
-    @property
-    def wait_s(self) -> float:
-        """When to ask again after a refusal."""
-        return min(1.0, max(0.01, 1.0 / self.limit))
-
-    def take(self, now: float) -> bool:
-        """Count an event at ``now`` (monotonic seconds), unless it is one too many."""
-        second = int(now)
-        if second != self._start:
-            self._before = self._count if second == self._start + 1 else 0
-            self._start, self._count = second, 0
-        if self._count + self._before * (1.0 - now + second) >= self.limit:
-            return False
-        self._count += 1
-        return True
-
-
 #: Of most streams no byte was counted before they ended.
 _NOTHING = (0, 0)
 
@@ -61,9 +37,9 @@ class FrontendRt:
 
     __slots__ = (
         "addresses", "adjust", "buffer_body", "captures", "choose", "close_client", "close_server", "connections", "count", "default",
-        "drops_trailers", "forwardfor", "head_timeout", "http", "idle_timeout", "keeps_ends", "kept", "limits", "listeners", "log",
-        "log_connect", "log_early", "name", "originalto", "pace", "per_bind", "plain", "plain_response", "plan", "restrict", "rt",
-        "share", "socket_options", "tallies", "told", "tracks", "tracks_connections", "twin", "unique_id_header",
+        "doors", "drops_trailers", "forwardfor", "head_timeout", "http", "idle_timeout", "keeps_ends", "kept", "limits", "listeners", "log",
+        "log_connect", "log_early", "name", "originalto", "per_bind", "plain", "plain_response", "plan", "restrict", "rt",
+        "socket_options", "tallies", "told", "tracks", "tracks_connections", "twin", "unique_id_header",
     )  # fmt: skip
 
     def __init__(self, rt: Runtime, plan: plans.Frontend, backends: dict[str, BackendRt], log: AccessLog) -> None:
@@ -124,11 +100,14 @@ class FrontendRt:
         self.limits = head_limits(settings, "accept-unsafe-violations-in-http-request" in plan.options)
         self.drops_trailers = "http-drop-response-trailers" in plan.options
         self.connections = 0
-        self.share = rt.share(plan.maxconn)
-        #: of new sessions (rate-limit sessions); None: as fast as they come
-        self.pace = Pace(rt.share(plan.rate_limit_sessions)) if plan.rate_limit_sessions else None
         #: open connections by the number of their bind
         self.per_bind = {bind.id: 0 for bind in plan.binds}
+        #: what limits the connections of each bind
+        self.doors: dict[int, Door] = {}
+        row = rt.state.rows.names.row
+        for bind in plan.binds:
+            keys = (PROCESS, frontend_key(plan.name), listener_key(plan.name, bind.name or str(bind.address)))
+            self.doors[bind.id] = Door(rt.area, tuple([row(key) for key in keys]))
         self.listeners: list[Any] = []
         self.socket_options = socket_options(plan, settings)
         #: option contstats: what was counted already of streams that still run, (bytes in, bytes out)
@@ -146,19 +125,26 @@ class FrontendRt:
 
     # -- limits
 
-    def full(self) -> bool:
-        """Whether this worker's part of the frontend's ``maxconn`` is used up."""
-        return self.share > 0 and self.connections >= self.share
+    def relimit(self) -> None:
+        """A limit may have come that was not there: what is open counts in it."""
+        own = self.rt.state.rows.names.row(frontend_key(self.name))
+        for bind, door in self.doors.items():
+            for row in door.look():
+                doors.align(self.rt.area, row, self.connections if row == own else self.per_bind[bind])
 
     # -- counters
 
     def accepted(self, bind: plans.Bind) -> None:
-        """A connection was accepted at ``bind``."""
-        self.resumed(bind)
+        """A connection was accepted at ``bind``; its door was opened for it."""
+        self._opened(bind)
         self.count.accepted(self.rt)
 
     def resumed(self, bind: plans.Bind) -> None:
-        """There is a connection at ``bind``: accepted now, or earlier by another worker."""
+        """There is a connection at ``bind`` that another worker accepted."""
+        self.doors[bind.id].force()
+        self._opened(bind)
+
+    def _opened(self, bind: plans.Bind) -> None:
         self.connections += 1
         self.rt.connections += 1
         self.per_bind[bind.id] += 1
@@ -171,7 +157,9 @@ class FrontendRt:
     def closed(self, c: Client) -> None:
         """A connection ended."""
         self.connections -= 1
-        self.per_bind[c.origin.bind.id] -= 1
+        bind = c.origin.bind.id
+        self.per_bind[bind] -= 1
+        self.doors[bind].leave()
         self.count.closed()
         if self.tracks_connections:
             tracking.connection_ended(c)

@@ -14,6 +14,7 @@ from forkproxy.net.sockets import accept, quickack_off, reset_on_close, silent_d
 from forkproxy.proxy import client, finish, greeting, marks, tcp, tracking
 from forkproxy.proxy.stream import ClientOrigin, Stream
 from forkproxy.rules.verdict import ALLOW
+from forkproxy.state.doors import OPEN
 
 if TYPE_CHECKING:
     import socket
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 class Listener(Watched):
     """One listening socket of one frontend. ``on`` tells whether it is watched now."""
 
-    __slots__ = ("batch", "bind", "exclusive", "fe", "on", "rt", "share", "sock")
+    __slots__ = ("batch", "bind", "door", "exclusive", "fe", "on", "rt", "sock")
 
     def __init__(self, rt: Runtime, fe: FrontendRt, bind: Bind, sock: socket.socket, exclusive: bool) -> None:
         super().__init__(sock.fileno(), ready)
@@ -37,15 +38,10 @@ class Listener(Watched):
         self.sock = sock
         self.exclusive = exclusive
         self.batch = rt.maxaccept
-        #: this worker's part of the bind's own ``maxconn``; 0 without one
-        self.share = rt.share(bind.maxconn)
+        self.door = fe.doors[bind.id]
         self.on = False
         if "tcp-smart-accept" in fe.plan.options:
             quickack_off(sock)  # what it accepts inherits that
-
-    def full(self) -> bool:
-        """Whether a limit keeps it from accepting: its own or its frontend's."""
-        return self.fe.full() or (self.share > 0 and self.fe.per_bind[self.bind.id] >= self.share)
 
     def watch(self) -> None:
         """Accept from now on."""
@@ -62,23 +58,23 @@ class Listener(Watched):
 
 def ready(w: Any, _mask: int) -> None:
     """Connections wait."""
-    rt, fe = w.rt, w.fe
+    rt, fe, door = w.rt, w.fe, w.door
     for _ in range(w.batch):
-        if w.full() or rt.full():
-            rt.hold_back(w)
+        answer = door.enter(rt.clock.now)
+        if answer != OPEN:
+            rt.hold_back(w, max(0.0, answer / 1000.0))
             return
-        for pace in (rt.pace, fe.pace):
-            if pace is not None and not pace.take(rt.clock.now):
-                rt.hold_back(w, pace.wait_s)
-                return
         try:
             found = accept(w.sock)
         except OSError as exc:
+            door.undo(rt.clock.now)
             rt.accept_failed(w, exc)
             return
         if found is None:
-            return
+            door.undo(rt.clock.now)
+            break
         admit(rt, fe, w.bind, found[0], found[1])
+    door.pass_on()
 
 
 def admit(rt: Runtime, fe: FrontendRt, bind: Bind, sock: Any, peer: Any) -> None:
@@ -129,6 +125,7 @@ def allowed(c: Client, steps: Steps, session: bool) -> bool:
         if verdict is ALLOW:
             break
         c.fe.count_denied(session)
+        c.fe.doors[c.origin.bind.id].refuse(c.rt.clock.now)
         if verdict.kind == "silent-drop":
             silent_drop(c.sock)
         elif not session:

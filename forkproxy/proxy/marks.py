@@ -10,7 +10,7 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 from forkproxy.proxy.stream import Claimed
-from forkproxy.state import layout
+from forkproxy.state import layout, queues
 
 if TYPE_CHECKING:
     from forkproxy.proxy.stream import Stream
@@ -86,14 +86,14 @@ def take_hints(s: Stream) -> bytes:
     return b"HTTP/1.1 103 Early Hints\r\n" + b"".join([b"%b: %b\r\n" % field for field in fields]) + b"\r\n"
 
 
-def rank(s: Stream) -> tuple[int, float]:
-    """The place of ``s`` among streams that wait: lower ones go first (manual: set-priority-class, set-priority-offset)."""
+def rank(s: Stream) -> int:
+    """The place of ``s`` among streams that wait (``state.queues``): manual, set-priority-class and set-priority-offset."""
     marks: dict[str, Any] | None = s.marks
     if marks is None:
-        return 0, s.t_request
+        return queues.rank(0, s.t_request)
     level = max(-2047, min(2047, marks.get("priority_class", 0)))
     offset_ms = max(-524287, min(524287, marks.get("priority_offset_ms", 0)))
-    return level, s.t_request + offset_ms / 1000
+    return queues.rank(level, s.t_request + offset_ms / 1000)
 
 
 def too_long(s: Stream, head: Any, bufsize: int) -> bool:

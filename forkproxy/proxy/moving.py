@@ -30,6 +30,8 @@ Give = Callable[[socket.socket, dict[str, Any]], bool]
 SLICE = 64
 #: When nobody could take one, the next attempt.
 RETRY_S = 0.005
+#: How long a connection may be under way.
+TRAVEL_S = 0.2
 
 
 class Moving:
@@ -71,6 +73,10 @@ class Moving:
             if not self.takes(c):
                 self._rt.idle_soon(c)
             elif self._give(c.sock, note(c)):
+                # What it counts for is ours for a moment yet, so that its place is not given away on the way.
+                door = c.fe.doors[c.origin.bind.id]
+                door.force()
+                c.loop.call_later(TRAVEL_S, door.leave)
                 c.loop.remove(c)  # before it is closed: the open file lives on, and epoll would go on telling of it
                 finish.close_client(c)
             else:

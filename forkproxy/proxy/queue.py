@@ -1,89 +1,86 @@
 """Streams that wait for a server: each limited server has a queue, and each backend one for streams that any server may take.
 
-A freed slot serves whoever is first of its server's queue and the backend's; order is priority (set by rules), then arrival. Waiting is
-bounded by ``timeout queue`` and ``maxqueue``. The limits are this worker's share of ``maxconn``. Knows streams, backends and servers.
+Slots and order are those of all workers (``state.queues``); what is told here is how a stream gets into a queue and out of it. Waiting
+is bounded by ``timeout queue`` and ``maxqueue``. Knows streams, backends and servers.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING
 
 from forkproxy.errors import ERRORS
 from forkproxy.proxy import dispatch, finish, marks
 
 if TYPE_CHECKING:
-    from forkproxy.proxy.backend import ServerRt
+    from forkproxy.proxy.backend import BackendRt, ServerRt
     from forkproxy.proxy.stream import Stream
+    from forkproxy.state.queues import Ticket
 
-Queue = deque["Stream"]
 
+def wait(s: Stream, srv: ServerRt | None, freed: int = -1) -> bool:
+    """Put ``s`` into the queue of ``srv``, or into its backend's; False: the server's queue is full (manual: maxqueue).
 
-def wait(s: Stream, srv: ServerRt | None) -> None:
-    """Put ``s`` into the queue of ``srv``, or into its backend's."""
+    ``freed`` is what ``Queues.freed`` said before all servers were found full."""
     be = s.be
-    place: Queue
-    if srv is not None and srv.plan.maxqueue and len(srv.waiting) >= srv.plan.maxqueue:
-        srv = None  # its queue is full: any server may take it (manual: maxqueue)
-    if srv is not None:
-        s.queue_srv = len(srv.waiting) + 1
-        s.srv = srv
-        place = srv.waiting
+    queues = be.limit()
+    if srv is None:
+        ticket, mine = queues.join(queues.any, s, marks.rank(s), freed=freed)
     else:
-        s.queue_be = len(be.waiting) + 1
-        place = be.waiting
-    at = len(place)
-    mine = marks.rank(s)
-    while at and marks.rank(place[at - 1]) > mine:
-        at -= 1
-    place.insert(at, s)
-    s.waiting = place
+        ticket, mine = queues.join(srv.gate, s, marks.rank(s), most=srv.plan.maxqueue)
+    if ticket is None:
+        return False
+    s.srv = srv
+    s.waiting = ticket
     be.count_queue(srv, 1)
     limit = marks.timeout(s, "queue", be.plan.timeouts.queue_s)
     if limit is None:
         limit = be.plan.timeouts.connect_s
     if limit is not None:
         s.timer = s.client.loop.call_later(limit, timeout, s)
+    if mine:
+        s.client.loop.call_soon(serve, be)
+    return True
 
 
 def leave(s: Stream) -> None:
-    """Take ``s`` out of the queue that it waits in."""
-    place = s.waiting
-    if place is None:
+    """``s`` waits no more, and nobody serves it."""
+    ticket, be = s.waiting, s.be
+    if ticket is None:
         return
+    mine = be.limit().quit(ticket)
+    _out(s, ticket)
+    s.srv = None
+    if mine:
+        s.client.loop.call_soon(serve, be)
+
+
+def serve(be: BackendRt, everything: bool = False) -> None:
+    """Some streams that wait in this worker were given slots: it is their turn. ``everything``: see first whether slots are free."""
+    queues = be.limit()
+    for ticket in queues.look() if everything else queues.collect():
+        s, srv = ticket.item, ticket.gate.owner  # type: ignore[union-attr]  # it has one by now
+        _out(s, ticket)
+        if srv.redirect:
+            s.srv = None
+            if srv.gate.leave():
+                s.client.loop.call_soon(serve, be)
+            dispatch.take(s, srv)
+        else:
+            dispatch.hold(s, srv)
+
+
+def _out(s: Stream, ticket: Ticket) -> None:
+    """What logs tell of the queue: how many were served from it until it was this one's turn, itself included (observed)."""
     s.waiting = None
-    try:
-        ahead = place.index(s)
-    except ValueError:
-        return
-    del place[ahead]
-    # What logs tell: how many were served from this queue until it was this one's turn, itself included (observed).
     if s.srv is not None:
-        s.queue_srv = max(1, s.queue_srv - ahead)
+        s.queue_srv += ticket.place
     else:
-        s.queue_be = max(1, s.queue_be - ahead)
+        s.queue_be += ticket.place
     s.t_queue = s.clock.now
     s.be.count_queue(s.srv, -1)
-    s.srv = None
     if s.timer is not None:
         s.timer.cancel()
         s.timer = None
-
-
-def freed(srv: ServerRt) -> None:
-    """A slot of ``srv`` is free: the next one in line gets it."""
-    be = srv.backend
-    while srv.alive and (not srv.maxconn or srv.served < srv.limit()):
-        if srv.waiting:
-            s = srv.waiting[0]
-            if be.waiting and marks.rank(be.waiting[0]) < marks.rank(s):
-                s = be.waiting[0]
-        elif be.waiting:
-            s = be.waiting[0]
-        else:
-            return
-        leave(s)
-        dispatch.take(s, srv)
 
 
 def timeout(s: Stream) -> None:
@@ -94,13 +91,13 @@ def timeout(s: Stream) -> None:
 
 
 def redistribute(srv: ServerRt) -> None:
-    """``srv`` went down: what waits for it looks for another server."""
-    for s in list(srv.waiting):
+    """``srv`` went down: with ``option redispatch`` what waits for it looks for another server; without, it goes on waiting for this one,
+    which serves its queue (observed), and may come back."""
+    plan = srv.backend.plan
+    if srv.gate is None or not plan.redispatch or "persist" in plan.options:
+        return
+    for ticket in list(srv.gate.tickets):
+        s = ticket.item
         leave(s)
+        s.redispatched = True
         dispatch.assign(s)
-
-
-def serve_backend(srv: ServerRt) -> None:
-    """``srv`` came up: it takes from the backend's queue what it may."""
-    if srv.backend.waiting:
-        freed(srv)

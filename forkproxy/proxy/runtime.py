@@ -12,19 +12,21 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from forkproxy.errors import ERRORS, StreamError
-from forkproxy.net.loop import INF, Loop
+from forkproxy.net.loop import ET, INF, READ, Loop, Watched
 from forkproxy.net.pipes import PipePool
 from forkproxy.proxy import client, counting, finish, moving, pool, queue, tracking, view
 from forkproxy.proxy.accesslog import AccessLog
 from forkproxy.proxy.backend import BackendRt, ServerRt
 from forkproxy.proxy.client import Client
-from forkproxy.proxy.frontend import FrontendRt, Pace
+from forkproxy.proxy.frontend import FrontendRt
 from forkproxy.proxy.listener import Listener
+from forkproxy.proxy.listener import ready as accept_from
 from forkproxy.proxy.logs import LogTargets
 from forkproxy.proxy.neighbours import Neighbours
 from forkproxy.proxy.sides import Side
 from forkproxy.rules import world
 from forkproxy.state import layout, rates
+from forkproxy.state.limits import ALARMS, Area
 from forkproxy.state.names import PROCESS, backend_key, frontend_key
 from forkproxy.values import replace
 
@@ -49,9 +51,10 @@ class Runtime:
         self.workers = max(1, settings.nbproc)
         self.bufsize = settings.bufsize_bytes
         self.maxaccept = settings.maxaccept or 64
-        self.maxconn = self.share(settings.limit or settings.maxconn)
-        self.pace: Pace | None = None
-        self.limit_rate(settings.maxconnrate, settings.maxsessrate)
+        self.area: Area = state.limits.of(slot, number)
+        self._alarms = 0
+        self._bell = Watched(self.area.bell, lambda _w, _mask: self.ring())
+        loop.add(self._bell, READ | ET)
         limit = settings.maxpipes or max(16, settings.maxconn // 4 or 256)
         self.pipes = None if settings.nosplice else PipePool(max(1, limit // self.workers), settings.pipesize_bytes or 1 << 18)
         self.connections = 0
@@ -98,10 +101,6 @@ class Runtime:
         """The cells of a row (``state.names``) in this worker's slot: its own to write. Raises KeyError."""
         base = self.state.rows.base(name)
         return self._cells[base : base + layout.ROW_CELLS]
-
-    def share(self, limit: int) -> int:
-        """This worker's part of a limit of the whole service: the parts sum up to it, but nobody gets less than one. 0: no limit."""
-        return -(-limit // self.workers)
 
     def pour(self) -> None:
         """What was counted since the turn began goes to the shared segment now: somebody wants to read it."""
@@ -153,6 +152,8 @@ class Runtime:
         for be in self.backends.values():
             for srv in be.servers:
                 srv.count.idle(len(srv.fresh), len(srv.proven), srv.served)
+        self.area.tidy()
+        self._look(True)  # should a bell have been missed
         if self._continuous:
             for c in self.clients:
                 if c.stream is not None and c.fe.told is not None:
@@ -180,6 +181,7 @@ class Runtime:
         for listener in list(self.listeners):
             if chosen is None or listener.fd in chosen:
                 listener.unwatch()
+                listener.door.forgo()
                 self.listeners.remove(listener)
                 listener.fe.listeners.remove(listener)
                 self._held.discard(listener)
@@ -189,6 +191,7 @@ class Runtime:
         self.paused = True
         for listener in self.listeners:
             listener.unwatch()
+            listener.door.forgo()
 
     def resume(self) -> None:
         """Accept again."""
@@ -196,15 +199,6 @@ class Runtime:
         for listener in self.listeners:
             if not listener.fe.plan.held:
                 listener.watch()
-
-    def full(self) -> bool:
-        """Whether this worker's part of the global ``maxconn`` is used up."""
-        return self.maxconn > 0 and self.connections >= self.maxconn
-
-    def limit_rate(self, connections: int, sessions: int) -> None:
-        """Accept so many connections in a second in all workers; 0 and 0: no limit. (A session begins with its connection.)"""
-        limits = [limit for limit in (connections, sessions) if limit]
-        self.pace = Pace(self.share(min(limits))) if limits else None
 
     def hold_back(self, listener: Listener, pause_s: float = 0.0) -> None:
         """A limit is reached: leave the connections of ``listener`` in the kernel until one of ours ends, or for ``pause_s``."""
@@ -219,14 +213,31 @@ class Runtime:
 
     def release(self) -> None:
         """Accept again where a limit held connections back, as far as limits allow now."""
-        if self.paused or self.leaving or self.full():
+        if self.paused or self.leaving:
             return
-        for listener in list(self._held):
+        held, self._held = self._held, set()
+        for listener in held:
             if listener.fe.plan.held:
-                self._held.discard(listener)
-            elif not listener.full():
-                self._held.discard(listener)
-                listener.watch()
+                listener.door.forgo()
+            else:
+                accept_from(listener, READ)
+                if listener not in self._held:
+                    listener.watch()
+
+    def _look(self, everything: bool) -> None:
+        """The bell rang: something was given to who waits here. ``everything``: or may be free without being given to anybody."""
+        if self._held:
+            self.release()
+        for be in self.backends.values():
+            if be.queues is not None:
+                queue.serve(be, everything)
+
+    def ring(self) -> None:
+        """See :meth:`_look`."""
+        alarms = self.area.cells[ALARMS]
+        everything = alarms != self._alarms
+        self._alarms = alarms
+        self._look(everything)
 
     # -- clients
 
@@ -236,8 +247,6 @@ class Runtime:
         self.connections -= 1
         self.process[layout.CONN_CUR] -= 1
         c.fe.closed(c)
-        if self._held:
-            self.release()
 
     def count_error(self, s: Stream, row: StreamError) -> None:
         """A stream failed."""
@@ -269,6 +278,8 @@ class Runtime:
     def refresh(self) -> None:
         """The master changed a server: read all of them anew, let pickers rebuild, close what belongs to servers that went down."""
         table = self.state.servers
+        for fe in self.frontends.values():
+            fe.relimit()
         for be in self.backends.values():
             left, went, came = [], [], []
             for srv in be.servers:
@@ -281,6 +292,10 @@ class Runtime:
                 if srv.alive and not alive:
                     went.append(srv)
                 srv.alive, srv.usable, srv.weight = alive, usable, state.weight
+                if srv.gate is not None:
+                    srv.gate.usable = usable
+                    srv.gate.percent = state.throttle or 100
+            be.relimit()
             be.picker.rebuild()
             for srv in left:  # down, or draining: nobody new comes to it
                 pool.clear(srv)
@@ -288,8 +303,9 @@ class Runtime:
             for srv in went:
                 if srv.plan.on_marked_down == "shutdown-sessions":
                     self._shutdown_sessions(srv, ERRORS["server-went-down"])
+            if came and be.queues is not None:
+                queue.serve(be, True)
             for srv in came:
-                queue.serve_backend(srv)
                 if srv.plan.on_marked_up == "shutdown-backup-sessions":
                     for other in be.servers:
                         if other.plan.backup:
@@ -371,6 +387,7 @@ class Runtime:
         """Nothing is left to serve: let go of the loop and of everything that is open (with ``-d`` the loop goes on)."""
         self._turn()
         self._closed = True
+        self.loop.remove(self._bell)
         self.loop.on_turn.remove(self._turn)
         if self.loop.on_error == self._fault:
             self.loop.on_error = self._others_fault

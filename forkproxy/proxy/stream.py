@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from forkproxy.rules.txn import Origin, Txn
 
 if TYPE_CHECKING:
-    from collections import deque
 
     from forkproxy.errors import StreamError
     from forkproxy.http.message import RequestHead
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from forkproxy.proxy.flow import Flow
     from forkproxy.proxy.upstream import Upstream
     from forkproxy.rules.types import Addr
+    from forkproxy.state.queues import Ticket
 
 #: tcp(7), not in Python's socket module
 TCP_SAVED_SYN = 28
@@ -185,7 +185,7 @@ class Stream(Txn):
         self.counted_be = False
         self.logged = False
         self.mode_http = req is not None
-        self.waiting: deque[Stream] | None = None  # the queue that it is in
+        self.waiting: Ticket | None = None  # its place in a queue
         self.answered = False  # everything was given to the client's side, the last bytes wait there
 
     def tcp_info(self, side: str) -> bytes:

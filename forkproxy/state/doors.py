@@ -17,7 +17,7 @@ from __future__ import annotations
 from typing import Final
 
 from forkproxy.state import frequency
-from forkproxy.state.limits import CONN_LIMIT, LENGTH, LIMIT, RANKS, SESS_LIMIT, TOTAL, UNLIMITED, USED, WAITING, Area
+from forkproxy.state.limits import CONN_LIMIT, LENGTH, LIMIT, RANKS, SESS_LIMIT, TOTAL, USED, WAITING, Area
 from forkproxy.state.robust import attempt, give
 from forkproxy.state.segment import LIMIT_CELLS, PART_CELLS
 
@@ -48,7 +48,7 @@ class Door:
 
     def look(self) -> tuple[int, ...]:
         """Count from now on in every row that has a limit; the rows that are new (:func:`align` is to be called for each once)."""
-        rows = tuple(row for row in self.rows if not row or row in self._rows or self._cells[row * LIMIT_CELLS + LIMIT] < UNLIMITED)
+        rows = tuple(row for row in self.rows if not row or row in self._rows or self._area.limited(row))
         new = tuple(row for row in rows if row not in self._rows)
         self._rows = rows
         return new

@@ -13,7 +13,7 @@ back hands it over under the same lock and rings the bell of the worker concerne
 They are watched edge triggered and never read: each ring wakes whoever sleeps, none is lost, and several workers may share one.
 Who waits also looks by itself once a second, so a fault costs a second, not for ever.
 
-**Who is stopped with a lock** (SIGSTOP) must not stop the others: after ``PATIENCE_S`` they go on without it, at the risk of totals
+**Who is stopped with a lock** (SIGSTOP) must not stop the others: after ``robust.PATIENCE_S`` they go on without it, at the risk of totals
 that are wrong by a few, note that (``DIRTY``) and make the sums anew when they have the lock again.
 
 Knows rows by number, nothing of what is counted: ``state.queues`` is about servers, ``state.doors`` about connections.
@@ -57,8 +57,6 @@ KNOWN: Final = 21  # of a server's row: this worker has this server
 SHOWN: Final = 8
 
 UNLIMITED: Final = 1 << 60
-#: How long a lock is waited for, seconds: longer than a container without its share of the processor stands still.
-PATIENCE_S: Final = 0.5
 
 
 class Area:
@@ -124,6 +122,10 @@ class Area:
         if rows:
             self.ring_all()
 
+    def limited(self, row: int) -> bool:
+        """Whether there is a limit for this row now."""
+        return 0 < self.cells[row * LIMIT_CELLS + LIMIT] < UNLIMITED
+
     # -- locks
 
     def lock(self, home: int) -> ctypes.c_void_p:
@@ -143,7 +145,7 @@ class Area:
         if home in self.dirty and code == errno.EBUSY:
             return False  # it was waited for a moment ago
         try:
-            robust.take(self.lock(home), code, PATIENCE_S)
+            robust.take(self.lock(home), code)
         except Died:
             self.recount(home)
             self.ring_all()  # it may have died between taking something back and handing it on

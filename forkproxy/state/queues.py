@@ -32,7 +32,6 @@ from forkproxy.state.limits import (
     RANKS,
     SHOWN,
     TOTAL,
-    UNLIMITED,
     USED,
     WAITING,
     Area,
@@ -124,10 +123,6 @@ class Queues:
         self.gates: list[Gate] = []
         self._ready: list[Ticket] = []
         self._busy: dict[int, Line] = {}  # where somebody waits in this worker, by row
-
-    def limited(self, row: int) -> bool:
-        """Whether the server of this row has a limit now."""
-        return self.cells[row * LIMIT_CELLS + LIMIT] < UNLIMITED
 
     def open(self, row: int, owner: Any, minconn: int = 0, used: int = 0, moves: bool = False) -> Gate:
         """A gate for a server which has ``used`` streams of this worker now; ``minconn`` 0: its limit does not depend on the load.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import types
+import weakref
 from typing import Any
 
 from forkproxy.clock import ManualClock
@@ -16,7 +17,8 @@ from forkproxy.plan import Address, Backend, Bind, Frontend, Global, Plan, Serve
 from forkproxy.proxy import listener, upstream
 from forkproxy.proxy.runtime import Runtime
 from forkproxy.state.counters import Rows
-from forkproxy.state.names import NameTable, backend_key, frontend_key
+from forkproxy.state.limits import LIMIT, Area
+from forkproxy.state.names import NameTable, backend_key, frontend_key, listener_key
 from forkproxy.state.segment import Segment
 from forkproxy.state.servers import RUNNING, SCALE, ServerTable
 from forkproxy.state.stickspec import TableRef
@@ -118,12 +120,22 @@ class Stage:
         self.loop.poller.epoll = Epoll()  # type: ignore[assignment]
         segment, names = Segment.create(2, 16), NameTable(16)
         rows = Rows(segment, names, self.clock)
-        for key in (frontend_key("f"), backend_key("b"), *(s.key for s in plan_servers)):
+        for key in (frontend_key("f"), listener_key("f", str(self.bind.address)), backend_key("b"), *(s.key for s in plan_servers)):
             names.allocate(key)
         table = ServerTable(rows)
         for s in plan_servers:
             table.set(s.key, srv_op=RUNNING, weight=SCALE, uweight=1)
-        state = types.SimpleNamespace(segment=segment, rows=rows, servers=table)
+        bell = os.eventfd(0, os.EFD_NONBLOCK)
+        weakref.finalize(self, os.close, bell)
+        area = Area(segment, [bell])
+        area.place(0, 0)
+        for key in (frontend_key("f"), listener_key("f", str(self.bind.address))):
+            area.place(names.row(key), 0)
+        for s in plan_servers:
+            area.place(names.row(s.key), names.row(backend_key("b")))
+            area.set(names.row(s.key), LIMIT, s.maxconn)
+        segment.claim(0, os.getpid())
+        state = types.SimpleNamespace(segment=segment, rows=rows, servers=table, limits=area)
         self.rt = Runtime(plan, self.loop, segment.slot(0), state, 1)
         self.fe = self.rt.frontends["f"]
         self.be = self.rt.backends["b"]
@@ -134,6 +146,17 @@ class Stage:
         self.refuse: set[int] = set()
         self.room = 1 << 30
         monkeypatch.setattr(upstream, "dial", self._dial)
+
+    def limit(self, key: str, most: int) -> None:
+        """The master sets the limit of a row."""
+        area = self.rt.area
+        area.set(self.rt.state.rows.names.row(key), LIMIT, most)
+        area.ring_all()
+
+    def rings(self) -> None:
+        """The bell rings."""
+        self.rt.ring()
+        self.settle()
 
     def _render(self, s: Any) -> bytes:
         self.log.append((s.flags.decode(), s.retries, s.redispatched, s.server_id.decode(), s.bytes_in, s.bytes_out))
@@ -153,6 +176,7 @@ class Stage:
     def client(self) -> Wire:
         """A client connects."""
         wire = Wire("client")
+        self.fe.doors[self.bind.id].enter(self.clock.now)
         listener.admit(self.rt, self.fe, self.bind, wire, ("192.0.2.1", 40000))
         return wire
 

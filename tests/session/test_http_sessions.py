@@ -18,6 +18,7 @@ from forkproxy.proxy.upstream import Upstream
 from forkproxy.rules.types import addr_of
 from forkproxy.rules.verdict import WAIT, Reply
 from forkproxy.state.layout import SESS_CUR
+from forkproxy.state.servers import STOPPED
 from forkproxy.values import replace
 from tests.session.stage import Stage, Wire
 
@@ -92,12 +93,51 @@ def test_the_queue_serves_priorities_first(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_limit_that_grows_serves_who_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     stage = http(monkeypatch)
     for limit, dialled in ((1, 1), (2, 2), (0, 4)):
+        stage.limit("b/s0", limit)
         set_server_maxconn(stage.rt, "b/s0", limit)
         if limit == 1:
             for _ in range(4):
                 stage.says(stage.client(), CLOSE)
+        stage.rings()
+        assert len(stage.dialled) == dialled
+
+
+def test_a_full_queue_is_told_to_who_can_go_nowhere_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    balance = {"balance": Balance("uri")}
+    stage = http(monkeypatch, back=balance, server={"maxconn": 1, "maxqueue": 1})
+    clients = [stage.client() for _ in range(3)]
+    for c in clients:
+        stage.says(c, CLOSE)
+    assert clients[2].got.startswith(b"HTTP/1.1 503") and [entry[0] for entry in stage.log] == ["SQ"]
+    assert not clients[0].got and not clients[1].got
+
+
+def test_leastconn_fills_queues(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, own, backends in (("leastconn", [1, 1], 1), ("roundrobin", [0, 0], 3)):
+        stage = http(monkeypatch, back={"balance": Balance(name)}, servers=2, server={"maxconn": 1, "maxqueue": 1})
+        for _ in range(5):
+            stage.says(stage.client(), CLOSE)
+        queues = stage.be.queues
+        assert queues is not None
+        assert [srv.waiting() for srv in stage.be.servers] == own and queues.waiting(queues.any) == backends, name
+
+
+def test_who_waits_for_a_server_that_goes_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    for redispatch, dialled in ((0, 1), (1, 2)):
+        back = {"balance": Balance("uri"), "redispatch": redispatch}
+        stage = http(monkeypatch, back=back, servers=2, server={"maxconn": 1})
+        for _ in range(3):
+            stage.says(stage.client(), CLOSE)
+        first = stage.ports[0]
+        stage.rt.state.servers.set(f"b/s{first - 1000}", srv_op=STOPPED)
+        stage.rt.refresh()
         stage.settle()
         assert len(stage.dialled) == dialled
+        other = stage.be.servers[1 - (first - 1000)]
+        assert other.served == redispatch and other.waiting() == redispatch
+        stage.stands(stage.dialled[0])
+        stage.says(stage.dialled[0], OK)
+        assert stage.ports[-1] == (first if not redispatch else 2001 - first), "without redispatch a server serves its queue to the end"
 
 
 def test_leastconn_counts_the_other_workers_streams(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from forkproxy.plan import Address, Server
 from forkproxy.proxy.captures import locate
 from forkproxy.registry import ORDERS, gather
 from forkproxy.state import layout
+from forkproxy.state.doors import FULL, OPEN
 from forkproxy.state.servers import RUNNING
 from tests.session.stage import Stage, Wire
 
@@ -96,12 +97,16 @@ def test_a_higher_limit_of_a_server_moves_its_queue(monkeypatch: pytest.MonkeyPa
     waiting = stage.client()
     stage.says(waiting, GET)
     assert len(stage.dialled) == 2
+    stage.limit("b/s1", 2)
     give(stage, "set server maxconn", server="b/s1", maxconn=2)
+    stage.rings()
     assert stage.ports == [1000, 1001, 1001]
     third = stage.client()
     stage.says(third, GET)
     assert len(stage.dialled) == 3  # both are full again
+    stage.limit("b/s0", 0)
     give(stage, "set server maxconn", server="b/s0", maxconn=0)
+    stage.rings()
     assert stage.ports[3:] == [1000]
     assert stage.be.plan.servers[0].maxconn == 0 and stage.be.plan.servers[1].maxconn == 2
 
@@ -119,23 +124,17 @@ def test_another_address_is_for_new_connections(stage: Stage) -> None:
     assert stage.ports[2:] == [2000]
 
 
-def test_limits_of_the_frontend_and_of_all(stage: Stage) -> None:
-    give(stage, "set frontend maxconn", frontend="f", maxconn=2)
+def test_a_frontend_that_gets_a_limit_counts_what_it_has(stage: Stage) -> None:
     clients = [stage.client() for _ in range(2)]
-    assert stage.fe.full() and not stage.rt.full()
-    give(stage, "set frontend maxconn", frontend="f", maxconn=0)
-    assert not stage.fe.full()
-    give(stage, "set maxconn", maxconn=2)
-    assert stage.rt.full() and clients
-
-
-def test_what_is_accepted_in_a_second(stage: Stage) -> None:
-    give(stage, "set rate-limit", connections=5, sessions=2)
-    pace = stage.rt.pace
-    assert pace is not None
-    assert [pace.take(stage.clock.now) for _ in range(3)] == [True, True, False]
-    give(stage, "set rate-limit", connections=0, sessions=0)
-    assert stage.rt.pace is None
+    stage.limit("f/<frontend>", 2)
+    give(stage, "set frontend maxconn", frontend="f", maxconn=2)
+    door = stage.fe.doors[stage.bind.id]
+    assert clients and door.enter(stage.clock.now) == FULL
+    stage.limit("f/<frontend>", 0)
+    assert door.enter(stage.clock.now) == OPEN
+    door.leave()
+    stage.limit("", 2)
+    assert door.enter(stage.clock.now) == FULL
 
 
 def test_counters_are_cleared_and_gauges_are_not(stage: Stage) -> None:

@@ -300,7 +300,9 @@ def test_minconn_grows_with_the_load(mp: pytest.MonkeyPatch) -> None:
     limits = []
     for _ in range(20):
         stage.client()
-        limits.append(stage.be.servers[0].limit())
+        gate, queues = stage.be.servers[0].gate, stage.be.queues
+        assert gate is not None and queues is not None
+        limits.append(queues.limit(gate))
     assert limits[0] == 2 and limits[-1] == 10 and limits == sorted(limits)
 
 

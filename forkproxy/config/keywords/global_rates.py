@@ -10,11 +10,11 @@ from forkproxy.registry import keyword
 
 @keyword("global", "maxconnrate", args=(Int(0, 2**31 - 1),), default=0)
 def maxconnrate(draft: GlobalDraft, line: Line, count: int) -> None:
-    """The most connections that are accepted in a second over all workers, each of which gets its part; 0: as many as come."""
+    """The most connections that are accepted in a second over all workers; others wait in the kernel's queues. 0: no limit."""
     draft.settings["maxconnrate"] = count
 
 
 @keyword("global", "maxsessrate", args=(Int(0, 2**31 - 1),), default=0)
 def maxsessrate(draft: GlobalDraft, line: Line, count: int) -> None:
-    """The most sessions in a second. A session begins when its connection is accepted, so this is the same as "maxconnrate"."""
+    """The most sessions that begin in a second over all workers: connections that rules of layer 4 refuse do not count. 0: no limit."""
     draft.settings["maxsessrate"] = count

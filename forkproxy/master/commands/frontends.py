@@ -56,7 +56,7 @@ def _hold(session: Session, frontend: Frontend, held: str, then: Callable[[list[
 
 @command("set maxconn frontend", level=Level.OPERATOR, synopsis="set maxconn frontend <frontend> <value>")
 def set_maxconn_frontend(session: Session, words: list[str]) -> Deferred:
-    """Change a frontend's maxconn setting; each worker gets its part of it."""
+    """Change a frontend's maxconn setting, for all workers together."""
     frontend = lookup.frontend(session, words, 3)
     if len(words) < 5:
         raise Refused("Integer value expected.")

@@ -11,7 +11,7 @@ from forkproxy.registry import Level, command
 
 @command("set maxconn server", level=Level.OPERATOR, synopsis="set maxconn server <bk>/<srv> <value>")
 def set_maxconn_server(session: Session, words: list[str]) -> Deferred:
-    """Change a server's maxconn setting; each worker gets its part of it."""
+    """Change a server's maxconn setting, for all workers together."""
     return change(session, lookup.server(session, words, 3), words[4] if len(words) > 4 else "")
 
 
@@ -28,13 +28,12 @@ def change(session: Session, entry: Entry, text: str) -> Deferred:
 
 
 @command("set maxconn global", level=Level.OPERATOR, synopsis="set maxconn global <value>")
-def set_maxconn_global(session: Session, words: list[str]) -> Deferred:
+def set_maxconn_global(session: Session, words: list[str]) -> str:
     """Change the maxconn setting of the whole service, up to the file's; 0 restores that."""
     maxconn = session.master.plan.global_.maxconn
     if len(words) < 4:
         raise Refused("Expects an integer value.")
     if not words[3].isdecimal() or (maxconn and int(words[3]) > maxconn):
         raise Refused("Value out of range.")
-    limit = int(words[3])
-    session.master.changes.settings(limit=limit)
-    return session.ask("set maxconn", lambda _replies: "", maxconn=limit or maxconn)
+    session.master.changes.settings(limit=int(words[3]))
+    return ""

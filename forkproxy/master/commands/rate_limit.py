@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from forkproxy.master.cli_session import Deferred, Refused, Session
+from forkproxy.master.cli_session import Refused, Session
 from forkproxy.registry import Level, command
 
 _USAGE = """\
@@ -13,7 +13,7 @@ _FIELDS = {"connections": "maxconnrate", "sessions": "maxsessrate"}
 
 
 @command("set rate-limit", level=Level.ADMIN, synopsis="set rate-limit <setting> <value>")
-def set_rate_limit(session: Session, words: list[str]) -> Deferred:
+def set_rate_limit(session: Session, words: list[str]) -> str:
     """Change a rate limiting value of the whole service; 0 is no limit."""
     field = _FIELDS.get(words[2] if len(words) > 2 else "")
     if field is None or words[3:4] != ["global"]:
@@ -21,5 +21,4 @@ def set_rate_limit(session: Session, words: list[str]) -> Deferred:
     if len(words) < 5:
         raise Refused("Expects an integer value.")
     session.master.changes.settings(**{field: int(words[4]) if words[4].isdecimal() else 0})
-    settings = session.master.plan.global_
-    return session.ask("set rate-limit", lambda _replies: "", connections=settings.maxconnrate, sessions=settings.maxsessrate)
+    return ""

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from forkproxy.plan import Address
-from forkproxy.proxy import pool, queue
+from forkproxy.proxy import pool
 from forkproxy.proxy.backend import ServerRt
 from forkproxy.proxy.frontend import FrontendRt
 from forkproxy.proxy.runtime import Runtime
@@ -35,11 +35,10 @@ def frontend_of(rt: Runtime, name: str) -> FrontendRt:
 
 @order("set server maxconn")
 def set_server_maxconn(rt: Runtime, server: str, maxconn: int) -> None:
-    """This worker's part of the new limit holds at once; a queue that may move on does."""
+    """The new limit is in force already: the master wrote it where all workers see it. It is counted from now on if it was not."""
     srv = server_of(rt, server)
     srv.settle(replace(srv.plan, maxconn=maxconn))
     srv.backend.settle(srv.backend.servers)
-    queue.freed(srv)
 
 
 @order("set server address")
@@ -54,25 +53,10 @@ def set_server_address(rt: Runtime, server: str, address: list[Any]) -> None:
 
 @order("set frontend maxconn")
 def set_frontend_maxconn(rt: Runtime, frontend: str, maxconn: int) -> None:
-    """This worker's part of the new limit holds at once; who waits in the kernel's queue is accepted as far as it allows."""
+    """The same of a frontend."""
     fe = frontend_of(rt, frontend)
     fe.plan = replace(fe.plan, maxconn=maxconn)
-    fe.share = rt.share(maxconn)
-    rt.release()
-
-
-@order("set maxconn")
-def set_maxconn(rt: Runtime, maxconn: int) -> None:
-    """The same of the whole service's limit."""
-    rt.maxconn = rt.share(maxconn)
-    rt.release()
-
-
-@order("set rate-limit")
-def set_rate_limit(rt: Runtime, connections: int, sessions: int) -> None:
-    """New limits of what is accepted in a second."""
-    rt.limit_rate(connections, sessions)
-    rt.release()
+    fe.relimit()
 
 
 @order("hold frontend")

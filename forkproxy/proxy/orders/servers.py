@@ -31,7 +31,7 @@ def server_busy(rt: Runtime, server: str) -> int:
         srv = server_of(rt, server)
     except LookupError:
         return 0
-    return srv.served + len(srv.waiting)
+    return srv.served + (0 if srv.gate is None else len(srv.gate.tickets))
 
 
 @order("del server")
@@ -47,6 +47,8 @@ def del_server(rt: Runtime, server: str) -> None:
             pool.remove(c.own)
         if c.last_srv is srv:
             c.last_srv = None
+    if srv.gate is not None:
+        srv.backend.limit().close(srv.gate)
     srv.backend.settle([one for one in srv.backend.servers if one is not srv])
 
 

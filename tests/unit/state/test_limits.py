@@ -3,12 +3,13 @@ but where one has to die."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
-import select
 import signal
 import time
 import traceback
+from collections.abc import Iterator
 
 import pytest
 
@@ -21,6 +22,15 @@ from forkproxy.state.segment import LIMIT_CELLS, Segment
 BACKEND, FRONTEND, BIND, SERVER = 1, 2, 3, 4
 #: the backend's own queue, where servers are named by their index
 ANY = -1
+
+HOUSES: list[House] = []
+
+
+@pytest.fixture(autouse=True)
+def no_descriptors_left() -> Iterator[None]:
+    yield
+    while HOUSES:
+        HOUSES.pop().close()
 
 
 class House:
@@ -42,12 +52,13 @@ class House:
             self.segment.claim(slot, 1000 + slot)
             self.hire(slot, minconn, fullconn)
         self.rung()
+        HOUSES.append(self)
 
     def hire(self, slot: int, minconn: int = 0, fullconn: int = 10) -> None:
         area = self.area.of(slot, slot)
         queues = Queues(area, BACKEND, fullconn)
         for i, row in enumerate(self.rows):
-            if queues.limited(row):
+            if area.limited(row):
                 queues.open(row, i, minconn)
         self.areas.append(area)
         self.queues.append(queues)
@@ -57,7 +68,17 @@ class House:
 
     def rung(self) -> list[int]:
         """The workers whose bells rang since the last look."""
-        return [i for i, bell in enumerate(self.bells) if select.select([bell], [], [], 0)[0] and os.eventfd_read(bell)]
+        rung = []
+        for i, bell in enumerate(self.bells):
+            with contextlib.suppress(BlockingIOError):
+                os.eventfd_read(bell)
+                rung.append(i)
+        return rung
+
+    def close(self) -> None:
+        for bell in self.bells:
+            os.close(bell)
+        os.close(self.segment.fd)
 
     def enter(self, worker: int, i: int = 0) -> bool:
         return self.queues[worker].gates[i].enter()
@@ -216,7 +237,7 @@ def test_a_limit_that_comes_later_counts_what_is_there() -> None:
     assert house.queues[0].gates == []
     house.area.set(SERVER, LIMIT, 3)
     for worker, used in ((0, 1), (1, 2)):
-        assert house.queues[worker].limited(SERVER)
+        assert house.area.limited(SERVER)
         house.queues[worker].open(SERVER, 0, 0, used)
     assert house.queues[0].full(house.queues[0].gates[0]) and not house.enter(1)
     house.check()
