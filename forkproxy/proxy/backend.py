@@ -161,7 +161,10 @@ class ServerRt:
         if not self.marked:
             self.marked = True
             self.rt.marked.append(self)
-        return self.gate is not None and self.gate.leave()
+        if self.gate is None:
+            return False
+        self.count.gauge(self.served, self.peak)  # before another worker counts it: sums must not show more than the limit
+        return self.gate.leave()
 
     def show(self) -> None:
         """Write the gauges (end of a turn in which they moved)."""
