@@ -104,6 +104,14 @@ def _table(*rows: StreamError) -> dict[str, StreamError]:
 
 _C, _P = Cause, Phase
 
+
+def _wherever(name: str, cause: Cause, counter: str) -> list[StreamError]:
+    """Rows of what may happen in any phase, called ``name-phase`` by the words of ``finish.phase``."""
+    before = ("request", _P.REQUEST), ("tarpit", _P.TARPIT), ("queue", _P.QUEUE), ("connect", _P.CONNECT), ("headers", _P.HEADERS)
+    rows = [StreamError(f"{name}-{word}", cause, phase, 502, counter) for word, phase in before]
+    return rows + [StreamError(f"{name}-{word}", cause, phase, 0, counter) for word, phase in (("data", _P.DATA), ("last", _P.LAST))]
+
+
 #: THE table. Source: configuration manual 8.5 and 1.3; observed behaviour of HAProxy 3.4 where the manual is silent.
 ERRORS: dict[str, StreamError] = _table(
     # the client
@@ -115,14 +123,13 @@ ERRORS: dict[str, StreamError] = _table(
     StreamError("client-abort-last", _C.CLIENT_ABORT, _P.LAST, 0, "cli_aborts"),
     StreamError("client-timeout-request", _C.CLIENT_TIMEOUT, _P.REQUEST, 408, "req_errors"),
     StreamError("client-timeout-headers", _C.CLIENT_TIMEOUT, _P.HEADERS, 400, "cli_aborts"),
-    StreamError("client-timeout-upload", _C.CLIENT_TIMEOUT, _P.DATA, 400, "cli_aborts"),
     StreamError("client-timeout-data", _C.CLIENT_TIMEOUT, _P.DATA, 0, "cli_aborts"),
     StreamError("client-timeout-last", _C.CLIENT_TIMEOUT, _P.LAST, 0, "cli_aborts"),
-    StreamError("client-tarpit", _C.PROXY, _P.TARPIT, 500, "req_denied"),
     StreamError("client-abort-tarpit", _C.CLIENT_ABORT, _P.TARPIT, 0, ""),
     # us
     StreamError("bad-request", _C.PROXY, _P.REQUEST, 400, "req_errors"),
-    StreamError("request-denied", _C.PROXY, _P.REQUEST, 403, "req_denied"),
+    StreamError("bad-request-headers", _C.PROXY, _P.HEADERS, 400, "req_errors"),
+    StreamError("bad-request-data", _C.PROXY, _P.DATA, 0, "req_errors"),
     StreamError("rewrite-failed", _C.PROXY, _P.REQUEST, 500, "internal_errors"),
     StreamError("response-rewrite-failed", _C.PROXY, _P.HEADERS, 500, "internal_errors"),
     StreamError("request-rejected", _C.PROXY, _P.REQUEST, 0, "req_denied"),
@@ -130,9 +137,8 @@ ERRORS: dict[str, StreamError] = _table(
     StreamError("bad-response", _C.PROXY, _P.HEADERS, 502, "resp_errors"),
     StreamError("response-denied", _C.PROXY, _P.HEADERS, 502, "resp_denied"),
     StreamError("resource-connect", _C.RESOURCE, _P.CONNECT, 503, "conn_errors", True),
-    StreamError("internal-request", _C.INTERNAL, _P.REQUEST, 500, "internal_errors"),
-    StreamError("internal-headers", _C.INTERNAL, _P.HEADERS, 500, "internal_errors"),
-    StreamError("internal-data", _C.INTERNAL, _P.DATA, 0, "internal_errors"),
+    StreamError("descriptors-connect", _C.PROXY, _P.CONNECT, 503, "conn_errors", True),
+    *_wherever("internal", _C.INTERNAL, "internal_errors"),
     # the server
     StreamError("no-server", _C.SERVER_ABORT, _P.CONNECT, 503, "conn_errors"),
     StreamError("queue-full", _C.SERVER_ABORT, _P.QUEUE, 503, "conn_errors"),
@@ -145,7 +151,7 @@ ERRORS: dict[str, StreamError] = _table(
     StreamError("server-timeout-data", _C.SERVER_TIMEOUT, _P.DATA, 0, "srv_aborts"),
     StreamError("response-rejected", _C.PROXY, _P.DATA, 0, "resp_denied"),
     StreamError("bad-response-data", _C.PROXY, _P.DATA, 0, "resp_errors"),
-    StreamError("server-went-down", _C.DOWN, _P.DATA, 0, "srv_aborts"),
-    StreamError("better-server-up", _C.UP, _P.DATA, 0, "srv_aborts"),
-    StreamError("killed", _C.KILLED, _P.DATA, 0, ""),
+    *_wherever("server-went-down", _C.DOWN, "srv_aborts"),
+    *_wherever("better-server-up", _C.UP, "srv_aborts"),
+    *_wherever("killed", _C.KILLED, ""),
 )

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 TURN_AROUND_S = 1.0
 
 #: errno of a connection attempt → row of errors.ERRORS
-_RESOURCE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL, errno.EAGAIN})
+_RESOURCE = frozenset({errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL, errno.EAGAIN})
 
 
 def assign(s: Stream) -> None:
@@ -204,6 +204,8 @@ def redispatches(s: Stream, retries: int) -> bool:
 
 def classify(exc: OSError) -> StreamError:
     """What a failed connect means."""
+    if exc.errno == errno.EMFILE:  # this process's own limit
+        return ERRORS["descriptors-connect"]
     if exc.errno in _RESOURCE:
         return ERRORS["resource-connect"]
     return ERRORS["connect-refused"]
@@ -222,7 +224,7 @@ def body_moved(s: Stream, outcome: int) -> None:
     elif outcome in (flow.ENDED, flow.SRC_GONE):
         finish.client_gone(s)
     elif outcome == flow.BAD:
-        finish.fail(s, ERRORS["bad-request"], silent=s.body_sent)
+        finish.fail(s, ERRORS["bad-request-data" if s.status else "bad-request-headers"], silent=True)
     elif outcome == flow.DST_GONE:
         # The server may have answered before it closed: read that first.
         s.keep_server = False

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from forkproxy.proxy.client import Client
     from forkproxy.proxy.stream import Stream
 
+#: the flags of a stream that is held in the tarpit
+TARPIT = b"PT"
 #: How long a connection that is closed with unread input is kept half open, so that the client can read the answer, seconds.
 LINGER_S = 2.0
 
@@ -199,16 +201,29 @@ def client_timeout(s: Stream) -> None:
         fail(s, ERRORS["client-timeout-request"])
     elif s.status:
         fail(s, ERRORS["client-timeout-last" if s.answered else "client-timeout-data"])
-    elif not s.req_done:
-        fail(s, ERRORS["client-timeout-upload"])
-    elif s.up is not None:
+    elif not s.req_done or s.up is not None:
         fail(s, ERRORS["client-timeout-headers"])
     else:
         fail(s, ERRORS["client-timeout-request"])
 
 
+def kill(s: Stream, why: str, silent: bool = False) -> None:
+    """End ``s`` for a reason that lies outside of it: "killed", "server-went-down", "better-server-up"."""
+    fail(s, ERRORS[f"{why}-{place(s)}"], silent=silent)
+
+
+def place(s: Stream) -> str:
+    """As :func:`phase`, but a request that is under way already waits for the answer's head."""
+    where = phase(s)
+    if not s.mode_http:
+        return "data" if where == "headers" else where
+    return "headers" if where == "data" and not s.status else where
+
+
 def phase(s: Stream) -> str:
     """Where ``s`` stands, as errors.ERRORS names it."""
+    if s.flags == TARPIT:
+        return "tarpit"
     if s.status:
         return "last" if s.answered else "data"
     if s.up is None:

@@ -119,7 +119,7 @@ def to_server(s: Stream, srv: ServerRt) -> None:
     s.flags = b"LC"
     target = s.req.target
     path = target if target[:1] == b"/" else b"/" + target.partition(b"://")[2].partition(b"/")[2]
-    local(s, 302, [(b"cache-control", b"no-cache"), (b"location", srv.redirect + path)], b"")
+    local(s, 302, [(b"cache-control", b"no-cache"), (b"content-length", b"0"), (b"location", srv.redirect + path)], b"")
 
 
 def monitor(s: Stream, failed: bool) -> None:
@@ -136,7 +136,7 @@ def monitor(s: Stream, failed: bool) -> None:
 def tarpit(s: Stream, v: Reply) -> None:
     """Hold the client for ``timeout tarpit``, then deny."""
     s.fe.rt.count_denied(s)
-    s.flags = b"PT"
+    s.flags = finish.TARPIT
     delay = marks.timeout(s, "tarpit", s.fe.plan.timeouts.tarpit_s)
     s.timer = s.client.loop.call_later(delay if delay is not None else 1.0, tarpit_over, s, v)
 
@@ -147,7 +147,7 @@ def tarpit_over(s: Stream, v: Reply) -> None:
     if not s.logged:
         s.t_queue = s.clock.now  # the wait is shown as one in a queue, and no time for the request
         s.t_request = 0.0
-        answer(s, v, b"PT", default_status=500)
+        answer(s, v, finish.TARPIT, default_status=500)
 
 
 def local(

@@ -116,7 +116,9 @@ class Runtime:
         elif isinstance(w, Side):
             s = w.stream
             if s is not None:
-                s.error = s.error or ERRORS["internal-data"]
+                if s.error is None:
+                    s.error = ERRORS[f"internal-{finish.place(s)}"]
+                    s.flags = s.error.flags
                 finish.abort(s)
             elif isinstance(w, Client):
                 finish.close_client(w)
@@ -302,20 +304,20 @@ class Runtime:
                 queue.redistribute(srv)
             for srv in went:
                 if srv.plan.on_marked_down == "shutdown-sessions":
-                    self._shutdown_sessions(srv, ERRORS["server-went-down"])
+                    self._shutdown_sessions(srv, "server-went-down")
             if came and be.queues is not None:
                 queue.serve(be, True)
             for srv in came:
                 if srv.plan.on_marked_up == "shutdown-backup-sessions":
                     for other in be.servers:
                         if other.plan.backup:
-                            self._shutdown_sessions(other, ERRORS["better-server-up"])
+                            self._shutdown_sessions(other, "better-server-up")
 
-    def _shutdown_sessions(self, srv: ServerRt, why: StreamError) -> None:
+    def _shutdown_sessions(self, srv: ServerRt, why: str) -> None:
         for c in list(self.clients):
             s = c.stream
             if s is not None and s.srv is srv:
-                finish.fail(s, why)
+                finish.kill(s, why)
 
     # -- leaving
 
@@ -379,7 +381,7 @@ class Runtime:
             s = c.stream
             if s is not None:
                 s.close_client = True
-                finish.fail(s, ERRORS["killed"], silent=True)
+                finish.kill(s, "killed", silent=True)
             if c.fd >= 0:
                 finish.close_client(c)
 

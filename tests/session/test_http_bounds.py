@@ -80,7 +80,7 @@ def test_an_upload_that_stalls_has_twice_the_clients_time(monkeypatch: pytest.Mo
     stage.passes(19.0)
     assert c.got == b""
     stage.passes(1.1)
-    assert c.got.startswith(b"HTTP/1.1 400 ") and stage.log[-1][0] == "cD"
+    assert c.got.startswith(b"HTTP/1.1 400 ") and stage.log[-1][0] == "cH"
 
 
 def test_who_expects_leave_gets_it_where_a_body_is_wanted_first(monkeypatch: pytest.MonkeyPatch) -> None:

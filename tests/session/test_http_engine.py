@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 
+from forkproxy.proxy import upstream
 from tests.session.stage import Stage, Wire
 
 HTTP = {"mode": "http"}
@@ -282,3 +285,33 @@ def test_every_byte_for_itself(mp: pytest.MonkeyPatch) -> None:
         stage.says(stage.dialled[0], answer[i : i + 1])
     assert c.got == answer
     assert not c.closed and not stage.dialled[0].closed
+
+
+@pytest.mark.parametrize(
+    ("number", "flags"), [(errno.EMFILE, "PC"), (errno.ENFILE, "RC"), (errno.EADDRNOTAVAIL, "RC"), (errno.EHOSTUNREACH, "SC")]
+)
+def test_why_no_connection_can_be_made(mp: pytest.MonkeyPatch, number: int, flags: str) -> None:
+    stage = theatre(mp)
+
+    def fails(address: object, **_options: object) -> None:
+        raise OSError(number, "no")
+
+    mp.setattr(upstream, "dial", fails)
+    c = stage.client()
+    stage.says(c, GET)
+    stage.passes(1.0)
+    stage.passes(1.0)
+    stage.passes(1.0)
+    assert c.got.startswith(b"HTTP/1.1 503 ") and [line[:2] for line in stage.log] == [(flags, 3)]
+
+
+@pytest.mark.parametrize(("said", "flags"), [(b"", "IH"), (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab", "ID")])
+def test_a_fault_of_ours(mp: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], said: bytes, flags: str) -> None:
+    stage = theatre(mp)
+    c, up = asked(stage)
+    if said:
+        stage.says(up, said)
+    side = stage.loop._table[up.fd]
+    stage.rt._fault(side, ValueError("of ours"))
+    assert c.closed and up.closed and stage.log[-1][0] == flags
+    assert "of ours" in capsys.readouterr().err

@@ -8,6 +8,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 from tests.system.duet import Duet, Script, Seen, Server, read_all, read_head, read_until
 
@@ -119,6 +120,15 @@ def hangs(sock: socket.socket) -> None:
 def refuses(sock: socket.socket) -> None:
     """A server that closes without an answer."""
     read_head(sock)
+
+
+def command(path: Path, words: str) -> bytes:
+    """What the runtime CLI at ``path`` answers."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(5)
+        sock.connect(str(path))
+        sock.sendall(words.encode() + b"\n")
+        return read_all(sock)
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ import pytest
 
 from tests.system.conftest import eventually
 from tests.system.duet import COMMANDS, Duet, Side, read_all
-from tests.system.scripts import LAST, OK, answer, last, refuses
+from tests.system.scripts import LAST, OK, answer, command, last, refuses
 
 pytestmark = [pytest.mark.system, pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs haproxy")]
 
@@ -120,15 +120,6 @@ class StreamCollector:
         with peer, contextlib.suppress(OSError):
             while data := peer.recv(65536):
                 self.got += data
-
-
-def command(path: Path, words: str) -> bytes:
-    """What the runtime CLI at ``path`` answers."""
-    with socket.socket(socket.AF_UNIX) as sock:
-        sock.settimeout(5)
-        sock.connect(str(path))
-        sock.sendall(words.encode() + b"\n")
-        return read_all(sock)
 
 
 def all_have(there: list[StreamCollector], what: bytes) -> bool:

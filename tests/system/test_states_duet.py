@@ -15,7 +15,24 @@ from pathlib import Path
 import pytest
 
 from tests.system.duet import Duet, Script, Seen, Server, Side, held, read_all, read_head, read_until
-from tests.system.scripts import GET, LAST, OK, Case, Different, answer, ask, differences, hangs, hole, last, leaves, refuses, reset, told
+from tests.system.scripts import (
+    GET,
+    LAST,
+    OK,
+    Case,
+    Different,
+    answer,
+    ask,
+    command,
+    differences,
+    hangs,
+    hole,
+    last,
+    leaves,
+    refuses,
+    reset,
+    told,
+)  # fmt: skip
 
 pytestmark = [pytest.mark.system, pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs haproxy")]
 
@@ -50,6 +67,8 @@ frontend fe
   http-request tarpit if {{ path /tarpit }}
   http-request reject if {{ path /reject }}
   http-response deny if {{ status 210 }}
+  http-response return status 200 if {{ status 211 }}
+  http-response redirect location / if {{ status 212 }}
   use_backend none if {{ path /none }}
   use_backend dead if {{ path /dead }}
   use_backend hole if {{ path /hole }}
@@ -60,6 +79,10 @@ frontend fe
   use_backend abort if {{ path_beg /abort }}
   use_backend patient if {{ path_beg /patient }}
   use_backend retried if {{ path_beg /retried }}
+  use_backend elsewhere if {{ path /elsewhere }}
+  use_backend killed if {{ path_beg /killed }}
+  use_backend down-soon if {{ path_beg /went-down }}
+  use_backend up-soon if {{ path_beg /came-up }}
   default_backend be
 backend be
   server s 127.0.0.1:{origin}
@@ -87,6 +110,19 @@ backend patient
   option abortonclose
   timeout connect 2s
   server s 127.0.0.1:HOLE
+backend killed
+  timeout server 3s
+  server s 127.0.0.1:{origin}
+  server t 127.0.0.1:{origin} maxconn 1 weight 0
+backend down-soon
+  timeout server 3s
+  server s 127.0.0.1:{origin} on-marked-down shutdown-sessions
+backend up-soon
+  timeout server 3s
+  server s 127.0.0.1:{origin} disabled on-marked-up shutdown-backup-sessions
+  server b 127.0.0.1:{origin} backup
+backend elsewhere
+  server s 127.0.0.1:{origin} redir http://mirror.example
 backend retried
   retries 2
   option redispatch
@@ -197,6 +233,18 @@ def sends(raw: bytes, then: str = "wait") -> Script:
     return script
 
 
+def stumbles(first: bytes, then: bytes) -> Script:
+    """A client that sends something wrong a moment later."""
+
+    def script(sock: socket.socket) -> bytes:
+        sock.sendall(first)
+        time.sleep(PAUSE_S)
+        sock.sendall(then)
+        return read_all(sock)
+
+    return script
+
+
 def late(sock: socket.socket) -> None:
     """A server that answers a moment later than others."""
     read_head(sock)
@@ -256,6 +304,8 @@ def tunnels(sock: socket.socket) -> None:
 UPGRADE = b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: echo\r\nConnection: Upgrade\r\n\r\n"
 HALF = b"POST /%b HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nhalf"
 
+CHUNKY = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+
 STATES: dict[str, tuple[str, dict[str, Case]]] = {
     "http": (
         HTTP,
@@ -273,8 +323,15 @@ STATES: dict[str, tuple[str, dict[str, Case]]] = {
             "PR denied": (last(b"/deny"), answer(OK), 1),
             "PR rejected": (last(b"/reject"), answer(OK), 1),
             "PT": (last(b"/tarpit"), answer(OK), 1),
+            "CT the client broke": (breaks(LAST % (b"/tarpit", b"")), answer(OK), 1),
             "PT the client left": (ends(LAST % (b"/tarpit", b"")), answer(OK), 1),
             "LR return": (last(b"/return"), answer(OK), 1),
+            "LC": (last(b"/elsewhere"), answer(OK), 1),
+            "LH return": (last(), answer(b"HTTP/1.1 211 X\r\nContent-Length: 0\r\n\r\n"), 1),
+            "LH redirect": (last(), answer(b"HTTP/1.1 212 X\r\nContent-Length: 0\r\n\r\n"), 1),
+            "PR bad chunk with the head": (ask(CHUNKY + b"zz\r\n"), hangs, 1),
+            "PH bad chunk later": (stumbles(CHUNKY + b"1\r\na\r\n", b"zz\r\n"), hangs, 1),
+            "cH upload": (ask(HALF % b""), hangs, 1),
             "LR redirect": (last(b"/redirect"), answer(OK), 1),
             "SC no server": (last(b"/none"), answer(OK), 1),
             "SC down": (last(b"/down"), answer(OK), 1),
@@ -343,6 +400,9 @@ DIFFERENT: dict[str, dict[str, Different]] = {
         "cD client-fin": ("2.6 does not wait; the manual names WebSockets among what client-fin is for", " cD"),
         "PD bad chunk": ("the manual's word for it is PD, 2.6 says SD", " PD"),
         "RC": ("2.6 calls an address that is not ours refused by the server, here it is a missing resource", " RC"),
+        "PH bad chunk later": ("2.6 answers 400, in 3.4 both connections end without a word", " -1 0 - - PH"),
+        "CT the client broke": ("2.6 does not see that the client left", " CT"),
+        "cH upload": ("2.6 lets the server's timer speak (504), 3.4 the client's, twice", " cH"),
         "CC": ("2.6 does not see that the client left, 3.4 does", " CC"),
         "CQ": ("2.6 does not see that the client left, 3.4 does", " CQ"),
         "CH": ("2.6 does not see that the client left, 3.4 does", " CH"),
@@ -466,4 +526,41 @@ def test_same(tmp_path: Path, mode: str) -> None:
         wrong = differences(both, cases, DIFFERENT[mode], shown, lambda title: " " + title[:2], slack_s=0.2)
         both.close_exchange()
         wrong += uncounted(mode, both)
+    assert not wrong, "\n".join(wrong)
+
+
+#: title → (what is asked for, what the server does, what the operator says meanwhile, and afterwards)
+COMMANDS: dict[str, tuple[bytes, Script, str, str]] = {
+    "KH": (b"/killed", hangs, "shutdown sessions server killed/s", ""),
+    "KD": (b"/killed", sends(PART), "shutdown sessions server killed/s", ""),
+    "DH": (b"/went-down", hangs, "disable server down-soon/s", "enable server down-soon/s"),
+    "DD": (b"/went-down", sends(PART), "disable server down-soon/s", "enable server down-soon/s"),
+    "UH": (b"/came-up", hangs, "enable server up-soon/s", "disable server up-soon/s"),
+    "UD": (b"/came-up", sends(PART), "enable server up-soon/s", "disable server up-soon/s"),
+}
+
+
+def test_ended_by_others(tmp_path: Path) -> None:
+    """The operator, or a change of a server's state, ends a stream."""
+    text = (DEFAULTS + HTTP).replace("MODE", "http").replace("FORMAT", "http").replace("HOLE", "1")
+    with Duet(tmp_path, text) as both:
+        names = {side.port: side.name for side in (both.reference, both.ours)}
+
+        def ordered(path: bytes, before: str, after: str) -> Script:
+            def script(sock: socket.socket) -> bytes:
+                cli = tmp_path / f"{names[sock.getpeername()[1]]}.sock"
+                sock.sendall(LAST % (path, b""))
+                time.sleep(PAUSE_S)
+                command(cli, before)
+                got = read_all(sock)
+                if after:
+                    command(cli, after)
+                return got
+
+            return script
+
+        cases: dict[str, Case] = {
+            title: (ordered(path, before, after), server, 1) for title, (path, server, before, after) in COMMANDS.items()
+        }
+        wrong = differences(both, cases, {}, rounded, lambda title: f" {title}-- ")
     assert not wrong, "\n".join(wrong)

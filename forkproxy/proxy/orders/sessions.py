@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from forkproxy.clock import Clock
-from forkproxy.errors import ERRORS
 from forkproxy.net.loop import INF, Watched
 from forkproxy.proxy import finish
 from forkproxy.proxy.orders.limits import server_of
@@ -64,7 +63,7 @@ def shutdown_session(rt: Runtime, number: int) -> bool:
     """End one stream now. Whether it was ours."""
     s = _find(rt, number)
     if s is not None:
-        finish.fail(s, ERRORS["killed"], status=502)
+        finish.kill(s, "killed")
     return s is not None
 
 
@@ -74,7 +73,7 @@ def shutdown_sessions_server(rt: Runtime, server: str) -> None:
     srv = server_of(rt, server)
     for s in _streams(rt):
         if s.srv is srv:
-            finish.fail(s, ERRORS["killed"], status=502)
+            finish.kill(s, "killed")
 
 
 def _age(s: Stream) -> float:
