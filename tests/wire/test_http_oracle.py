@@ -125,7 +125,6 @@ DIFFERENT: dict[str, str] = {
     "response: CONNECT": "we drop a length that must not be there (RFC 9110, 9.3.6)",
     "101": "nobody asks for it here",
     "NUL": "2.6 passes it",
-    "the most digits": "no body to wait for",
     "fields that are none of a trailer": "haproxy refuses them, we drop them (RFC 9110, 6.5.1)",
     "bare LF after the size": "2.6 passes it",
     "bare LF after the payload": "2.6 passes it",
@@ -139,6 +138,13 @@ DIFFERENT |= {row[0]: "2.6 does not look at Host's characters" for row in REQUES
 DIFFERENT |= {
     f"start line {line!r}": "2.6 passes it"
     for line in (b"HTTP/1.1 0200 OK", b"HTTP/1.1 2000 OK", b"HTTP/1.1 20 OK", b"HTTP/1.1 200 \0", b"HTTP/1.1 099 X")
+}
+
+
+#: bodies that cannot be compared
+UNDECIDED = {
+    "a folded line before any trailer": "2.6 passes it or refuses it, as the bytes arrive",
+    "the most digits": "no such body ever ends",
 }
 
 
@@ -205,8 +211,8 @@ def test_response(fresh: Rig, what: str, method: bytes, raw: bytes, outcome: Out
 
 @pytest.mark.parametrize(("what", "raw", "expected"), CHUNKED_BODIES, ids=[row[0] for row in CHUNKED_BODIES])
 def test_chunked_body(fresh: Rig, what: str, raw: bytes, expected: bytes | None) -> None:
-    if what == "a folded line before any trailer":
-        pytest.skip("2.6 passes it or refuses it, as the bytes arrive")
+    if what in UNDECIDED:
+        pytest.skip(UNDECIDED[what])
     fresh.body_end = b"\r\n\r\n"
     answer, received = fresh.ask(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + raw)
     with judged("body", what):
