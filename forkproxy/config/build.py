@@ -159,8 +159,8 @@ class _Builder:
         steps = {
             "tcp_request_content": rules.of("tcp-request content"),
             "tcp_response_content": rules.of("tcp-response content"),
-            "http_request": rules.of("http-request", "redirect"),
-            "http_response": rules.of("http-response"),
+            "http_request": rules.of("block", "http-request", "reqdeny", "reqideny", "redirect"),
+            "http_response": rules.of("http-response", "rspdeny", "rspideny"),
             "http_after_response": rules.of("http-after-response"),
             "statistics": statistics(draft, rules, context, self.global_draft.settings, self.diag),
         }

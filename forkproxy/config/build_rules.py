@@ -21,7 +21,8 @@ from forkproxy.rules.actions.reply import read_reply
 from forkproxy.rules.conditions import read_condition
 from forkproxy.rules.context import RuleContext
 from forkproxy.rules.expr import compile_sample
-from forkproxy.rules.ruleset import Choice, parse_rule, parse_use_backend
+from forkproxy.rules.oldrules import deny_lines
+from forkproxy.rules.ruleset import Choice, Rule, parse_rule, parse_use_backend
 from forkproxy.rules.words import Words, to_text
 
 #: keyword → rule set of ``rules``
@@ -36,7 +37,7 @@ KINDS = {
     "stats http-request": "http-req",
 }
 #: rule sets that nothing runs in TCP mode
-HTTP_KINDS = ("http-request", "http-response", "http-after-response", "redirect")
+HTTP_KINDS = ("http-request", "http-response", "http-after-response", "redirect", "block", "reqdeny", "reqideny", "rspdeny", "rspideny")
 _STATS_KINDS = ("stats http-request", "stats admin")
 
 
@@ -124,6 +125,11 @@ class RuleSets:
                 self._step("redirect", "http-req", words)
             case "http-error":
                 self._http_error(words)
+            case "block":
+                words.pos = rule.start - 1  # the keyword is the action's name
+                self._step("block", "http-req", words)
+            case "reqdeny" | "reqideny" | "rspdeny" | "rspideny":
+                self._add(rule.kind, deny_lines(rule.kind, words, self.context))
             case "stick":
                 made, needs = compile_stick(words, self.context)
                 self.stick.append(made)
@@ -144,6 +150,9 @@ class RuleSets:
         if self.final.get(kind):
             self.context.warn(f"previous '{kind}' action is final and has no condition attached, further entries are NOOP.")
         self.final[kind] = rule.final and kind.startswith("http-")
+        self._add(kind, rule)
+
+    def _add(self, kind: str, rule: Rule) -> None:
         self.steps.setdefault(kind, []).append(rule.step)
         self._need(kind, rule.needs)
 

@@ -24,7 +24,7 @@ from forkproxy.proxy.listener import ready as accept_from
 from forkproxy.proxy.logs import LogTargets
 from forkproxy.proxy.neighbours import Neighbours
 from forkproxy.proxy.sides import Side
-from forkproxy.rules import world
+from forkproxy.rules import variables, world
 from forkproxy.state import layout, rates
 from forkproxy.state.limits import ALARMS, Area
 from forkproxy.state.names import PROCESS, backend_key, frontend_key
@@ -49,6 +49,7 @@ class Runtime:
         self.process = cells[: layout.ROW_CELLS]
         settings = plan.global_
         self.workers = max(1, settings.nbproc)
+        variables.begin(settings.options.get("variables") or {})
         self.bufsize = settings.bufsize_bytes
         self.maxaccept = settings.maxaccept or 64
         self.area: Area = state.limits.of(slot, number)

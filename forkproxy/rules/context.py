@@ -33,6 +33,7 @@ _COLUMNS: dict[str, tuple[str, str]] = {
     "stick-store": ("", "be-store"),
     "log": ("log", "log"),
     "check": ("", "be-check"),
+    "config": ("config", "config"),
 }
 
 #: what a kind of rule is called in messages
@@ -52,6 +53,7 @@ KIND_LABELS = {
     "stick-store": "stick store-response",
     "log": "log-format",
     "check": "check",
+    "config": "global",
 }
 
 

@@ -7,12 +7,32 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 SCOPES = ("proc", "sess", "txn", "req", "res", "check")
 #: proc.* variables of this process
 PROCESS: dict[str, Any] = {}
+
+
+
+@contextmanager
+def process(held: dict[str, Any]) -> Iterator[None]:
+    """Let ``held`` be the process-wide variables for a while: the configuration is read in a process that may serve with others."""
+    before = dict(PROCESS)
+    begin(held)
+    try:
+        yield
+    finally:
+        begin(before)
+
+
+def begin(held: Mapping[str, Any]) -> None:
+    """Let the process-wide variables be those of ``held`` and no others."""
+    PROCESS.clear()
+    PROCESS.update(held)
+
 
 _NAME = re.compile(r"(\w+)\.([A-Za-z0-9_.]+)")
 

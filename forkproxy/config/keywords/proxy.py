@@ -341,18 +341,3 @@ def _gone(name: str, advice: str) -> None:
 
 
 _gone("redispatch", "keyword 'redispatch' directive is not supported anymore since HAProxy 2.1. Use 'option redispatch'.")
-_gone(
-    "block",
-    "The 'block' directive is not supported anymore since HAProxy 2.1. Use 'http-request deny' which uses the exact same syntax.",
-)
-for _name, _instead in (
-    ("reqadd", "http-request add-header"), ("reqallow", "http-request allow"), ("reqiallow", "http-request allow"),
-    ("reqdel", "http-request del-header"), ("reqidel", "http-request del-header"), ("reqdeny", "http-request deny"),
-    ("reqideny", "http-request deny"), ("reqpass", "http-request allow"), ("reqipass", "http-request allow"),
-    ("reqrep", "http-request replace-path', 'http-request replace-uri' or 'http-request replace-header"),
-    ("reqirep", "http-request replace-path', 'http-request replace-uri' or 'http-request replace-header"),
-    ("reqtarpit", "http-request tarpit"), ("reqitarpit", "http-request tarpit"), ("rspadd", "http-response add-header"),
-    ("rspdel", "http-response del-header"), ("rspidel", "http-response del-header"), ("rspdeny", "http-response deny"),
-    ("rspideny", "http-response deny"), ("rsprep", "http-response replace-header"), ("rspirep", "http-response replace-header"),
-):  # fmt: skip
-    _gone(_name, f"The '{_name}' directive is not supported anymore since HAProxy 2.1. Use '{_instead}' instead.")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.config.reading import alerts, warnings
+from forkproxy.rules.variables import PROCESS
+from tests.unit.config.reading import alerts, good, read, warnings
+from tests.unit.rules.support import make_txn
 
 FILE = "frontend f\n bind 127.0.0.1:18080\n mode http\n {}\n default_backend b\nbackend b\n mode http\n server s 127.0.0.1:1\n"
 
@@ -39,3 +41,64 @@ def test_rules_behind_a_final_one() -> None:
         f"previous '{kind}' action is final and has no condition attached, further entries are NOOP."
         for kind in ("http-request", "http-response")
     ]
+
+
+GLOBAL = "global\n set-var proc.a str(primary)\n set-var proc.n int(200),sub(7)\n set-var proc.m int(1),add(proc.n)\n"
+
+
+def test_variables_of_the_process() -> None:
+    made = good(GLOBAL + " set-var-fmt proc.f x-%[var(proc.n)]\n" + FILE.format("maxconn 10"))
+    assert made.global_.options["variables"] == {"proc.a": b"primary", "proc.n": 193, "proc.m": 194, "proc.f": b"x-193"}
+    assert PROCESS == {}, "reading changes nothing of the process that reads"
+    for line, message in (
+        ("set-var txn.a str(x)", "must be process-wide"),
+        ("set-var proc.a src", "may not be used in 'global'"),
+        ("set-var proc.a var(proc.none)", "has no value here"),
+        ("set-var proc.a str(x) y", "unexpected argument 'y'"),
+        ("set-var proc.a-b str(x)", "only letters"),
+    ):
+        found = alerts("global\n " + line + "\n" + FILE.format("maxconn 10"))
+        assert len(found) == 1 and message in found[0], line
+
+
+@pytest.mark.parametrize(
+    ("line", "today"),
+    [
+        ("reqadd X-Foo:\\ bar\\ baz unless FALSE", "http-request add-header X-Foo bar\\ baz unless FALSE"),
+        ("rspadd Via:\\ me", "http-response add-header Via me"),
+        ("reqdel ^X-Foo:", "http-request del-header X-Foo"),
+        ("rspidel ^X-.* if TRUE", "http-response del-header ^X-.* -m reg if TRUE"),
+        ("reqrep ^Host:\\ (.*) Host:\\ x\\\\1 if TRUE", "http-request replace-header Host ^(.*) x\\\\1 if TRUE"),
+        ("rspirep ^Server:\\ a b", "http-response replace-header Server (?i)^a b"),
+        ("reqrep ^GET\\ /a GET\\ /b", "http-request replace-uri <regex of the target> <its replacement>"),
+        ("reqitarpit ^User-Agent:\\ bad", "http-request tarpit if { req.hdr(User-Agent) -m reg -i ^bad }"),
+        ("reqpass ^GET\\ /ok if LOCALHOST", "http-request allow if { url_reg <regex of the target> } LOCALHOST"),
+    ],
+)
+def test_old_edits_are_told_in_todays_words(line: str, today: str) -> None:
+    (found,) = [m for m in read(FILE.format(line)).diagnostics.messages if "anymore" in m.text]
+    assert f"today's line: {today}" in found.text + getattr(found, "hint", ""), found
+
+
+def test_old_refusals_work() -> None:
+    plan = good(FILE.format("\n ".join((
+        "block if { path /blocked }", "reqdeny ^GET\\ /no", "reqideny ^x-bad:\\ yes$ unless { path /yes }", "reqdeny ^X-Case:\\ a$",
+    ))))  # fmt: skip
+    steps = plan.frontends[0].http_request
+    assert steps is not None
+
+    def answer(path: str, field: str = "A: b") -> int:
+        txn = make_txn(f"GET {path} HTTP/1.1\r\nHost: h\r\n{field}\r\n\r\n".encode())
+        return next((verdict.status for step in steps or () if (verdict := step(txn)) is not None), 200)
+
+    for args, status in (
+        (("/",), 200), (("/blocked",), 403), (("/nothing",), 403), (("/", "X-Bad: YES"), 403), (("/yes", "X-Bad: YES"), 200),
+        (("/", "x-case: a"), 200), (("/", "X-Case: a"), 403),
+    ):  # fmt: skip
+        assert answer(*args) == status, args
+    backend = good(FILE.format("maxconn 10").replace(" server s", " rspideny ^set-cookie:\\ bad\n server s")).backends["b"]
+    assert backend.http_response is not None
+    txn = make_txn(response=True)
+    assert txn.res is not None and backend.http_response[0](txn) is None
+    txn.res.add(b"Set-Cookie", b"bad=1")
+    assert backend.http_response[0](txn).status == 502
