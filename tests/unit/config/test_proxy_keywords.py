@@ -250,7 +250,7 @@ def test_what_is_accepted_without_effect_says_what_happens_instead(line: str) ->
     assert alerts(text) == [] and len(notes(text)) == 1 and "forkproxy" in notes(text)[0]
 
 
-@pytest.mark.parametrize("name", ["clitimeout", "srvtimeout", "contimeout", "redispatch", "block", "reqrep", "monitor-net"])
+@pytest.mark.parametrize("name", ["clitimeout", "srvtimeout", "contimeout", "redispatch", "reqrep", "monitor-net"])
 def test_what_haproxy_dropped_is_refused_with_what_replaces_it(name: str) -> None:
     found = alerts(f"defaults\n {name} 3s\n")
     assert len(found) == 1 and re.search(r"Use '|Please use '", found[0])
