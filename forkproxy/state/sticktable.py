@@ -432,3 +432,8 @@ class Table:
     def used(self) -> int:
         """How many entries there are, those included that expired and were not swept yet."""
         return sum(self.cells[self._used : self._used + self.stripes].tolist())
+
+    def forget(self) -> None:
+        """Nobody uses the table any more: give its memory back, also where younger workers have inherited it unused."""
+        self.memory.madvise(mmap.MADV_REMOVE)
+        del self.hold_connection, self.hold_request, self.let_go  # which know the table: the circle ends here

@@ -46,7 +46,7 @@ class Tables:
         """Forget the tables that none of ``configurations`` has: nobody uses them any more."""
         wanted = {ref.table.number for refs in configurations for ref in refs.values() if ref.bound}
         for number in [number for number in self.live if number not in wanted]:
-            del self.live[number]
+            self.live.pop(number).forget()
 
     def ledger(self, slot: int, size: int) -> Ledger:
         """A ledger for the worker of ``slot``, which can hold ``size`` entries at once. Raises OSError when there is no memory for it."""

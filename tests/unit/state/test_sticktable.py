@@ -7,6 +7,7 @@ import random
 import signal
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -312,6 +313,22 @@ def test_a_reload_keeps_tables_that_stay_the_same() -> None:
     assert len(everything.live) == 4
     everything.keep([new])
     assert set(everything.live.values()) == {new["a"].table, new["b"].table}
+
+
+def test_a_table_that_nobody_uses_costs_nothing() -> None:
+    everything = Tables()
+    refs = {"a": TableRef(TableSpec(name="unused", type="ip", key_bytes=4, size=1000, stores=COUNTS))}
+    everything.bind(refs, {})
+    for i in range(1000):
+        put(refs["a"].table, b"%d" % i, 0)
+    memory = refs["a"].table.memory
+    view = memoryview(memory)
+    assert any(view[: 1 << 16].tolist())
+    everything.keep([])
+    assert not any(view.tolist()), "its pages are gone, for a worker that still maps them, too"
+    view.release()
+    del refs, memory
+    assert "forkproxy-table-unused" not in Path("/proc/self/maps").read_text()
 
 
 def test_data_types_that_others_ask_for() -> None:
