@@ -208,6 +208,22 @@ class Check:
 
 
 @frozen
+class SavedState:
+    """What a state file tells of a server (management manual 9.3 "show servers state"); numbers as there."""
+
+    op: int
+    admin: int
+    uweight: int
+    iweight: int
+    age_s: int  # time since the last change
+    check_status: int
+    check_health: int
+    checking: bool = True  # False: its checks were disabled
+    address: str = ""
+    port: int = 0
+
+
+@frozen
 class Server:
     """One server of a backend, defaults merged."""
 
@@ -245,6 +261,7 @@ class Server:
     init_state: str = "up"
     non_stick: bool = False
     hash_key: str = "id"
+    saved: SavedState | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -447,7 +464,6 @@ class Global:
     stats_timeout_s: float = 10.0
     stats_maxconn: int = 10
     stats_endpoint: tuple[Bind, ...] = ()  # the master's own Prometheus endpoint
-    server_state_file: str = ""
     node: str = ""
     description: str = ""
     nosplice: bool = False

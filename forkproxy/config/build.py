@@ -21,6 +21,7 @@ from forkproxy.config.drafts import GlobalDraft, ProxyDraft
 from forkproxy.config.keywords.balance import HTTP_ALGORITHMS
 from forkproxy.config.keywords.options import BACK_ONLY, FRONT_ONLY, HTTP_ONLY
 from forkproxy.config.options import Options
+from forkproxy.config.states import States
 from forkproxy.errors import ConfigError
 from forkproxy.plan import Backend, Balance, Bind, ErrorReply, Frontend, Global, LogTarget, Plan, Render, Server, Timeouts
 from forkproxy.registry import Needs
@@ -39,7 +40,7 @@ _CONSUMED = frozenset(
     {
         "check_kind", "check_options", "external_command", "external_path", "check_disable_on_404", "check_send_state",
         "hash-balance-factor", "hash-preserve-affinity", "errorfile-lines", "log-format-line", "stick-table", "stick-table-line",
-        "cookie", "dynamic-cookie-key", "rdp-cookie",
+        "cookie", "dynamic-cookie-key", "rdp-cookie", "load-server-state", "server-state-file-name",
     }
 )  # fmt: skip
 
@@ -55,8 +56,9 @@ class _Builder:
     """One run. Attributes live as long as it."""
 
     __slots__ = (
-        "backends", "diag", "files", "frontends", "global_draft", "ids", "known", "objects", "options", "proxies", "tables", "traced",
-    )  # fmt: skip  # fmt: skip
+        "backends", "diag", "files", "frontends", "global_draft", "ids", "known", "objects", "options", "proxies", "states", "tables",
+        "traced",
+    )  # fmt: skip
 
     def __init__(
         self, global_draft: GlobalDraft, proxies: list[ProxyDraft], objects: Mapping[str, Any], diag: Diagnostics, options: Options
@@ -69,6 +71,8 @@ class _Builder:
         self.files = PatternFiles()
         self.backends = {p.name: p for p in reversed(proxies) if p.is_backend}
         self.frontends = {p.name: p for p in reversed(proxies) if p.is_frontend}
+        settings = global_draft.settings
+        self.states = States(settings.pop("server_state_base", ""), settings.pop("server_state_file", ""), diag)
         self.ids = self._number()
         self.known = _Known()
         lines = [rule.line for draft in proxies for rule in (*draft.rules, draft.log_format, draft.error_log_format) if rule is not None]
@@ -234,7 +238,7 @@ class _Builder:
 
     def _backend(self, draft: ProxyDraft, common: dict[str, Any], rules: RuleSets, context: RuleContext) -> Backend:
         checks = build_check(draft, common["timeouts"], context, self.global_draft)
-        builder = ServerBuilder(draft, checks)
+        builder = ServerBuilder(draft, checks, self.states.of(draft))
         servers = builder.build()
         balance, needs = self._balance(draft, context)
         names = {s.name for s in servers}

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from forkproxy.config.address import parse_address
 from forkproxy.config.drafts import BindDraft, ProxyDraft, ServerDraft
 from forkproxy.config.line import Line
 from forkproxy.errors import ConfigError
-from forkproxy.plan import Address, Bind, Check, Server
+from forkproxy.plan import Address, Bind, Check, SavedState, Server
 from forkproxy.rules import hashing
 from forkproxy.values import replace
 
@@ -63,13 +64,33 @@ def _word(line: Line, word: str) -> int:
     return line.words.index(word) if word in line.words else 0
 
 
+def _address(server: ServerDraft, saved: SavedState | None) -> Address:
+    """The address of a server: of one that is given by name the last known one where ``init-addr`` prefers that. The last known port
+    stands for a fixed one."""
+    address = server.address
+    if address.family == "name" or server.settings.get("last-address"):
+        if saved is not None and saved.address:
+            try:
+                literal = parse_address(saved.address, allow_port=False, resolve=None)[0]
+            except ValueError:
+                literal = address
+            address = replace(address, family=literal.family, host=literal.host) if literal.family in ("ipv4", "ipv6") else address
+        if address.family == "name":
+            at = 3 if server.line.words[0] == "server-template" else 2
+            server.line.fail(f"{server.shown} : could not resolve address '{address.host}'.", at)
+    if saved is not None and saved.port and address.port and not address.port_relative:
+        address = replace(address, port=saved.port)
+    return address
+
+
 class ServerBuilder:
     """Builds the servers of one backend."""
 
-    __slots__ = ("checks", "draft")
+    __slots__ = ("checks", "draft", "states")
 
-    def __init__(self, draft: ProxyDraft, checks: Check) -> None:
+    def __init__(self, draft: ProxyDraft, checks: Check, states: Mapping[str, SavedState]) -> None:
         self.draft = draft
+        self.states = states
         self.checks = checks
 
     def build(self) -> tuple[Server, ...]:
@@ -110,7 +131,9 @@ class ServerBuilder:
 
     def _one(self, server: ServerDraft, number: int) -> Server:
         draft = self.draft
-        settings = {k: v for k, v in server.settings.items() if "." not in k and k not in ("check", "agent")}
+        settings = {k: v for k, v in server.settings.items() if "." not in k and k not in ("check", "agent", "last-address")}
+        saved = settings["saved"] = self.states.get(server.name)
+        server.address = _address(server, saved)
         settings["id"] = number
         for name, value in draft.source.items():
             settings.setdefault(name, value)

@@ -16,7 +16,7 @@ from forkproxy.clock import Clock
 from forkproxy.health import reports
 from forkproxy.health.amounts import parse_maxconn, parse_weight
 from forkproxy.health.conversation import Orders, Result
-from forkproxy.health.entry import Entry, Group, carry, inherited, starting
+from forkproxy.health.entry import Entry, Group, carry, inherited, recall, starting
 from forkproxy.health.machine import Admin, Outcome, State
 from forkproxy.health.status import Status
 from forkproxy.plan import Backend, Plan, Server
@@ -66,8 +66,8 @@ class Board:
                 group.entries.append(entry)
                 if server.key in old:
                     carry(old[server.key], entry)
-                else:
-                    self._restore(entry)
+                elif not self._restore(entry) and server.saved is not None:
+                    recall(entry, server.saved, now, self._clock.now)
         for entry in self.entries.values():
             self._track(entry)
         for entry in self.entries.values():
@@ -91,12 +91,12 @@ class Board:
             entry.root = root
             root.followers.append(entry)
 
-    def _restore(self, entry: Entry) -> None:
-        """From a table that an earlier master wrote; a fresh one is all zero."""
+    def _restore(self, entry: Entry) -> bool:
+        """From a table that an earlier master wrote; a fresh one is all zero, and then False."""
         table, key = self._table, entry.key
         since = table.read(key, "last_change")
         if not since:
-            return
+            return False
         state = table.get(key)
         entry.since = float(since)
         entry.admin = (Admin(state.admin) & ~Admin.CONFIG_MAINT) | entry.admin
@@ -107,6 +107,7 @@ class Board:
         if entry.agent is not None:
             up = bool(table.read(key, "agent_health"))
             entry.agent.restore(int(up), State.RUNNING if up else State.STOPPED, Result(Status(table.read(key, "agent_status"))))
+        return True
 
     def add(self, server: Server) -> Entry:
         """A server that no file names, in maintenance until somebody enables it. Its row must exist."""

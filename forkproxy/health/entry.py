@@ -7,8 +7,10 @@ by those who track). No I/O, no clock; ``board.py`` changes entries and tells th
 
 from __future__ import annotations
 
+from forkproxy.health.conversation import Result
 from forkproxy.health.machine import Admin, Machine, State, status_text
-from forkproxy.plan import Backend, Server
+from forkproxy.health.status import Status
+from forkproxy.plan import Backend, SavedState, Server
 from forkproxy.state.servers import SCALE
 
 _HASHING = frozenset({"source", "uri", "url_param", "hdr", "rdp-cookie", "hash"})
@@ -121,3 +123,31 @@ def carry(old: Entry, new: Entry) -> None:
         new.uweight = old.uweight
     if new.server.slowstart_s > 0:
         new.throttle, new.slow_since = old.throttle, old.slow_since
+
+
+def recall(entry: Entry, saved: SavedState, wall: float, now: float) -> None:
+    """Begin as a state file tells, which an earlier process wrote: what the configuration changed since then has precedence, that is a
+    ``disabled`` that came or went, and another weight. A server that is not checked any more is up."""
+    machine, server = entry.machine, entry.server
+    entry.since = wall - saved.age_s
+    if machine is not None:
+        try:
+            result = Result(Status(saved.check_status))
+        except ValueError:
+            result = Result(Status.INI)
+        state = State(saved.op)
+        if state is State.STARTING and server.slowstart_s > saved.age_s:
+            entry.throttle, entry.slow_since = 1, now - saved.age_s
+        top = machine.top if state is State.RUNNING else machine.rise
+        machine.restore(0 if state is State.STOPPED else top, State.RUNNING if state is State.STARTING else state, result)
+    disabled = bool(entry.admin & Admin.CONFIG_MAINT)
+    if disabled == bool(saved.admin & Admin.CONFIG_MAINT):
+        forced = bool(saved.admin & Admin.FORCED_MAINT)
+        if forced and not disabled:
+            entry.admin |= Admin.FORCED_MAINT
+        elif disabled and not forced:
+            entry.admin &= ~Admin.CONFIG_MAINT  # somebody enabled it
+    if not entry.admin.maint and saved.admin & Admin.FORCED_DRAIN and (saved.iweight or not server.weight):
+        entry.admin |= Admin.FORCED_DRAIN
+    if saved.iweight == server.weight:
+        entry.uweight = saved.uweight

@@ -136,7 +136,7 @@ class Runner:
         for key, check, agent, program in wanted:
             job = _Job(self, self.board.entries[key], check, program, agent)
             self._jobs[job.key] = job
-        self._spread(list(self._jobs.values()))
+        self._spread([job for job in self._jobs.values() if job.key in old or not _disabled(job)])
         self._observer.replace([entry for entry in self.board.entries.values() if entry.server.observe and entry.machine is not None])
         self._watch_slow()
 
@@ -421,6 +421,12 @@ class Runner:
     def _step_slow(self) -> None:
         self.board.step()
         self._watch_slow()
+
+
+def _disabled(job: _Job) -> bool:
+    """Whether a state file says that nobody wants this check for now."""
+    saved = job.entry.server.saved
+    return saved is not None and not saved.checking and not job.agent
 
 
 def _checks(server: Server) -> Iterator[tuple[bool, Check]]:

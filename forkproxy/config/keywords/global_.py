@@ -412,9 +412,6 @@ def finish(draft: GlobalDraft, proxies: Iterable[ProxyDraft], diag: Diagnostics,
     draft.options.pop("default_path", None)
     draft.options["noreuseport"] = draft.options.get("noreuseport", False) or options.no_reuseport
     settings["master_sockets"] = _master_sockets(options.master_sockets, diag)
-    base = settings.pop("server_state_base", "")
-    if base and "server_state_file" in settings:
-        settings["server_state_file"] = os.path.join(base, settings["server_state_file"])
     _buffers(settings)
     _limits(draft, proxies, options)
     for proxy in proxies:

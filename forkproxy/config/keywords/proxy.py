@@ -6,7 +6,7 @@ import os
 from typing import Any, NoReturn
 
 from forkproxy.config.address import parse_address
-from forkproxy.config.args import Int, OneOf, Opt, Rest, Time
+from forkproxy.config.args import Int, OneOf, Opt, Rest, Time, Word
 from forkproxy.config.drafts import ProxyDraft, RuleDraft
 from forkproxy.config.keywords.caps import PROXIES, REAL_PROXIES, backend_side, end_of_line, frontend_side, not_in_defaults
 from forkproxy.config.line import Line
@@ -314,22 +314,19 @@ def _max_session_srv_conns(draft: ProxyDraft, line: Line, value: int) -> None:
     """How many idle server connections one client session keeps."""
 
 
-@keyword(
-    PROXIES, "load-server-state-from-file", args=(OneOf("global", "local", "none"),),
-    note="server states survive a reload in shared memory; forkproxy does not read them from a file yet",
-)  # fmt: skip
+@keyword(PROXIES, "load-server-state-from-file", args=(OneOf("global", "local", "none"),), default="none")
 def _load_server_state(draft: ProxyDraft, line: Line, where: str) -> None:
-    """Where server states are read from at start."""
-    backend_side(draft, line)
+    """Where server states are read from at start: the file of the global section, one of the backend's own, or none. A reload keeps the
+    states that it knows."""
+    if backend_side(draft, line):
+        draft.settings["load-server-state"] = where
 
 
-@keyword(
-    PROXIES, "server-state-file-name", args=(Opt(Rest()),),
-    note="server states survive a reload in shared memory; forkproxy does not read them from a file yet",
-)  # fmt: skip
-def _server_state_file_name(draft: ProxyDraft, line: Line, start: int | None) -> None:
-    """The backend's own file of server states."""
-    backend_side(draft, line)
+@keyword(PROXIES, "server-state-file-name", args=(Opt(Word("a file name"), ""),), synopsis="[ use-backend-name | <file> ]")
+def _server_state_file_name(draft: ProxyDraft, line: Line, name: str) -> None:
+    """The backend's own file of server states (default: the backend's name), for ``load-server-state-from-file local``."""
+    if backend_side(draft, line):
+        draft.settings["server-state-file-name"] = "" if name == "use-backend-name" else name
 
 
 def _gone(name: str, advice: str) -> None:

@@ -101,12 +101,15 @@ def _address(line: Line, index: int, shown: str) -> Address:
 
 
 def _settled(line: Line, index: int, shown: str, address: Address, settings: dict[str, Any]) -> Address:
-    """``address`` with its host name resolved in the way that ``init-addr`` asks for."""
+    """``address`` with its host name resolved in the way that ``init-addr`` asks for; still a name where only a state file may know it."""
     methods = settings.pop("init-addr", ("last", "libc"))
     if address.family != "name":
         return address
+    settings.pop("last-address", None)
     for method in methods:
-        if method == "libc":
+        if method == "last":
+            settings["last-address"] = True  # the builder knows it, if anybody does
+        elif method == "libc":
             found = resolve_host(address.host)
             if found is not None:
                 return Address(found[0], found[1], address.port, address.kind, address.port_relative)
@@ -115,10 +118,12 @@ def _settled(line: Line, index: int, shown: str, address: Address, settings: dic
             settings["disabled"] = True
             settings["options"] = {**settings.get("options", {}), "fqdn": address.host}
             return Address("ipv4", "0.0.0.0", address.port, address.kind, address.port_relative)
-        elif method != "last":
+        else:
             literal = parse_address(method, allow_port=False)[0]
             return Address(literal.family, literal.host, address.port, address.kind, address.port_relative)
-    line.fail(f"{shown} : could not resolve address '{address.host}'.", index)
+    if "last" not in methods:
+        line.fail(f"{shown} : could not resolve address '{address.host}'.", index)
+    return address
 
 
 # -- options with a value or none: name, field, argument, reference entry -----------------------------------------------------

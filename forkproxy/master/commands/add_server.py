@@ -68,7 +68,7 @@ def _make(backend: Backend, name: str, words: list[str]) -> Server:
     unsaid = {field: getattr(plain, field) for field in ("address", "port", "inter_s", "fastinter_s", "downinter_s", "rise", "fall")}
     try:
         registry.KEYWORDS["backend", "server"].handler(draft, line, 1)
-        server, = ServerBuilder(draft, replace(checked, **unsaid) if checked is not None else plain).build()
+        server, = ServerBuilder(draft, replace(checked, **unsaid) if checked is not None else plain, {}).build()
     except ConfigError as exc:
         message = exc.message.removeprefix(f"'server {backend.name}/{name}' : ")
         raise Refused(f"{message}; {exc.hint}" if exc.hint else message) from None

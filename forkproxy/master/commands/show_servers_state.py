@@ -8,6 +8,7 @@ from forkproxy.health.entry import Entry
 from forkproxy.health.machine import Admin
 from forkproxy.health.status import Status
 from forkproxy.master.cli_session import Refused, Session
+from forkproxy.master.health_runner import Runner
 from forkproxy.plan import Backend
 from forkproxy.registry import Level, command
 
@@ -39,10 +40,10 @@ def _lines(session: Session, backends: list[Backend]) -> Iterator[str]:
     yield HEADER
     for backend in backends:
         for server in backend.servers:
-            yield _line(backend, entries[server.key], now, session.master.health.runs(server.key, agent=True))
+            yield _line(backend, entries[server.key], now, session.master.health)
 
 
-def _line(backend: Backend, entry: Entry, now: float, asked: bool) -> str:
+def _line(backend: Backend, entry: Entry, now: float, runner: Runner) -> str:
     server, machine, check = entry.server, entry.machine, entry.server.check
     status, result = 1, 0
     health = 0 if entry.admin.maint else 2
@@ -54,7 +55,7 @@ def _line(backend: Backend, entry: Entry, now: float, asked: bool) -> str:
         status = int(machine.result.status)
         result = _result(machine.result.status)
         health = 0 if entry.admin.maint else machine.health
-        state = _CONFIGURED | _ENABLED | (_PAUSED if entry.admin.maint else 0)
+        state = _CONFIGURED | (_ENABLED if runner.runs(server.key) else 0) | (_PAUSED if entry.admin.maint else 0)
     inet = server.address.family in ("ipv4", "ipv6")
     address = server.address.host if inet else "-"
     port = server.address.port if inet else 0
@@ -63,7 +64,7 @@ def _line(backend: Backend, entry: Entry, now: float, asked: bool) -> str:
     agent = server.agent
     agent_state, agent_addr, agent_port = 0, "-", 0
     if agent is not None:
-        agent_state, agent_port = _CONFIGURED | _AGENT | (_ENABLED if asked else 0), agent.port
+        agent_state, agent_port = _CONFIGURED | _AGENT | (_ENABLED if runner.runs(server.key, agent=True) else 0), agent.port
         agent_addr = agent.address.host if agent.address is not None else "-"
     return (
         f"{backend.id} {backend.name} {server.id} {server.name} {address} {int(entry.op)} {admin} "

@@ -55,7 +55,6 @@ def complaint(tmp_path: Path, line: str) -> str:
         ("close-spread-time infinite", "close_spread_s", math.inf),
         ("node n-1.x", "node", "n-1.x"),
         ("description a b", "description", "a b"),
-        ("server-state-file /x", "server_state_file", "/x"),
         ("log-tag lb", "log_tag", "lb"),
         ("log-send-hostname h", "log_send_hostname", "h"),
         ("maxconn 1000", "maxconn", 1000),
@@ -256,11 +255,6 @@ def test_unix_bind_gives_what_a_bind_does_not_say(tmp_path: Path) -> None:
     first, second = plan.frontends[0].binds
     assert (first.address.host, first.mode, first.uid, first.gid) == ("/run/x/a.sock", 0o600, 0, 5)
     assert (second.mode, second.uid) == (None, None)
-
-
-def test_state_files_are_found_in_their_directory(tmp_path: Path) -> None:
-    assert read(tmp_path, "server-state-base /var/state\nserver-state-file all").server_state_file == "/var/state/all"
-    assert read(tmp_path, "server-state-base /var/state\nserver-state-file /abs").server_state_file == "/abs"
 
 
 def test_switches_without_a_field(tmp_path: Path) -> None:

@@ -244,7 +244,7 @@ def test_source_is_every_servers_source_unless_it_has_its_own() -> None:
     assert [(str(s.source), s.source_interface) for s in made] == [("192.0.2.1:0", "eth0"), ("192.0.2.2:0", "eth0")]
 
 
-@pytest.mark.parametrize("line", ["load-server-state-from-file global", "option disable-h2-upgrade", "timeout client-hs 3s", "guid x"])
+@pytest.mark.parametrize("line", ["option disable-h2-upgrade", "timeout client-hs 3s", "guid x"])
 def test_what_is_accepted_without_effect_says_what_happens_instead(line: str) -> None:
     text = f"listen l\n bind :18001\n {line}\n server s 127.0.0.1:1\n"
     assert alerts(text) == [] and len(notes(text)) == 1 and "forkproxy" in notes(text)[0]

@@ -13,11 +13,12 @@ from forkproxy.health.status import Status
 from forkproxy.master.errands import LIMIT
 from forkproxy.master.health_runner import Runner
 from forkproxy.net.loop import Loop
-from forkproxy.plan import Address, Backend, Check, CheckStep, Global, Plan, Server
+from forkproxy.plan import Address, Backend, Check, CheckStep, Global, Plan, SavedState, Server
 from forkproxy.state.counters import Rows
 from forkproxy.state.names import NameTable, backend_key
 from forkproxy.state.segment import Segment
 from forkproxy.state.servers import ServerTable
+from forkproxy.values import replace
 
 CHECK = Check(inter_s=2.0, fastinter_s=0.5, downinter_s=5.0)
 
@@ -424,3 +425,14 @@ def test_only_so_many_programs_at_a_time(tmp_path: Path) -> None:
     assert len(bench.runner._errands.running) == LIMIT
     bench.close()
     assert not bench.runner._errands.running
+
+
+def test_checks_that_a_state_file_tells_to_be_disabled_stay_so_until_somebody_wants_them(origin: Origin) -> None:
+    saved = SavedState(op=0, admin=0, uweight=1, iweight=1, age_s=5, check_status=8, check_health=0, checking=False)
+    bench = Bench(server(address=origin.address, saved=saved), server("s2", address=origin.address, saved=replace(saved, checking=True)))
+    assert not bench.runner.runs("b/s1") and bench.runner.runs("b/s2")
+    bench.until(lambda: bench.table.read("b/s2", "check_status") == 6)
+    assert bench.status() == "DOWN"
+    bench.runner.resume("b/s1")
+    bench.until(lambda: bench.table.read("b/s1", "check_status") == 6)
+    bench.close()
