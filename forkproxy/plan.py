@@ -436,6 +436,7 @@ class Global:
     maxsessrate: int = 0
     cli_payload_bytes: int = 128 * 1024
     ulimit_n: int = 0
+    metered: bool = False  # somebody can ask for metrics: distributions of times are kept
     daemon: bool = False
     master_worker: bool = True
     pidfile: str = ""

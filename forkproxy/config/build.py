@@ -121,6 +121,7 @@ class _Builder:
             stats_sockets=_cli_binds(draft.stats_sockets),
             stats_endpoint=_cli_binds(draft.stats_endpoint),
             options=draft.options,
+            metered=bool(draft.stats_endpoint) or any("prometheus-exporter" in r.line.words for p in self.proxies for r in p.rules),
         )
 
     def _number(self) -> dict[int, int]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from forkproxy.errors import StreamError
+from forkproxy.proxy import histograms
 from forkproxy.state import layout as L
 from forkproxy.state import rates
 
@@ -27,14 +28,17 @@ class Tally:
     """Streams of one turn that took the same way. ``fe``, ``be`` and ``srv`` are rows (be and srv may be None), ``ended`` the streams,
     ``bytes_in`` and ``bytes_out`` what is to be counted besides theirs."""
 
-    __slots__ = ("be", "bytes_in", "bytes_out", "ended", "fe", "http", "process", "srv")
+    __slots__ = ("be", "bytes_in", "bytes_out", "ended", "fe", "histograms", "http", "process", "srv")
 
-    def __init__(self, process: memoryview, fe: memoryview, be: memoryview | None, srv: memoryview | None, http: bool) -> None:
+    def __init__(
+        self, process: memoryview, fe: memoryview, be: memoryview | None, srv: memoryview | None, http: bool, histograms: bool
+    ) -> None:
         self.process = process
         self.fe = fe
         self.be = be
         self.srv = srv
         self.http = http
+        self.histograms = histograms
         self.ended: list[Stream] = []
         self.bytes_in = self.bytes_out = 0
 
@@ -121,6 +125,8 @@ class Tally:
                 row[L.REUSES] += reused
                 row[L.LAST_SESS] = wall
                 rates.times(row, L.TIMES, served, sums, longest)
+        if self.histograms:
+            histograms.add(ended, (fe, be, srv))
         ended.clear()
         self.bytes_in = self.bytes_out = 0
 

@@ -225,6 +225,7 @@ class FrontendRt:
             None if be is None else be.count.row,
             None if srv is None else srv.count.row,
             self.http,
+            self.rt.plan.global_.metered,
         )
         return new
 

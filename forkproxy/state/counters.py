@@ -28,7 +28,7 @@ _STATES = tuple(c.offset for c in of_kind(Kind.STATE))
 #: (maximum, what it is the maximum of)
 _PEAKS = tuple((c.offset, COUNTERS[c.of].offset) for c in of_kind(Kind.MAX) if c.of)
 #: What moves to the retired slot by adding. (Counters that are not declared yet stay zero everywhere.)
-_ADDED = tuple(c.offset for c in of_kind(Kind.COUNTER))
+_ADDED = tuple(at for c in of_kind(Kind.COUNTER, Kind.HISTOGRAM) for at in range(c.offset, c.offset + c.width))
 #: What "clear counters" leaves alone: what is counted down again, and the signs of life.
 _KEPT = frozenset(
     at for c in of_kind(Kind.GAUGE, Kind.STATE, Kind.STAMP) if c.offset != TIMES for at in range(c.offset, c.offset + c.width)

@@ -30,7 +30,12 @@ class Kind(Enum):
     STAMP = "stamp"  # epoch seconds of the last event (0: never); the latest; folded by the latest
     RATE = "rate"  # two cells about a counter, see state.rates; the sum of the rates; zeroed
     MEAN = "mean"  # a sliding sum, see state.rates; the mean over all samples; folded
+    HISTOGRAM = "histogram"  # buckets (see HISTOGRAM_S) and a sum in microseconds; all only grow; folded into the retired slot
     STATE = "state"  # the master's alone, read from its slot
+
+
+#: Upper bounds of a histogram's buckets in seconds, but for the last one, which has none: half a millisecond, doubled again and again.
+HISTOGRAM_S: Final = tuple(0.0005 * 2**k for k in range(16))
 
 
 @frozen
@@ -60,6 +65,8 @@ class Counter:
     @property
     def width(self) -> int:
         """How many cells it takes."""
+        if self.kind is Kind.HISTOGRAM:
+            return len(HISTOGRAM_S) + 2
         return 2 if self.kind is Kind.RATE else 1
 
 
@@ -277,6 +284,12 @@ OBSERVED_GOOD: Final = _declare("observed_good", _G, "S", "Good events of an obs
 OBSERVED_BAD: Final = _declare("observed_bad", _G, "S", "Bad events of an observed server.")
 OBSERVED_RUN: Final = _declare("observed_run", _G, "S", "Bad events since the last good one.")
 OBSERVED_WHY: Final = _declare("observed_why", _G, "S", "What the last bad event was (health.observed).")
+
+# -- distributions of times, where metrics are asked for (proxy.histograms)
+QUEUE_HISTOGRAM: Final = _declare("queue_histogram", Kind.HISTOGRAM, "FBS", "Time in queue.")
+CONNECT_HISTOGRAM: Final = _declare("connect_histogram", Kind.HISTOGRAM, "FBS", "Time to connect.")
+RESPONSE_HISTOGRAM: Final = _declare("response_histogram", Kind.HISTOGRAM, "FBS", "Time to respond.")
+TOTAL_HISTOGRAM: Final = _declare("total_histogram", Kind.HISTOGRAM, "FBS", "Whole time.")
 
 # -- of the process, row 0
 DROPPED_LOGS: Final = _declare(

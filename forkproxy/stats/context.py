@@ -12,9 +12,9 @@ from forkproxy.plan import Plan
 from forkproxy.state.counters import Rows
 from forkproxy.state.names import PROCESS
 from forkproxy.state.servers import ServerTable
-from forkproxy.stats import info
+from forkproxy.stats import histograms, info
 from forkproxy.stats.columns import Kind
-from forkproxy.stats.exposition import Snapshot, render
+from forkproxy.stats.exposition import Snapshot, labels, render
 from forkproxy.stats.info import Facts
 from forkproxy.stats.model import Extras, Model
 from forkproxy.stats.query import Query
@@ -53,7 +53,15 @@ class Context:
             rows={kind: model.of_kind(kind) for kind in (Kind.FRONTEND, Kind.BACKEND, Kind.SERVER)},
             workers=info.own_families(self._facts()) + self._workers.families(self._restarts() if self._restarts else None),
             aggregates=model.aggregates,
+            histograms=self._histograms if model.plan.global_.metered else None,
         )
+
+    def _histograms(self, kind: Kind, no_maint: bool) -> Iterator[histograms.Rowed]:
+        model = self.model
+        away: frozenset[str] = frozenset()
+        if no_maint and kind is Kind.SERVER:
+            away = frozenset(s.key for b in model.plan.backends.values() for s in b.servers if model.in_maintenance(s))
+        return histograms.rows(model.plan, self._rows, kind, labels, away)
 
     def render(self, query: Query) -> Iterator[str]:
         """The exposition in slices, for the endpoint."""

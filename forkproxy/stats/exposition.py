@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from forkproxy.health.status import EXPORTED
+from forkproxy.stats import histograms
 from forkproxy.stats.columns import NUMBER, Kind, Row
 from forkproxy.stats.families import COUNTER, FAMILIES, PROXY_STATES, SERVER_STATES, Family, state_of
 from forkproxy.stats.query import Query
@@ -56,6 +57,8 @@ class Snapshot:
     rows: Mapping[Kind, Iterable[Row]]
     workers: Iterable[Plain] = ()
     aggregates: Callable[[str], Mapping[str, Mapping[str, int]]] = lambda backend: {}
+    #: ``histograms(kind, no_maint)``: labels and cells of objects; None where no distributions are kept
+    histograms: Callable[[Kind, bool], Iterable[histograms.Rowed]] | None = None
 
 
 def escape(value: str) -> str:
@@ -154,10 +157,31 @@ def render(snapshot: Snapshot, query: Query, blocks: Blocks = _BLOCKS) -> Iterat
     for kind, scope in _SCOPE.items():
         if scope in query.scopes:
             yield from _render_kind(kind, snapshot, query, blocks)
+            if snapshot.histograms is not None:
+                yield from _render_histograms(kind, snapshot.histograms, query)
     if "worker" in query.scopes:
         yield "".join([render_plain(family, openmetrics) for family in snapshot.workers if query.wants(family.name)])
     if openmetrics:
         yield "# EOF\n"
+
+
+def _render_histograms(kind: Kind, rows: Callable[[Kind, bool], Iterable[histograms.Rowed]], query: Query) -> Iterator[str]:
+    families = [(name, at, help_) for what, at, help_ in histograms.KINDS if query.wants(name := histograms.name(kind, what))]
+    if not families:
+        return
+    slices: list[list[histograms.Rowed]] = [[]]
+    for row in rows(kind, query.no_maint):
+        slices[-1].append(row)
+        if len(slices[-1]) >= _SLICE // 10:
+            slices.append([])
+            yield ""
+    for name, at, help_ in families:
+        header = _header(name, "histogram", help_, query.openmetrics)
+        for part in slices:
+            body = "".join([histograms.lines(name, at, text, cells) for text, cells in part])
+            if body:
+                yield header + body
+                header = ""
 
 
 def _render_kind(kind: Kind, snapshot: Snapshot, query: Query, blocks: Blocks) -> Iterator[str]:

@@ -263,6 +263,10 @@ class Model:
         except KeyError:
             return ServerState(State.STOPPED, 0, 0, server.weight, 0, 0)
 
+    def in_maintenance(self, server: Server) -> bool:
+        """Whether the operator (or who it tracks) took it out."""
+        return self._state(server).maint
+
     def _status(self, server: Server, state: ServerState) -> str:
         source = self._sources[server.key]
         admin = Admin(state.admin)

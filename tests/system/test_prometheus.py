@@ -105,6 +105,9 @@ def test_both_doors_show_traffic_and_checks(service: Service) -> None:
         assert value(body, "haproxy_server_weight", proxy="b", server="s1") == 7
         requests = value(body, "haproxy_frontend_http_requests_total", proxy="f")
         assert requests is not None and requests >= 20
+        for scope in ("frontend", "backend"):
+            timed = value(body, f"forkproxy_{scope}_total_time_seconds_count", proxy="f" if scope == "frontend" else "b")
+            assert timed is not None and timed >= 20
         workers = [family for family in parse_text(body) if family.name == "forkproxy_worker_resident_memory_bytes"]
         assert {sample.labels["pid"] for sample in workers[0].samples} == {str(worker.pid) for worker in service.proxy.workers}
 
