@@ -48,6 +48,8 @@ def _doing(master: Master) -> dict[str, Callable[[str], None]]:
         "hrunn": lambda key: board.set_health(key, "up"),
         "hnolb": lambda key: board.set_health(key, "stopping"),
         "hdown": lambda key: board.set_health(key, "down"),
+        "dagent": lambda key: health.suspend(key, agent=True),
+        "eagent": lambda key: health.resume(key, agent=True),
         "shutdown": lambda key: supervisor.orders.give(supervisor.workers(), "shutdown sessions server", server=key),
     }
 

@@ -20,6 +20,8 @@ ACTIONS = {
     "hrunn": "Health: force UP",
     "hnolb": "Health: force NOLB",
     "hdown": "Health: force DOWN",
+    "dagent": "Agent: disable checks",
+    "eagent": "Agent: enable checks",
     "shutdown": "Kill sessions",
 }
 ALIASES = {"enable": "ready", "start": "ready", "disable": "maint", "stop": "drain"}

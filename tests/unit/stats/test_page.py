@@ -251,6 +251,8 @@ def test_the_master_is_asked_and_its_answer_given(monkeypatch: pytest.MonkeyPatc
         ("dhlth", "b", ["s1", "s3"], "DONE", {}),
         ("ehlth", "b", ["s2"], "DONE", {}),
         ("ehlth", "b", ["s3"], "NONE", {}),
+        ("dagent", "b", ["s1", "s3"], "DONE", {}),
+        ("eagent", "b", ["s3"], "NONE", {}),
         ("shutdown", "b", ["s1", "s3"], "DONE", {}),
     ],
 )
@@ -259,7 +261,7 @@ def test_carrying_out(full: World, action: str, backend: str, servers: list[str]
     done: list[str] = []
 
     def note(key: str, *more: Any, **fields: Any) -> None:
-        if not fields and key not in checked:
+        if "server" not in fields and key not in checked:
             raise KeyError(key)
         done.append(fields.get("server", key))
 
@@ -267,7 +269,7 @@ def test_carrying_out(full: World, action: str, backend: str, servers: list[str]
     supervisor = SimpleNamespace(workers=list, orders=SimpleNamespace(give=lambda workers, what, **fields: note(what, **fields)))
     master: Any = SimpleNamespace(plan=full.plan, health=health, supervisor=supervisor)
     assert carry_out(master, action, backend, servers) == result
-    if action in ("dhlth", "ehlth", "shutdown"):
+    if action in ("dhlth", "ehlth", "dagent", "eagent", "shutdown"):
         assert done == [f"b/{name}" for name in servers if action == "shutdown" or f"b/{name}" in checked]
     for name, status in states.items():
         assert full.board.entries[f"b/{name}"].status().startswith(status)
