@@ -8,7 +8,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 # the tests wait more than they work: twice as many at once as there are processors; tests of one file stay together
 PARALLEL ?= -n $$(( 2 * $$(nproc) )) --dist loadfile
 
-.PHONY: run test check quick lint system fuzz bench reference peers clean help
+.PHONY: run test check quick lint system fuzz bench compiled reference peers clean help
 
 help:
 	@echo "make run     install into $(VENV) and start etc/quickstart.cfg"
@@ -16,6 +16,7 @@ help:
 	@echo "make check   linters, types, import layers and the quick tests, under a minute"
 	@echo "make fuzz    the fuzz targets, longer than in the tests"
 	@echo "make bench   side by side with Debian's haproxy; results go to bench/results/"
+	@echo "make compiled   a wheel in dist/ whose data path is compiled by mypyc (a C compiler is needed), tested"
 	@echo "make reference   docs/reference/ from the docstrings, after a keyword was added or changed"
 
 $(VENV)/.run: pyproject.toml
@@ -64,5 +65,12 @@ reference: $(VENV)/.run
 bench: $(VENV)/.dev peers
 	$(BIN)/python -m bench
 
+compiled: $(VENV)/.dev
+	rm -rf build
+	FORKPROXY_COMPILED=1 $(BIN)/pip wheel --quiet --disable-pip-version-check --no-build-isolation --no-deps -w dist .
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target build/compiled dist/forkproxy-*-linux_*.whl
+	$(BIN)/python -m pytest -o pythonpath=". build/compiled" tests/session
+	@ls dist/forkproxy-*-linux_*.whl
+
 clean:
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
