@@ -33,6 +33,7 @@ from types import FrameType
 from typing import Any
 
 from forkproxy.clock import Clock
+from forkproxy.compiled import mypyc_attr
 
 READ = select.EPOLLIN
 WRITE = select.EPOLLOUT
@@ -57,6 +58,7 @@ def _no_expiry(_w: Watched) -> None:
     """The expiry of a watcher that has none."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Watched:
     """A descriptor and what happens when it is ready or late. Subclasses add slots for what their handlers need.
 

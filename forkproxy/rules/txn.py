@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from forkproxy.compiled import mypyc_attr
 from forkproxy.rules.types import Addr, addr_of
 
 if TYPE_CHECKING:
     from forkproxy.http.message import RequestHead, ResponseHead
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Origin:
     """The client's connection as rules see it; one per accepted connection, shared by its streams.
 
@@ -45,6 +47,7 @@ class Origin:
         return self
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Txn:
     """One stream as rules see it.
 

@@ -14,8 +14,8 @@ import forkproxy
 PACKAGE = Path(forkproxy.__file__).parent
 #: From the top of the house to its bottom: a room may import rooms above it.
 ORDER = [
-    "values", "errors", "registry", "clock", "http", "wire", "state", "net", "plan", "rules", "balance", "health", "config", "proxy",
-    "stats", "worker", "master", "listing", "reference", "cli",
+    "compiled", "values", "errors", "registry", "clock", "http", "wire", "state", "net", "plan", "rules", "balance", "health", "config",
+    "proxy", "stats", "worker", "master", "listing", "reference", "cli",
 ]
 #: Never, although it stands above: what serves traffic knows no configuration text.
 FORBIDDEN = {("proxy", "config"), ("worker", "config"), ("stats", "config")}
