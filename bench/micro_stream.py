@@ -10,6 +10,7 @@ The system calls are replaced by objects that answer at once (about 0.15 µs per
 from __future__ import annotations
 
 import gc
+import os
 import sys
 import time
 import types
@@ -23,7 +24,8 @@ from forkproxy.proxy.runtime import Runtime
 from forkproxy.proxy.stream import ClientOrigin
 from forkproxy.proxy.upstream import Upstream
 from forkproxy.state.counters import Rows
-from forkproxy.state.names import NameTable, backend_key, frontend_key
+from forkproxy.state.limits import Area, bells
+from forkproxy.state.names import NameTable, backend_key, frontend_key, listener_key
 from forkproxy.state.segment import Segment
 from forkproxy.state.servers import RUNNING, SCALE, ServerTable
 from forkproxy.state.stickspec import Store, TableRef, TableSpec
@@ -126,11 +128,15 @@ def world(log: Any = None, kind: str = "") -> tuple[Runtime, Client, Upstream, A
     segment, names = Segment.create(2, 16), NameTable(16)
     loop = Loop()
     rows = Rows(segment, names, loop.clock)
-    for key in (frontend_key("f"), backend_key("b"), "b/s"):
-        names.allocate(key)
+    area = Area(segment, bells(1))
+    area.place(0, 0)
+    for key in (frontend_key("f"), listener_key("f", str(bind.address))):
+        area.place(names.allocate(key), 0)
+    area.place(names.allocate("b/s"), names.allocate(backend_key("b")))
+    segment.claim(0, os.getpid())
     servers = ServerTable(rows)
     servers.set("b/s", srv_op=RUNNING, weight=SCALE, uweight=1)
-    state = types.SimpleNamespace(segment=segment, rows=rows, servers=servers)
+    state = types.SimpleNamespace(segment=segment, rows=rows, servers=servers, limits=area)
     rt = Runtime(plan, loop, segment.slot(0), state, 1)
     front, back = Socket(), Socket()
     origin = ClientOrigin(front, bind, "192.0.2.1", 40000, 4, loop.clock.wall)  # type: ignore[arg-type]

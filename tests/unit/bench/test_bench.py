@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from bench import micro_stream
 from bench.cases import CASES, SETS
 from bench.processes import Sink, Usage, stop, tree
 from bench.run import Sample, middle, table
+from forkproxy.state.layout import REQ_TOT
 
 
 def sample(rate: float, user_us: float) -> Sample:
@@ -73,3 +75,18 @@ def test_sink_counts(tmp_path: Path) -> None:
             s.sendto(b"<134>x\n", str(sink.path))
     sink.stop()
     assert sink.lines == 50
+
+
+def test_an_exchange_by_hand() -> None:
+    """What ``bench.micro_stream`` measures is an exchange: a request goes out, an answer comes back, and it is counted."""
+    rt, c, up, front, back = micro_stream.world()
+    back.data = micro_stream.ANSWER
+    for i in range(3):
+        front.data = micro_stream.REQUEST % (i, i)
+        c.ready(c, READ)
+        up.ready(up, READ)
+    rt._turn()
+    assert front.sent == back.sent == 3
+    assert rt.frontends["f"].count.row[REQ_TOT] == 3
+    for bell in rt.state.limits.bells:
+        os.close(bell)
