@@ -15,6 +15,7 @@ from bench import micro_stream
 from bench.cases import CASES, SETS
 from bench.processes import Sink, Usage, stop, tree
 from bench.run import Sample, middle, table
+from forkproxy.net.loop import READ
 from forkproxy.state.layout import REQ_TOT
 
 
