@@ -7,6 +7,7 @@ the committed pages with these. Knows the registry, the table of counters and th
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -230,6 +231,13 @@ def _counters() -> list[str]:
     return intro + _table(head, (_counter(c) for c in COUNTERS.values()))
 
 
+def _is_form(name: str) -> bool:
+    """Whether ``name`` is a keyword of proxies together with a word that its synopsis has ("stick on")."""
+    first, _, word = name.partition(" ")
+    entry = next((entry for (section, own), entry in registry.KEYWORDS.items() if own == first and section in _PROXIES), None)
+    return entry is not None and bool(word) and word in re.split(r"[^a-z0-9-]+", entry.synopsis)
+
+
 def _not_supported() -> list[str]:
     """What ``config.known`` has and the registry has not."""
     have: dict[str, set[str]] = {
@@ -249,7 +257,7 @@ def _not_supported() -> list[str]:
         have[f"action {shown}"] = {n for place, n in registry.ACTIONS if place == rule_set}
     lines = ["Known to HAProxy 3.4 and refused by name, with file, line and column.", ""]
     for kind, had in have.items():
-        missing = sorted(known.names(kind) - had)
+        missing = sorted(name for name in known.names(kind) - had if kind != "proxy" or not _is_form(name))
         if missing:
             lines += [f"## {kind} ({len(missing)})", "", " ".join(_code(n) for n in missing), ""]
     return lines
