@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import importlib.util
+import json
 import os
 import pty
 import re
@@ -209,3 +210,27 @@ def test_check_haproxy_stats(service: Service) -> None:
     if not path.exists():
         pytest.skip("needs monitoring-plugins-contrib")
     assert run("perl", str(path), "-s", service.socket, "-p", "fe,be,origin").startswith("Check haproxy OK - checked ")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ansible_collections") is None, reason="needs ansible")
+def test_ansibles_module(service: Service, tmp_path: Path) -> None:
+    """community.general.haproxy, run as Ansible runs it on a host: arguments in a file, the result as JSON."""
+
+    def play(**arguments: object) -> dict[str, Any]:
+        file = tmp_path / "arguments.json"
+        file.write_text(json.dumps({"ANSIBLE_MODULE_ARGS": {"socket": service.socket, "backend": "be", "host": "s2", **arguments}}))
+        done = subprocess.run(
+            [sys.executable, "-m", "ansible_collections.community.general.plugins.modules.haproxy", str(file)],
+            capture_output=True, text=True, timeout=30,
+        )  # fmt: skip
+        result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return result
+
+    def after(result: dict[str, Any]) -> tuple[str, str]:
+        return result["state_after"][0]["status"].partition(" ")[0], result["state_after"][0]["weight"]
+
+    assert after(play(state="disabled")) == ("MAINT", "1")
+    assert after(play(state="enabled", weight="20", wait=True)) == ("UP", "20")
+    assert after(play(state="drain", wait=True, shutdown_sessions=True)) == ("DRAIN", "20")
+    assert after(play(state="enabled", weight="1", health=True, fail_on_not_found=True)) == ("UP", "1")
+    assert "was not found" in play(state="enabled", host="nope", fail_on_not_found=True)["msg"]
