@@ -27,6 +27,12 @@ def experimental_mode(session: Session, words: list[str]) -> str | None:
     return _mode(session, words, "experimental")
 
 
+@command("mcli-debug-mode", level=Level.ADMIN, where=("master",), synopsis="mcli-debug-mode [on|off]")
+def mcli_debug_mode(session: Session, words: list[str]) -> str | None:
+    """Enable or disable workers' commands without a prefix in the context of the master."""
+    return _mode(session, words, "mcli-debug")
+
+
 @command("set severity-output", level=Level.USER, synopsis="set severity-output [none|number|string]")
 def set_severity_output(session: Session, words: list[str]) -> str:
     """Set presence of severity level in feedback information."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -174,3 +175,10 @@ def test_words_and_commands() -> None:
     assert split("a b; c\\;d ;;") == ["a b", "c;d"]
     assert words_of(r"set var\ x  \;") == ["set", "var x", ";"]
     assert words_of("  ") == []
+
+
+def test_workers_commands_in_the_master_for_those_who_look_for_faults() -> None:
+    one = session(mastercli=True)
+    one.feed(b"show env PATH\nmcli-debug-mode on\nshow env PATH\nprompt\n")
+    answer = said(one)
+    assert answer.startswith("Unknown command") and f"PATH={os.environ['PATH']}\n" in answer and answer.endswith("master(d)> ")
