@@ -22,6 +22,8 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.ports import free_ports
+
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE_S = 15.0
 
@@ -277,6 +279,18 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Proxy]]:
     for proxy in started:
         proxy.end()
     eventually(lambda: not leftovers(tmp_path), "all processes of the test gone")
+
+
+@pytest.fixture
+def serve(start: Callable[..., Proxy]) -> Callable[..., Proxy]:
+    """As ``start``, and waits until it serves."""
+    return lambda config, *args: start(config, *args).ready()
+
+
+@pytest.fixture
+def ports() -> list[int]:
+    """Three ports of the test's own."""
+    return free_ports(3)
 
 
 def leftovers(directory: Path) -> list[int]:
