@@ -15,7 +15,7 @@ from forkproxy.rules.errors import NotYet
 from forkproxy.rules.expr import ExprError, Sample, cast_sample, parse_sample
 from forkproxy.rules.patternfiles import View
 from forkproxy.rules.patterns import METHODS, Entry, Find, build_index, parse_range
-from forkproxy.rules.words import Words, to_bytes, to_text
+from forkproxy.rules.words import Words, to_bytes
 from forkproxy.values import frozen
 
 Pred = Callable[[Any], Any]
@@ -85,9 +85,8 @@ def compile_acl(words: Words, ctx: RuleContext, stop: str | None = None) -> AclT
                     words.fail(f"unknown matching method '{method}' when parsing ACL expression", hint="one of " + " ".join(METHODS))
             case "--":
                 break
-            case _:
-                words.pos -= 1  # a pattern that begins with a dash
-                break
+            case other:
+                words.fail(f"'{other}' is not a valid ACL option. Please use '--' before any pattern beginning with a '-'.")
     if not method:
         words.fail(
             f"matching method must be specified first (using '-m') when using a sample expression of type '{sample.out.label}' ('{text}')",
@@ -103,32 +102,30 @@ def compile_acl(words: Words, ctx: RuleContext, stop: str | None = None) -> AclT
         except ValueError as err:
             words.fail(str(err))
     operator = "eq"
-    if method in ("int", "len") and words.peek() in _OPERATORS:
-        operator = words.next()
     patterns: list[Entry] = []
     while (word := words.peek()) is not None and word != stop:
         words.next()
         if method in ("found", "bool"):
             continue  # they take no pattern (the manual: not recommended, ignored)
-        patterns.append(Entry(to_bytes(word)))
+        if method in ("int", "len") and word in _OPERATORS:
+            operator = word  # of the patterns up to the next one
+            continue
         try:
-            build_index(method, patterns[-1:], icase=icase, resolve=resolve, operator=operator, dotted=dotted)
+            patterns.append(_range(word, operator, dotted) if method in ("int", "len") else Entry(to_bytes(word)))
+            build_index(method, patterns[-1:], icase=icase, resolve=resolve)
         except ValueError as err:
             words.fail(str(err))
     if number >= 0:
         try:
             listed = ctx.files.inline(number, f"acl '{sample.name}' {ctx.where}")
             for pattern in patterns:
-                if operator != "eq" or dotted:  # as the range that it means: others are added without an operator
-                    lo, hi = parse_range(to_text(pattern.text), operator, dotted)
-                    pattern = Entry(b"%b:%b" % (b"" if lo is None else b"%d" % lo, b"" if hi is None else b"%d" % hi))
                 listed.contents.add(pattern)
             views.append(listed.view(method, icase, resolve))
         except ValueError as err:
             words.fail(str(err))
         patterns = []
     if patterns or not views:
-        finders.append(build_index(method, patterns, icase=icase, resolve=resolve, operator=operator, dotted=dotted))
+        finders.append(build_index(method, patterns, icase=icase, resolve=resolve))
     exact = None
     if method == "str" and not views:
         exact = Exact(cast, tuple(p.text for p in patterns), icase)
@@ -137,6 +134,14 @@ def compile_acl(words: Words, ctx: RuleContext, stop: str | None = None) -> AclT
         match = _patient(match)
     constant = bool(match(None)) if cast.constant and not views else None
     return AclTest(match, sample.needs, sample.uses, " ".join(words.words[start : words.pos]), exact, constant)
+
+
+def _range(text: str, operator: str, dotted: bool) -> Entry:
+    """A number or range under an operator, as the range that it means: an index knows no operators."""
+    lo, hi = parse_range(text, operator, dotted)
+    if lo is not None and lo == hi:
+        return Entry(b"%d" % lo)
+    return Entry(b"%b:%b" % (b"" if lo is None else b"%d" % lo, b"" if hi is None else b"%d" % hi))
 
 
 def _number(words: Words) -> int:

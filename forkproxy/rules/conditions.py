@@ -109,9 +109,8 @@ def compile_condition(words: Words, ctx: RuleContext, *, negated: bool = False) 
     while words:
         word = words.next()
         if word in ("or", "||"):
-            if not suites[-1]:
-                words.fail(f"missing term before '{word}' in condition")
-            suites.append([])
+            if suites[-1]:
+                suites.append([])  # haproxy takes one without a term beside it, and it means nothing
             neg = False
             continue
         while word.startswith("!"):
@@ -124,6 +123,8 @@ def compile_condition(words: Words, ctx: RuleContext, *, negated: bool = False) 
             needs |= test.needs
         suites[-1].append(Term(tests, neg, fixed))
         neg = False
+    if not suites[-1] and len(suites) > 1:
+        suites.pop()
     if not suites[-1] or neg:
         words.fail("missing ACL name or expression in condition", max(begin - 1, words.pos - 1))
     frozen = tuple(tuple(s) for s in suites)

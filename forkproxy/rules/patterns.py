@@ -166,8 +166,7 @@ def compile_regex(text: str, icase: bool = False) -> re.Pattern[bytes]:
 # -- indexes -----------------------------------------------------------------------------------------------------------------
 
 
-def build_index(method: str, entries: Sequence[Entry], *, icase: bool = False, resolve: bool = True, operator: str = "eq",
-                dotted: bool = False) -> Find:  # fmt: skip
+def build_index(method: str, entries: Sequence[Entry], *, icase: bool = False, resolve: bool = True) -> Find:
     """``find(value) -> Entry | None`` for a value of the type that ``method`` wants. Raises ValueError for a bad pattern."""
     match method:
         case "found":
@@ -177,7 +176,7 @@ def build_index(method: str, entries: Sequence[Entry], *, icase: bool = False, r
             yes = Entry(b"")
             return lambda value: yes if value else None
         case "int" | "len":
-            return _integers(entries, operator, dotted, length=method == "len")
+            return _integers(entries, length=method == "len")
         case "ip":
             return _networks(entries, resolve)
         case "str":
@@ -191,7 +190,7 @@ def build_index(method: str, entries: Sequence[Entry], *, icase: bool = False, r
         case "sub":
             return _in_order(entries, icase, bytes.__contains__)
         case "dir":
-            return _delimited(entries, icase, b"/")
+            return _delimited(entries, icase, b"/?")
         case "dom":
             return _delimited(entries, icase, b"./:?")
         case "reg":
@@ -281,11 +280,11 @@ def _regexes(entries: Sequence[Entry], icase: bool) -> Find:
     return find
 
 
-def _integers(entries: Sequence[Entry], operator: str, dotted: bool, length: bool) -> Find:
+def _integers(entries: Sequence[Entry], length: bool) -> Find:
     exact: dict[int, Entry] = {}
     ranges: list[tuple[int, int, Entry]] = []
     for entry in entries:
-        lo, hi = parse_range(entry.text.decode("utf-8", "replace"), operator, dotted)
+        lo, hi = parse_range(entry.text.decode("utf-8", "replace"))
         if lo is not None and lo == hi:
             exact.setdefault(lo, entry)
         else:

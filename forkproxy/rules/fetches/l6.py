@@ -34,8 +34,13 @@ def _response_bytes(txn: Any) -> tuple[Any, bool]:
 
 @fetch("req.len", "req_len", out=Type.SINT, **_REQ)
 def req_len() -> FetchFn:
-    """How many bytes of the request are there now."""
-    return lambda txn: len(txn.body)
+    """How many bytes of the request are there now; of an HTTP request its head counts, too."""
+
+    def get(txn: Any) -> int:
+        head = txn.req
+        return len(txn.body) + (len(head.start_line()) + len(head.block()) + 2 if head is not None else 0)
+
+    return get
 
 
 @fetch("res.len", out=Type.SINT, **_RES)

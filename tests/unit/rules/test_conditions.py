@@ -17,7 +17,9 @@ from forkproxy.rules.context import RuleContext
 from forkproxy.rules.errors import NotYet
 from forkproxy.rules.patterns import Entry, build_index
 from forkproxy.rules.types import Addr
+from forkproxy.rules.userlist import Userlist
 from forkproxy.rules.words import Words
+from tests.unit.rules import condition_rows
 from tests.unit.rules.rows import REQUEST
 from tests.unit.rules.support import context, make_txn, words
 
@@ -170,8 +172,6 @@ def test_as_haproxy(text: str, expected: bool, lists: Path) -> None:
         ("{ req.payload(0,1) -m bin 4 }", "hexadecimal", 27),
         ("{ bin(00) 00 }", "matching method must be specified first", 3),
         ("{ path -f /no/such/file }", "failed to open pattern file", 11),
-        ("or TRUE", "missing term before 'or'", 1),
-        ("TRUE or", "missing ACL name", 6),
         ("!", "missing ACL name", 1),
     ],
 )
@@ -265,3 +265,16 @@ def test_files_are_shared_and_change(tmp_path: Path) -> None:
     file = ctx.files.get(str(where), False)
     ctx.files.apply([["add", file.number, None, "/b", None]])
     assert pred(txn)
+
+
+@pytest.mark.parametrize(("condition", "expected"), condition_rows.ROWS, ids=[row[0] for row in condition_rows.ROWS])
+def test_row(condition: str, expected: bool) -> None:
+    ctx = context(userlists={"ul": Userlist("ul")})
+    line = Words(condition.split(), source=condition)
+    assert bool(compile_condition(line, ctx).pred(make_txn(condition_rows.REQUEST))) is expected
+
+
+@pytest.mark.parametrize("condition", condition_rows.REFUSED)
+def test_refused_row(condition: str) -> None:
+    with pytest.raises(ConfigError):
+        compile_condition(Words(condition.split(), source=condition), context())
