@@ -6,7 +6,8 @@ had come evenly: what HAProxy's own counters give (manual 11.1, ``conn_rate`` â€
 
 **Readers take no lock.** :func:`count` therefore turns a period over in an order in which every intermediate state reads as no more than
 the truth: the previous count first (which is not looked at while the begin says that a period has passed), then the present one, the begin
-last. A reader goes the other way, and a writer that is killed in between leaves one of these states.
+last. A reader goes the other way, and a writer that is killed in between leaves one of these states. (Processors that show stores to
+others in another order than they were made, which x86 does not, may show a reader one period twice for a moment.)
 """
 
 from __future__ import annotations

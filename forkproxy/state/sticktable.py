@@ -29,6 +29,7 @@ import mmap
 import os
 import time
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from forkproxy.state import frequency, robust
@@ -123,10 +124,6 @@ class Table:
     def pad(self, key: bytes) -> bytes:
         """``key`` as entries hold it: cut to what the table has room for, filled up with NULs."""
         return key[: self.spec.key_bytes].ljust(self.key_cells * 8, b"\0")
-
-    def stripe(self, key: bytes) -> int:
-        """Where ``key`` (padded) belongs."""
-        return hash(key) & self.stripe_mask
 
     # -- under a lock
 
@@ -257,24 +254,22 @@ class Table:
         touched = self.cells[start + TOUCHED : end : self.width].tolist()
         limit = now - self.expire_ms
         chosen = [i for i, at in enumerate(touched) if at <= limit and not self.cells[start + i * self.width + HOLDERS]]
-        if not chosen and oldest:
-            wanted = (self.spec.size >> 8) + 1 if self.stripes == 1 else _LOT
-            order = sorted(range(len(touched)), key=touched.__getitem__) if wanted > 1 else [touched.index(min(touched))] if touched else []
-            chosen = self._unheld(order, start, touched, wanted)
-            if not chosen and wanted == 1:
-                chosen = self._unheld(sorted(range(len(touched)), key=touched.__getitem__), start, touched, wanted)
+        if not chosen and oldest and touched:
+            chosen = self._oldest(start, touched)
         for i in chosen:
             self._remove(stripe, start + i * self.width)
         return len(chosen)
 
-    def _unheld(self, order: list[int], start: int, touched: list[int], wanted: int) -> list[int]:
-        chosen = []
-        for i in order:
-            if touched[i] != _NOTHING and not self.cells[start + i * self.width + HOLDERS]:
-                chosen.append(i)
-                if len(chosen) == wanted:
-                    break
-        return chosen
+    def _oldest(self, start: int, touched: list[int]) -> list[int]:
+        """Which of the slots from ``start`` on hold the oldest entries that nobody holds."""
+        holders, width = start + HOLDERS, self.width
+        wanted = (self.spec.size >> 8) + 1 if self.stripes == 1 else _LOT
+        if wanted == 1:
+            first = touched.index(min(touched))
+            if touched[first] != _NOTHING and not self.cells[holders + first * width]:
+                return [first]  # without sorting all of them
+        order = sorted(range(len(touched)), key=touched.__getitem__)
+        return list(islice((i for i in order if touched[i] != _NOTHING and not self.cells[holders + i * width]), wanted))
 
     def _extent(self, stripe: int) -> tuple[int, int]:
         """The slots of a stripe that were ever used: index of the first, index behind the last."""
