@@ -27,7 +27,7 @@ from forkproxy.http.grammar import (
     is_version,
     split_authority,
 )
-from forkproxy.http.message import Head, RequestHead, ResponseHead
+from forkproxy.http.message import BodyKind, Head, RequestHead, ResponseHead
 
 if TYPE_CHECKING:
     from forkproxy.http.reader import Limits
@@ -291,17 +291,18 @@ def _settle(head: Head, fields: list[Field], method: bytes, status: int, limits:
             f.line = b""
     elif len(codings) > 1 or (codings and len(codings[0].value) > len(b"chunked")):
         _rewrite(codings, b"Transfer-Encoding", [b"chunked"])  # repetitions that were let pass
-    _settle_connection(head, fields)
+    # A request with a body asks for no other protocol: where the one ends and the other begins would be told by two things.
+    _settle_connection(head, fields, may_switch=status > 0 or head.body is BodyKind.NONE)
 
 
-def _settle_connection(head: Head, fields: list[Field]) -> None:
+def _settle_connection(head: Head, fields: list[Field], may_switch: bool) -> None:
     connections = [f for f in fields if f.name == b"connection"]
     upgrades = [f for f in fields if f.name == b"upgrade"]
     tokens = elements([f.value for f in connections])
     head.keep_alive = b"close" not in tokens and (head.version >= 11 or b"keep-alive" in tokens)
 
     protocols = [p for f in upgrades for p in (word.strip(OWS) for word in f.value.split(b",")) if p and p.lower() not in (b"h2", b"h2c")]
-    wanted = bool(protocols) and b"upgrade" in tokens
+    wanted = bool(protocols) and b"upgrade" in tokens and may_switch
     head.upgrade = b", ".join(protocols) if wanted else None
     _rewrite(upgrades, b"Upgrade", protocols if wanted else [])
 

@@ -81,6 +81,8 @@ def decide(lengths: list[bytes], codings: list[bytes], version: int, method: byt
     close_peer = chunked and version < 11
     keep_length = not chunked
 
+    if not status and method == b"CONNECT":  # what follows is for a tunnel, whatever its length is said to be; refused, nobody can tell
+        return Framing(BodyKind.NONE, 0, False, False, chunked or length >= 0)
     if status:
         if status == 101:
             return Framing(BodyKind.TUNNEL, 0, False, False)

@@ -34,7 +34,8 @@ _NONE = BodyKind.NONE
 
 class Client(Side):
     """One accepted connection. ``served`` counts its requests; ``t_base`` is the accept or the end of the last exchange, ``t_first``
-    the first byte of the request being read (0.0: none yet); ``own`` the server's connection that is private to it."""
+    the first byte of the request being read (0.0: none yet); ``own`` idle connections that are
+    this client's alone, one to a server."""
 
     __slots__ = ("fe", "last_srv", "origin", "own", "served", "t_base", "t_first", "wall_base")
 
@@ -53,7 +54,7 @@ class Client(Side):
         self.t_base = rt.clock.now
         self.wall_base = rt.clock.wall
         self.t_first = 0.0
-        self.own: Upstream | None = None
+        self.own: dict[ServerRt, Upstream] | None = None
         self.last_srv: ServerRt | None = None
         self.peer = self.flow = None
         self.limit_s = None

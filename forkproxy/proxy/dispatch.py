@@ -28,7 +28,7 @@ _RESOURCE = frozenset({errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOT
 def assign(s: Stream) -> None:
     """Choose a server for ``s`` and get a connection to it."""
     be: BackendRt = s.be
-    if be.direct and s.avoid is None and s.client.own is None:
+    if be.direct and s.avoid is None and not s.client.own:
         i = be.picker.pick(s)
         if i is None:
             finish.fail(s, ERRORS["no-server"])
@@ -50,9 +50,9 @@ def assign(s: Stream) -> None:
                 kept.server = srv
     if srv is None and be.prefer_last and s.client.last_srv is not None and not s.retries and stays(be, s.client.last_srv):
         srv = s.client.last_srv
-    own = s.client.own
-    if own is not None and own.private and srv is None and not s.retries and be.may_stay and stays(be, own.srv):
-        srv = own.srv  # it knows by this connection who the client is
+    if s.client.own and srv is None and not s.retries and be.may_stay:
+        # it knows by this connection who the client is
+        srv = next((own for own, up in s.client.own.items() if up.private and stays(be, own)), None)
     if srv is not None:
         take(s, srv, chosen=True)
     else:

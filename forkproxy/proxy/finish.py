@@ -133,11 +133,11 @@ def lingering(c: Client, _mask: int) -> None:
 def close_client(c: Client) -> None:
     """The client's connection ends here."""
     c.stream = None
-    own = c.own
+    own, c.own = c.own, None
     if own is not None:
-        c.own = None
-        own.owner = None
-        pool.discard(own)
+        for up in own.values():
+            up.owner = None
+            pool.discard(up)
     if c.fd >= 0:
         close(c)
         c.rt.client_closed(c)

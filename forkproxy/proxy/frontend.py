@@ -38,7 +38,7 @@ class FrontendRt:
     __slots__ = (
         "addresses", "adjust", "buffer_body", "captures", "choose", "close_client", "close_server", "connections", "count", "default",
         "doors", "drops_trailers", "forwardfor", "head_timeout", "http", "idle_timeout", "keeps_ends", "kept", "limits", "listeners", "log",
-        "log_connect", "log_early", "name", "originalto", "per_bind", "plain", "plain_response", "plan", "restrict", "rt",
+        "log_connect", "log_early", "most_own", "name", "originalto", "per_bind", "plain", "plain_response", "plan", "restrict", "rt",
         "socket_options", "tallies", "told", "tracks", "tracks_connections", "twin", "unique_id_header",
     )  # fmt: skip
 
@@ -98,6 +98,7 @@ class FrontendRt:
         self.idle_timeout = t.http_keep_alive_s if t.http_keep_alive_s is not None else self.head_timeout
         settings = rt.plan.global_
         self.limits = head_limits(settings, "accept-unsafe-violations-in-http-request" in plan.options)
+        self.most_own: int = plan.capabilities.get("max-session-srv-conns", 5)
         self.drops_trailers = "http-drop-response-trailers" in plan.options
         self.connections = 0
         #: open connections by the number of their bind

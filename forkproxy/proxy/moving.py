@@ -51,7 +51,7 @@ class Moving:
         origin = c.origin
         if origin.vars or origin.tracked or not isinstance(origin, ClientOrigin):
             return False  # what rules keep about a connection stays in this process
-        return c.fe.http and c.own is None and origin.bind.key in self.binds
+        return c.fe.http and not c.own and origin.bind.key in self.binds
 
     def offer(self, c: Client) -> None:
         """Give ``c`` away in this turn or a later one, unless it asks something before; it is served here until then."""

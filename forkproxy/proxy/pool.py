@@ -23,13 +23,11 @@ def take(s: Stream, srv: ServerRt) -> Upstream | None:
 
     A client's first request takes one only where ``http-reuse`` allows that; a request that failed before wants a new one."""
     c = s.client
-    own = c.own
-    if own is not None:
-        c.own = None
-        own.owner = None
-        if own.srv is srv:
+    if c.own:
+        own: Upstream | None = c.own.pop(srv, None)
+        if own is not None:
+            own.owner = None
             return own
-        discard(own)
     if s.retries:
         return None
     first = c.served <= 1
@@ -51,12 +49,14 @@ def give(up: Upstream, s: Stream) -> None:
         up.loop.modify(up, READ)
     if srv.exclusive or up.private:
         c = s.client
-        if s.close_client or c.fd < 0:
+        if c.own is None:
+            c.own = {}
+        if s.close_client or c.fd < 0 or srv in c.own or len(c.own) >= c.fe.most_own:
             discard(up)
             return
         up.owner = c
         up.deadline = INF
-        c.own = up
+        c.own[srv] = up
         return
     if rt.leaving or (srv.bounded and not has_room(srv, up)):
         discard(up)
@@ -97,8 +97,9 @@ def idle_timeout(up: Upstream) -> None:
 def remove(up: Upstream) -> None:
     """Take an idle connection out of wherever it waits and close it."""
     if up.owner is not None:
-        up.owner.own = None
-        up.owner = None
+        owner, up.owner = up.owner, None
+        if owner.own is not None:
+            del owner.own[up.srv]
     else:
         for place in (up.srv.fresh, up.srv.proven):
             if up in place:

@@ -315,3 +315,22 @@ def test_a_fault_of_ours(mp: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
     stage.rt._fault(side, ValueError("of ours"))
     assert c.closed and up.closed and stage.log[-1][0] == flags
     assert "of ours" in capsys.readouterr().err
+
+
+def test_connections_that_are_a_clients_own_are_kept_side_by_side(mp: pytest.MonkeyPatch) -> None:
+    """With ``http-reuse never``, and where servers took their turns: one for each server, so many as max-session-srv-conns says."""
+    for most, dials in ((5, 3), (2, 4), (0, 6)):
+        stage = Stage(mp, servers=3, front={**HTTP, "capabilities": {"max-session-srv-conns": most}}, back={**HTTP, "http_reuse": "never"},
+                      client_s=10.0)  # fmt: skip
+        c = stage.client()
+        for _ in range(6):
+            before = {id(wire): len(wire.got) for wire in stage.dialled}
+            stage.says(c, GET)
+            up = next(wire for wire in stage.dialled if len(wire.got) > before.get(id(wire), -1))
+            if not up.got:
+                stage.stands(up)
+            stage.says(up, OK)
+        assert (c.got.count(b"ok"), len(stage.dialled)) == (6, dials)
+        assert sum(not wire.closed for wire in stage.dialled) == min(most, 3)
+        stage.says(c, b"")
+        assert all(wire.closed for wire in stage.dialled), "they end with their client"

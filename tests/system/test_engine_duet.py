@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.duet import Duet, Script, Seen, in_turn, read_all, read_until
+from tests.system.duet import Duet, Script, Seen, in_turn, read_all, read_head, read_until
 from tests.system.scripts import OK, Case, Different, alike, answer, ask, asks, differences, leaves, says, serves, told
 
 pytestmark = [pytest.mark.system, pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs haproxy")]
@@ -86,6 +86,13 @@ def reads_then(end: bytes, *answers: bytes) -> partial[Script]:
 def keeps(raw: bytes) -> Script:
     """As ``serves``, with another answer."""
     return lambda sock: serves(sock, raw)
+
+
+def first_asks_who(sock: socket.socket) -> None:
+    """A server that challenges the first request of each connection."""
+    got = read_head(sock)
+    sock.sendall(b"HTTP/1.1 401 No\r\nWWW-Authenticate: NTLM\r\n" + HELLO)
+    serves(sock) if got else None
 
 
 def converses(*steps: bytes) -> Script:
@@ -162,6 +169,11 @@ FILES: dict[str, File] = {
             "its field": (ask(b"GET http://a/ HTTP/1.1\r\nHost: a\r\nProxy-Connection: close\r\nConnection: close\r\n\r\n"),
                 answer(OK), 1),
         },
+    ),
+    "challenges in two places": (
+        FRONT + "  use_backend two if {{ path /two }}\n  default_backend be\n" + BACK + "  http-reuse always\nbackend two\n"
+        "  server s 127.0.0.1:{origin}\n",
+        {"and back": (asks(GET, GET, GET.replace(b"/", b"/two", 1), GET, LAST), first_asks_who, 5)},
     ),
     "challenges": (
         FRONT + "  default_backend be\nbackend be\n  balance roundrobin\n  http-reuse always\n  server s 127.0.0.1:{origin}\n"

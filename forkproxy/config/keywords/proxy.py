@@ -306,12 +306,11 @@ def _max_keep_alive_queue(draft: ProxyDraft, line: Line, value: int) -> None:
         draft.settings["max-keep-alive-queue"] = value
 
 
-@keyword(
-    PROXIES, "max-session-srv-conns", args=(Int(0, MAXINT),),
-    note="forkproxy keeps idle server connections per worker, not per client; see pool-max-conn",
-)  # fmt: skip
+@keyword(PROXIES, "max-session-srv-conns", args=(Int(0, MAXINT),), default="5")
 def _max_session_srv_conns(draft: ProxyDraft, line: Line, value: int) -> None:
-    """How many idle server connections one client session keeps."""
+    """How many idle connections, each to another server, are kept for one client alone (``http-reuse never``, NTLM)."""
+    if frontend_side(draft, line):
+        draft.settings["max-session-srv-conns"] = value
 
 
 @keyword(PROXIES, "load-server-state-from-file", args=(OneOf("global", "local", "none"),), default="none")

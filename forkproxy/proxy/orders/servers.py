@@ -43,8 +43,8 @@ def del_server(rt: Runtime, server: str) -> None:
         return
     pool.clear(srv)
     for c in rt.clients:
-        if c.own is not None and c.own.srv is srv:
-            pool.remove(c.own)
+        if c.own and srv in c.own:
+            pool.remove(c.own[srv])
         if c.last_srv is srv:
             c.last_srv = None
     if srv.gate is not None:
