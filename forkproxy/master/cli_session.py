@@ -56,8 +56,8 @@ class Session:
     said; ``wake`` is called when a deferred answer has come. ``sock`` is the connection, for commands that pass descriptors."""
 
     __slots__ = (
-        "_commands", "_input", "_lines", "_out", "_payload", "_waiting", "bind", "closing", "context", "interactive", "level", "master",
-        "mastercli", "modes", "only", "payload", "prompt", "severity", "sock", "timed", "timeout_s", "wake", "where",
+        "_commands", "_input", "_lines", "_out", "_payload", "_stays", "_waiting", "bind", "closing", "context", "interactive", "level",
+        "master", "mastercli", "modes", "only", "payload", "prompt", "severity", "sock", "timed", "timeout_s", "wake", "where",
     )  # fmt: skip
 
     def __init__(self, master: Master, bind: Any, *, mastercli: bool, sock: Any = None) -> None:
@@ -69,6 +69,7 @@ class Session:
         self.context = "master" if mastercli else "worker"  # or the pid of a worker
         self.where = self.context  # "master" or "worker": what the present command is about
         self.only: int | None = None  # the pid of the one worker that the present command is about
+        self._stays: int | None = None  # the same of all commands without a prefix
         self.payload: str | None = None  # what followed the present command's line, when that ended with "<<"
         self.interactive = mastercli  # whether the session goes on after a line
         self.prompt = False
@@ -230,23 +231,21 @@ class Session:
         return self.master.started
 
     def _run(self, words: list[str]) -> None:
-        context = self.context
-        self.only = None
+        context, self.only = self.context, self._stays
         if self.mastercli and words[0].startswith("@"):
             found = self._context(words[0])
             if found is None:
                 self._say(f"Can't find the target PID matching the prefix '{words[0]}'\n", end=False)
                 self.closing = not self.prompt
                 return
-            if words[0].lstrip("@").startswith("!") and found != "master":
-                self.only = int(found)
+            context = found
+            self.only = int(found) if words[0].lstrip("@").startswith("!") and found != "master" else None
             words = words[1:]
             if not words:
-                self.context = found
+                self.context, self._stays = context, self.only
                 if self.prompt:
                     self._say("", end=False)
                 return
-            context = found
         self._command(words, "master" if context == "master" else "worker")
 
     def _context(self, word: str) -> str | None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from forkproxy.balance import SCALE
-from forkproxy.plan import Address, Server
+from forkproxy.plan import Address, Balance, Server
 from forkproxy.proxy.captures import locate
 from forkproxy.registry import ORDERS, gather
 from forkproxy.state import layout
@@ -137,6 +138,29 @@ def test_a_frontend_that_gets_a_limit_counts_what_it_has(stage: Stage) -> None:
     assert door.enter(stage.clock.now) == FULL
 
 
+def test_leastconn_remembers_what_is_under_way_when_servers_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(monkeypatch, servers=2, front=dict(HTTP), back={**HTTP, "balance": Balance("leastconn")}, server_s=5.0, connect_s=1.0)
+    for _ in range(3):
+        asked(stage)
+    assert stage.ports == [1000, 1001, 1000]
+    give(stage, "set server maxconn", server="b/s0", maxconn=10)
+    asked(stage)
+    assert stage.ports[3:] == [1001]
+
+
+def test_a_held_frontend_accepts_again_unless_all_pause(stage: Stage) -> None:
+    told: list[str] = []
+    listener: Any = SimpleNamespace(watch=lambda: told.append("watch"), unwatch=lambda: told.append("unwatch"))
+    stage.fe.listeners.append(listener)
+    give(stage, "hold frontend", frontend="f", held="PAUSED")
+    assert told == ["unwatch"] and stage.fe.plan.held == "PAUSED"
+    give(stage, "hold frontend", frontend="f", held="")
+    assert told == ["unwatch", "watch"]
+    stage.rt.paused = True
+    give(stage, "hold frontend", frontend="f", held="")
+    assert told == ["unwatch", "watch"]
+
+
 def test_counters_are_cleared_and_gauges_are_not(stage: Stage) -> None:
     _c, up = asked(stage)
     stage.says(up, OK)
@@ -172,6 +196,10 @@ def test_a_server_comes_and_goes(stage: Stage) -> None:
     for _ in range(4):
         asked(stage)
     assert stage.ports.count(3000) == 1 and [s.index for s in stage.be.servers] == [0, 1]
+    give(stage, "del server", server="b/s0")
+    assert [s.index for s in stage.be.servers] == [0] and stage.be.by_name.keys() == {"s1"}
+    asked(stage)
+    assert stage.ports[-1] == 1001
     assert give(stage, "server busy", server="b/n") == 0
 
 

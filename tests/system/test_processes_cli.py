@@ -272,6 +272,7 @@ frontend two
     eventually(lambda: [w.pid for w in proxy.workers] not in ([], [victim]), "another worker")
     changed()
     assert stat("b", "n", 7) == "2"
+    assert ask(path, "wait 5s srv-removable b/s\n").startswith("Only servers in maintenance mode can be deleted.")
     ask(path, "enable frontend g\n")
     assert get(other) == (200, b"two")
     assert ask(path, "disable server b/n; del server b/n\n").endswith("Server deleted.\n\n")

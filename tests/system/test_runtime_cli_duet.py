@@ -219,7 +219,9 @@ add server be/s1 127.0.0.1:1
 add server be/n
 add server be/n 127.0.0.1:1 nope
 add server be/n 127.0.0.1:1 cookie x
+add server fixed/n 127.0.0.1:1
 add server be/n 127.0.0.1:{origin} weight 3
+get weight be/#5
 get weight be/n
 del server be/nope
 enable server be/n; del server be/n
@@ -284,6 +286,8 @@ def test_sessions_are_listed_and_shut_down(pair: Pair) -> None:
     eventually(lambda: [len(f) for f in found()] == [2, 2], "two sessions each")
     theirs, ours = found()
     assert [one[1:] for one in theirs] == [one[1:] for one in ours]
+    busy = pair.both("disable server silent/s; del server silent/s; enable server silent/s")
+    assert lines(busy[0]) == lines(busy[1]) == ["Server still has connections attached to it, cannot remove it."]
     for name, sessions in zip(COMMANDS, (theirs, ours), strict=True):
         number = next(one[0] for one in sessions if "be=silent" in one[2])
         path = pair.directory / f"{name}.sock"

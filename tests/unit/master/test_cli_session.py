@@ -126,6 +126,21 @@ def test_contexts_of_the_master_cli() -> None:
     assert said(one) == "master> 102> 3.4.0\n\n102> 101> master> Can't find the target PID matching the prefix '@7'\nmaster> "
 
 
+def test_whom_a_command_is_about(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All workers, unless the prefix names one by its pid."""
+    asked: list[list[int]] = []
+
+    def count(one: Session, _words: list[str]) -> str:
+        asked.append([worker.pid for worker in one.targets()])
+        return ""
+
+    monkeypatch.setitem(COMMANDS, "count", Command("count", count, Level.USER))
+    one = session(mastercli=True)
+    one.feed(b"@1 count\n@!102 count\n@2 count\n@!101\ncount\n")
+    said(one)
+    assert asked == [[101, 102], [102], [101, 102], [101]]
+
+
 def test_a_failed_reload_shows_in_the_prompt() -> None:
     one = session(mastercli=True)
     one.master.reloader.last_failed = True

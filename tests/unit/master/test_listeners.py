@@ -162,3 +162,22 @@ def test_the_length_of_the_queue(bind: dict[str, int], frontend: int, expected: 
     fe = Frontend(name="f", id=1, binds=(one,), backlog=frontend)
     Rack.build(Plan(global_=Global(), frontends=(fe,)), 1, listen=listen).close()
     assert asked == [expected]
+
+
+def test_one_frontend_is_paused_or_removed_and_the_others_are_not() -> None:
+    first, second = ports(2)
+    one = plan(first)
+    two = replace(one.frontends[0], name="g", binds=plan(second).frontends[0].binds)
+    rack = Rack.build(replace(one, frontends=(*one.frontends, two)), 2)
+    rack.pause("f")
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", first))
+    socket.create_connection(("127.0.0.1", second)).close()
+    rack.resume("f")
+    socket.create_connection(("127.0.0.1", first)).close()
+    key = two.binds[0].key
+    assert rack.remove("g") == [(key, 0), (key, 1)]
+    assert list(rack.shelves) == [one.frontends[0].binds[0].key]
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", second))
+    rack.close()
