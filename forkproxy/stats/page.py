@@ -1,8 +1,9 @@
 """The statistics page of a proxy ("stats enable"): which requests it answers, in which format, and what becomes of its forms.
 
-Everything after the configured prefix of the target chooses: ``;csv`` ``;typed`` ``;json`` the format, ``;up`` and ``;no-maint`` which
-servers, ``;norefresh``, ``;st=…`` what became of a form, ``scope=…`` a part of a proxy's name. Compiled in the master into one step per
-proxy; what it shows is bound in the worker (``service``). Forms go to the master (``forms``), whose answer ends the request.
+Everything after the configured prefix of the target chooses: ``;csv`` ``;typed`` ``;json`` ``;json-schema`` the format, ``;up`` and
+``;no-maint`` which servers, ``;norefresh``, ``;st=…`` what became of a form, ``scope=…`` a part of a proxy's name. Compiled in the
+master into one step per proxy; what it shows is bound in the worker (``service``). Forms go to the master (``forms``), whose answer
+ends the request.
 Source: manual 4.2 "stats …", management manual 9; status codes, fields and flags of the log as HAProxy has them.
 """
 
@@ -15,7 +16,7 @@ from urllib.parse import unquote_to_bytes
 from forkproxy.plan import StatsPage, Step
 from forkproxy.proxy import reply
 from forkproxy.rules.verdict import ALLOW, WAIT, Service
-from forkproxy.stats import csv, forms, html, service
+from forkproxy.stats import csv, forms, html, schema, service
 from forkproxy.stats.columns import NUMBER, Row
 from forkproxy.stats.model import visible
 from forkproxy.values import frozen
@@ -42,7 +43,7 @@ Answer = tuple[int, list[tuple[bytes, bytes]], bytes]
 class Query:
     """What a target asks for behind the prefix."""
 
-    form: str = "html"  # html csv typed json
+    form: str = "html"  # html csv typed json json-schema
     up: bool = False
     no_maint: bool = False
     refresh: bool = True
@@ -57,7 +58,7 @@ class Query:
 
 def parse(rest: bytes) -> Query:
     """Read what stands behind the prefix; what is unknown is passed over."""
-    form = next((name for name in ("json", "typed", "csv") if b";" + name.encode() in rest), "html")
+    form = next((name for name in ("json-schema", "json", "typed", "csv") if b";" + name.encode() in rest), "html")
     _, found, status = rest.partition(b";st=")
     _, scoped, scope = rest.partition(b"scope=")
     scope = unquote_to_bytes(scope.partition(b"&")[0].partition(b";")[0])[:SCOPE_LENGTH] if scoped else b""
@@ -131,6 +132,8 @@ def answer(txn: Any, page: StatsPage) -> Answer | None:
         return 200, [*fields, (b"content-type", b"text/html; charset=utf-8"), _POLICY], text.encode("utf-8", "replace")
     if query.form == "json":
         kind, slices = b"application/json", csv.to_json(rows)
+    elif query.form == "json-schema":
+        kind, slices = b"application/json", iter((schema.text(),))
     else:
         kind, slices = b"text/plain", csv.to_csv(rows) if query.form == "csv" else csv.to_typed(rows)
     fields.append((b"content-type", kind))

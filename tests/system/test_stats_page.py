@@ -73,8 +73,8 @@ def plain(*targets: bytes, fields: bytes = b"") -> dict[str, Case]:
 
 
 CASES: dict[str, Case] = {
-    **plain(b"/st", b"/st;csv", b"/st;csv;norefresh", b"/st;json", b"/st;typed", b"/st/more", b"/allowed", b"/s", b"/scoped;csv", b"/auth"),
-    **plain(b"/denied"),
+    **plain(b"/st", b"/st;csv", b"/st;csv;norefresh", b"/st;json", b"/st;typed", b"/st;json-schema", b"/st/more", b"/allowed", b"/s"),
+    **plain(b"/scoped;csv", b"/auth", b"/denied"),
     "HEAD": (ask(b"HEAD /st;csv HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"), answer(OK), 1),
     "HTTP/1.0": (ask(b"GET /st HTTP/1.0\r\n\r\n"), answer(OK), 1),
     "absolute": (ask(b"GET http://a/st;csv HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"), answer(OK), 1),

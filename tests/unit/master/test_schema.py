@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from forkproxy.master.commands.show_schema import SCHEMA
 from forkproxy.stats import csv, info
+from forkproxy.stats.schema import SCHEMA
 from tests.unit.stats import fixtures
 
 TYPES: dict[str, type] = {"object": dict, "array": list, "string": str, "integer": int}

@@ -40,6 +40,7 @@ ASKED = {
     b";csv": Query(form="csv"),
     b";json;norefresh": Query(form="json", refresh=False),
     b";typed": Query(form="typed"),
+    b";json-schema": Query(form="json-schema"),
     b"?x=;csvx": Query(form="csv"),
     b";up;no-maint": Query(up=True, no_maint=True),
     b";st=DONE;norefresh": Query(status="DONE", refresh=False),
@@ -130,6 +131,7 @@ def test_exports(bound: World) -> None:
     assert set(names(text(bound, b"/st;csv", scope=("f", "none")))) == {"f/FRONTEND", "none/BACKEND"}
     assert names(text(bound, b"/st;csv?scope=tcp")) == ["tcpf/FRONTEND"]
     assert text(bound, b"/st;typed").startswith("F.2.0.0.pxname.1:KNS") and text(bound, b"/st;json").startswith('[[{"objType":"Frontend"')
+    assert text(bound, b"/st;json-schema").startswith('{"$schema":"http://json-schema.org/draft-04/schema#"')
 
 
 def fields(target: bytes, refresh_s: int) -> dict[bytes, bytes]:
