@@ -6,9 +6,10 @@ import csv
 import io
 import socket
 import time
+from functools import partial
 from pathlib import Path
 
-from tests.system.duet import Duet, Script, Seen, Server, Side, held, read_all
+from tests.system.duet import Duet, Side, read_all
 
 COUNTERS = (
     "stot", "dreq", "dresp", "ereq", "econ", "eresp", "wretr", "wredis", "lbtot", "hrsp_1xx", "hrsp_2xx", "hrsp_3xx", "hrsp_4xx",
@@ -23,31 +24,23 @@ class Counted(Duet):
     def __init__(self, directory: Path, text: str) -> None:
         super().__init__(directory, text)
         self._directory = directory
-        self._before = [self._cells(side) for side in (self.reference, self.ours)]
         self.title = ""
-        #: title → what (haproxy, we) counted of it: (proxy, server, column) → how much more
-        self.counted: dict[str, list[dict[tuple[str, str, str], int]]] = {}
+        #: title → by name of the balancer what it counted of it: (proxy, server, column) → how much more
+        self.counted: dict[str, dict[str, dict[tuple[str, str, str], int]]] = {}
+        self._before: dict[str, dict[tuple[str, str, str], int]] = {}
+        for side in (self.reference, self.ours):
+            self._before[side.name] = self._cells(side)
+            side.between = partial(self._attribute, side)
 
     def __enter__(self) -> Counted:
         return self
 
-    def run(self, client: Script, server: Server, log_lines: int = 1, settle: bool = False) -> tuple[Seen, Seen]:
-        self.close_exchange()
-        return super().run(client, server, log_lines, settle)
-
-    def close_exchange(self) -> None:
-        """Attribute what was counted to the exchange that has just been."""
-        after = []
-        for side in (self.reference, self.ours):
-            end = time.monotonic() + 1.0
-            while held(side.port, side.origin.port) and time.monotonic() < end:
-                time.sleep(0.005)
-            after.append(self._cells(side))
+    def _attribute(self, side: Side) -> None:
+        """What was counted belongs to the exchange that has just been."""
+        old, new = self._before[side.name], self._cells(side)
         if self.title:
-            self.counted[self.title] = [
-                {key: new[key] - old[key] for key in new if new[key] != old[key]} for old, new in zip(self._before, after, strict=True)
-            ]
-        self._before = after
+            self.counted.setdefault(self.title, {})[side.name] = {key: new[key] - old[key] for key in new if new[key] != old[key]}
+        self._before[side.name] = new
 
     def _cells(self, side: Side) -> dict[tuple[str, str, str], int]:
         with socket.socket(socket.AF_UNIX) as sock:

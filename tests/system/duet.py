@@ -159,6 +159,8 @@ class Side:
 
     def __init__(self, directory: Path, text: str, name: str = "forkproxy") -> None:
         self.name = name
+        #: called before each exchange, when nobody holds a connection of the one before any more
+        self.between: Callable[[], object] | None = None
         self.origin = Origin()
         self.log = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.log.bind(("127.0.0.1", 0))
@@ -203,6 +205,8 @@ class Side:
         end = time.monotonic() + 1.0
         while held(self.port, self.origin.port) and time.monotonic() < end:  # earlier connections would be counted in log lines
             time.sleep(0.005)
+        if self.between is not None:
+            self.between()
         self.lines(0.0)
         began = time.monotonic()
         with socket.create_connection(("127.0.0.1", self.port), timeout=8) as sock:
