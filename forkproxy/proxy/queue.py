@@ -30,6 +30,8 @@ def wait(s: Stream, srv: ServerRt | None, freed: int = -1) -> bool:
     if ticket is None:
         return False
     s.srv = srv
+    if srv is not None:
+        s.server_id = srv.label  # also of a stream that never gets there
     s.waiting = ticket
     be.count_queue(srv, 1)
     limit = marks.timeout(s, "queue", be.plan.timeouts.queue_s)
@@ -86,7 +88,10 @@ def _out(s: Stream, ticket: Ticket) -> None:
 def timeout(s: Stream) -> None:
     """``timeout queue``."""
     s.timer = None
+    srv = s.srv
     leave(s)
+    if srv is not None:
+        srv.count_connect_failure()
     finish.fail(s, ERRORS["queue-timeout"])
 
 
@@ -100,4 +105,5 @@ def redistribute(srv: ServerRt) -> None:
         s = ticket.item
         leave(s)
         s.redispatched = True
+        s.server_id = b"<NOSRV>"
         dispatch.assign(s)
