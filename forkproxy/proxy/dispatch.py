@@ -105,7 +105,7 @@ def take(s: Stream, srv: ServerRt, *, chosen: bool = False) -> None:
             balance(s)
         else:
             s.server_id = srv.label
-            srv.count_connect_failure()
+            srv.count.error("conn_errors")
             finish.fail(s, ERRORS["queue-full"])
 
 

@@ -91,7 +91,7 @@ def timeout(s: Stream) -> None:
     srv = s.srv
     leave(s)
     if srv is not None:
-        srv.count_connect_failure()
+        srv.count.error("conn_errors")
     finish.fail(s, ERRORS["queue-timeout"])
 
 

@@ -6,6 +6,7 @@ is the one place from which all of them can be reached. Knows plan, net and stat
 
 from __future__ import annotations
 
+import os
 import random
 import socket
 from collections.abc import Iterable
@@ -54,7 +55,7 @@ class Runtime:
         self.maxaccept = settings.maxaccept or 64
         self.area: Area = state.limits.of(slot, number)
         self._alarms = 0
-        self._bell = Watched(self.area.bell, lambda _w, _mask: self.ring())
+        self._bell = Watched(os.dup(self.area.bell), lambda _w, _mask: self.ring())  # with -d two of us may share a loop
         loop.add(self._bell, READ | ET)
         limit = settings.maxpipes or max(16, settings.maxconn // 4 or 256)
         self.pipes = None if settings.nosplice else PipePool(max(1, limit // self.workers), settings.pipesize_bytes or 1 << 18)
@@ -391,6 +392,7 @@ class Runtime:
         self._turn()
         self._closed = True
         self.loop.remove(self._bell)
+        os.close(self._bell.fd)
         self.loop.on_turn.remove(self._turn)
         if self.loop.on_error == self._fault:
             self.loop.on_error = self._others_fault
