@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from forkproxy.net.loop import READ, Loop, Timer, Watched
+
+if TYPE_CHECKING:
+    import subprocess
 
 LIMIT = 32
 _GRACE_S = 1.0
@@ -83,6 +85,8 @@ class Errands:
 
     def start(self, argv: Sequence[str], env: Mapping[str, str], limit_s: float, done: Done) -> Errand:
         """Run a program; ``done`` is called once, never before this returns. Raises OSError when it cannot be started."""
+        import subprocess  # with the first program that runs
+
         process = subprocess.Popen(
             argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             start_new_session=True, **self.credentials,
@@ -95,6 +99,10 @@ class Errands:
 
     def stop(self) -> None:
         """Kill all that run, and wait for their end."""
+        if not self.running:
+            return
+        import subprocess
+
         for errand in list(self.running):
             errand.drop()
             try:

@@ -6,8 +6,6 @@ A password that was right once is remembered (as a keyed digest), since crypt(3)
 from __future__ import annotations
 
 import binascii
-import ctypes
-import ctypes.util
 import hashlib
 import hmac
 import os
@@ -32,6 +30,8 @@ def basic_credentials(value: bytes | None) -> tuple[bytes, bytes] | None:
 
 @lru_cache(1)
 def _libcrypt() -> Any:
+    import ctypes.util  # and with it half of the standard library: only lists with hashes pay for it
+
     name = ctypes.util.find_library("crypt") or "libcrypt.so.1"
     try:
         lib = ctypes.CDLL(name)

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from tests.ports import free_ports
-from tests.system.conftest import DEFAULTS, Load, Proxy, eventually, get, hello, refused
+from tests.system.conftest import DEFAULTS, ROOT, Load, Proxy, eventually, get, hello, refused
 
 pytestmark = pytest.mark.system
 
@@ -69,6 +69,29 @@ def test_is_ready_soon(start: Start) -> None:
         took.append(sum(sum(p.cpu_times()[:2]) for p in (psutil.Process(proxy.pid), *proxy.workers)))
         proxy.end()
     assert min(took) < 1.8 * min(yard), f"seconds of processor time until ready: {took}, for the yardstick: {yard}"
+
+
+#: What only some files need, or only the answer to a command, a scrape or a mistake. Each costs a start 0.5 to 20 ms.
+RARE = {
+    "asyncio", "calendar", "ctypes.util", "dataclasses", "difflib", "email", "inspect", "prometheus_client", "psutil", "shutil", "subprocess",
+    "tempfile", "urllib.parse", "forkproxy.master.cli_server", "forkproxy.master.endpoint", "forkproxy.stats.context",
+    "forkproxy.stats.exposition", "forkproxy.listing", "forkproxy.reference",
+}  # fmt: skip
+
+
+def test_a_small_file_loads_no_more_than_it_needs(tmp_path: Path) -> None:
+    file = tmp_path / "f.cfg"
+    file.write_text(hello(1))
+    code = f"""
+import sys
+from forkproxy.cli import main
+assert main(["-c", "-f", {str(file)!r}]) == 0
+import forkproxy.master.main
+print(*sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert RARE & set(done.stdout.split()) == set()
 
 
 def test_new_connections_spread_evenly(start: Start) -> None:

@@ -27,7 +27,7 @@ class UserList:
 
     def finish(self) -> Userlist:
         """The list that rules look users up in; names that do not exist become alerts."""
-        from forkproxy.rules.userlist import Userlist  # late: it needs ctypes, which few configurations pay for
+        from forkproxy.rules.userlist import Userlist
 
         made = Userlist(self.name)
         for name, (line, password, hashed, groups) in self.users.items():
