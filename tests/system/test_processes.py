@@ -73,8 +73,8 @@ def test_is_ready_soon(start: Start) -> None:
 
 #: What only some files need, or only the answer to a command, a scrape or a mistake. Each costs a start 0.5 to 20 ms.
 RARE = {
-    "asyncio", "calendar", "ctypes.util", "dataclasses", "difflib", "email", "inspect", "prometheus_client", "psutil", "shutil", "subprocess",
-    "tempfile", "urllib.parse", "forkproxy.master.cli_server", "forkproxy.master.endpoint", "forkproxy.stats.context",
+    "asyncio", "calendar", "ctypes.util", "dataclasses", "difflib", "email", "inspect", "prometheus_client", "psutil", "shutil",
+    "subprocess", "tempfile", "urllib.parse", "forkproxy.master.cli_server", "forkproxy.master.endpoint", "forkproxy.stats.context",
     "forkproxy.stats.exposition", "forkproxy.listing", "forkproxy.reference",
 }  # fmt: skip
 
