@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 #: Slices are gathered up to this size before they are sent.
 _SEND_BYTES = 65536
 _READ_BYTES = 16384
+#: So many sessions of the master's sockets at a time; those of ``stats socket`` have ``stats maxconn``.
+MASTER_SESSIONS = 64
 
 
 class _Listener(Watched):
@@ -96,7 +98,8 @@ class CliServer:
         if found is None:
             return
         sock = found[0]
-        if len(self._clients) >= self.maxconn and not listener.mastercli:
+        alike = sum(client.session.mastercli is listener.mastercli for client in self._clients)
+        if alike >= (MASTER_SESSIONS if listener.mastercli else self.maxconn):
             sock.close()
             return
         session = Session(self._master, listener.bind, mastercli=listener.mastercli, sock=sock)
