@@ -133,15 +133,19 @@ def _ipv4_number(host: str, resolve: bool) -> int:
     raise ValueError(f"'{host}' is not a valid IPv4 or IPv6 address")
 
 
-#: what PCRE has and ``re`` has not, to say why an expression is refused
+#: what PCRE2 has and ``re`` has not, to say why an expression is refused
 _FOREIGN = (
     (re.compile(r"\\[QE]"), "\\Q…\\E quoting"),
-    (re.compile(r"\(\?[R0-9&]"), "recursion"),
+    (re.compile(r"\(\?(?:[R0-9&]|P>)"), "recursion"),
+    (re.compile(r"\(\?\|"), "branch reset"),
+    (re.compile(r"\(\*[A-Z]"), "verbs"),
     (re.compile(r"\\K"), "\\K"),
-    (re.compile(r"\[\[:"), "POSIX classes such as [[:alpha:]]"),
-    (re.compile(r"\\[pPXR]"), "Unicode properties"),
-    (re.compile(r"\\[hHvGz]"), "the escapes \\h \\v \\G \\z"),
+    (re.compile(r"\\[pPXR]"), "Unicode properties and sequences"),
+    (re.compile(r"\\(?:[hHvVGzgoce]|x\{)"), "the escapes \\h \\v \\G \\z \\g \\o \\c \\e \\x{}"),
+    (re.compile(r".\(\?[a-z]+\)", re.DOTALL), "flags that are set in the middle"),
+    (re.compile(r"\(\?<[=!]"), "look-behind of several lengths"),
 )
+_NAMED = re.compile(r"\(\?<(?=[A-Za-z_])")
 _POSIX = {
     "alpha": "a-zA-Z", "digit": "0-9", "alnum": "a-zA-Z0-9", "upper": "A-Z", "lower": "a-z", "xdigit": "0-9A-Fa-f",
     "space": r"\s", "blank": r" \t", "word": r"\w", "punct": r"!-/:-@\[-`{-~", "cntrl": r"\x00-\x1f\x7f", "print": " -~", "graph": "!-~",
@@ -149,11 +153,12 @@ _POSIX = {
 
 
 def compile_regex(text: str, icase: bool = False) -> re.Pattern[bytes]:
-    """``text`` as a pattern of Python's ``re`` over bytes. POSIX classes are translated; ``$`` also means the very end.
+    """``text`` as a pattern of Python's ``re`` over bytes. POSIX classes and named groups are translated.
 
     Raises ValueError with what ``re`` cannot do.
     """
-    source = re.sub(r"\[:(\^?)(\w+):\]", lambda m: _POSIX.get(m[2], m[0]) if not m[1] else m[0], text)
+    source = _NAMED.sub("(?P<", text)
+    source = re.sub(r"\[:(\^?)(\w+):\]", lambda m: _POSIX.get(m[2], m[0]) if not m[1] else m[0], source)
     try:
         return re.compile(to_bytes(source), re.IGNORECASE if icase else 0)
     except (re.error, OverflowError) as err:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import shlex
 import time
 from pathlib import Path
@@ -15,7 +16,7 @@ from forkproxy.rules.acl import compile_acl
 from forkproxy.rules.conditions import compile_condition
 from forkproxy.rules.context import RuleContext
 from forkproxy.rules.errors import NotYet
-from forkproxy.rules.patterns import Entry, build_index
+from forkproxy.rules.patterns import Entry, build_index, compile_regex
 from forkproxy.rules.types import Addr
 from forkproxy.rules.userlist import Userlist
 from forkproxy.rules.words import Words
@@ -278,3 +279,29 @@ def test_row(condition: str, expected: bool) -> None:
 def test_refused_row(condition: str) -> None:
     with pytest.raises(ConfigError):
         compile_condition(Words(condition.split(), source=condition), context())
+
+
+@pytest.mark.parametrize(
+    ("expression", "lacks"),
+    [
+        (r"\Qa\E", "quoting"), (r"a(?R)?b", "recursion"), (r"(a)(?1)", "recursion"), (r"(?|(a)|(b))", "branch reset"),
+        (r"(*SKIP)a", "verbs"),
+        (r"a\Kb", r"\K"), (r"\p{L}", "Unicode"), (r"\R", "Unicode"), (r"\h", "escapes"), (r"a\z", "escapes"), (r"\x{41}", "escapes"),
+        (r"a(?i)b", "in the middle"), (r"(?<=a|bc)d", "look-behind"), (r"(", "invalid"),
+    ],
+)  # fmt: skip
+def test_expressions_that_re_cannot_run(expression: str, lacks: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(lacks)):
+        compile_regex(expression)
+
+
+@pytest.mark.parametrize(
+    ("expression", "text"),
+    [
+        (r"^(?<name>[[:alpha:]]+)-(?P=name)$", b"ab-ab"), (r"(?i)^ABC", b"abc"), (r"a++b", b"aab"), (r"(?>a+)b", b"aab"),
+        (r"(?<!x)y", b"zy"),
+        (r"(?=a)a", b"a"), (r"[[:digit:][:punct:]]{2}", b"7!"), (r"\x41", b"A"),
+    ],
+)  # fmt: skip
+def test_expressions_that_run(expression: str, text: bytes) -> None:
+    assert compile_regex(expression).search(text)
