@@ -410,6 +410,7 @@ class Frontend(Proxy):
     #: renders a log line without header and newline; None: no logging
     log_format: Render | None = None
     error_log_format: Render | None = None
+    log_format_sd: Render | None = None  # structured data of RFC 5424
     #: ``log_format`` is the line of a stream's beginning (no format was configured): written then, and nothing at its end
     log_on_connect: bool = False
     log_needs: int = 0

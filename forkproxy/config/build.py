@@ -301,6 +301,7 @@ class _Builder:
 
     def _frontend(self, draft: ProxyDraft, common: dict[str, Any], rules: RuleSets, context: RuleContext) -> Frontend:
         log_format, error_format, log_needs = self._log_format(draft, common["log_targets"], context)
+        sd_format, sd_needs = compile_format(draft.log_format_sd, context)
         unique_id, id_needs = compile_format(draft.unique_id_format, context, kind="http-req" if draft.mode == "http" else "log")
         http = draft.mode == "http"
         switches = {name for name, on in draft.options.items() if on and name not in BACK_ONLY}
@@ -315,8 +316,9 @@ class _Builder:
             tcp_request_session=rules.of("tcp-request session"),
             log_format=log_format,
             error_log_format=error_format,
+            log_format_sd=sd_format,
             log_on_connect=not draft.log_format_kind,
-            log_needs=log_needs,
+            log_needs=log_needs | sd_needs,
             unique_id=unique_id,
             unique_id_header=(draft.unique_id_header or b"") if http else b"",
             monitor_uri=draft.monitor_uri if http else b"",

@@ -112,12 +112,55 @@ class ProxyDraft:
     """
 
     __slots__ = (
-        "backlog", "balance", "binds", "capture_cookie", "capture_request", "capture_response", "check_steps",
-        "connection_mode", "default_backend", "default_server", "description", "disabled", "dispatch", "error_log_format",
-        "errorfiles", "errors", "forwardfor", "fullconn", "hash_type", "http_reuse", "httpchk", "id", "inspect_delay_s", "kind",
-        "line", "log_format", "log_format_kind", "log_tag", "log_targets", "maxconn", "mode", "monitor_uri", "name", "options",
-        "originalto", "rate_limit_sessions", "redispatch", "retries", "retry_on", "rules", "seen", "servers", "settings",
-        "source", "stats_page", "timeouts", "unique_id_format", "unique_id_header",
+        "backlog",
+        "balance",
+        "binds",
+        "capture_cookie",
+        "capture_request",
+        "capture_response",
+        "check_steps",
+        "connection_mode",
+        "default_backend",
+        "default_server",
+        "description",
+        "disabled",
+        "dispatch",
+        "error_log_format",
+        "errorfiles",
+        "errors",
+        "forwardfor",
+        "fullconn",
+        "hash_type",
+        "http_reuse",
+        "httpchk",
+        "id",
+        "inspect_delay_s",
+        "kind",
+        "line",
+        "log_format",
+        "log_format_kind",
+        "log_format_sd",
+        "log_tag",
+        "log_targets",
+        "maxconn",
+        "mode",
+        "monitor_uri",
+        "name",
+        "options",
+        "originalto",
+        "rate_limit_sessions",
+        "redispatch",
+        "retries",
+        "retry_on",
+        "rules",
+        "seen",
+        "servers",
+        "settings",
+        "source",
+        "stats_page",
+        "timeouts",
+        "unique_id_format",
+        "unique_id_header",
     )  # fmt: skip
 
     #: What a section never inherits.
@@ -155,6 +198,7 @@ class ProxyDraft:
         self.log_format: RuleDraft | None = None
         self.log_format_kind = ""  # "httplog" "clf" "tcplog" "tcpclf" "custom"; "" none said
         self.error_log_format: RuleDraft | None = None
+        self.log_format_sd: RuleDraft | None = None
         self.errors: dict[int, ErrorReply] = {}
         self.errorfiles: list[tuple[Line, str, tuple[int, ...]]] = []  # sections referred to, resolved at the end
         self.forwardfor: tuple[bytes, Any, bool] | None = None

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 Send = Callable[[int, float, bytes], Any]
 
 INFO, ERR = 6, 3
+#: between the structured data of a line and its text, where a frontend has such data; no rendered text holds it
+DATA_END = b"\0"
 #: first termination flags of streams in which nothing went wrong: they ended, or were answered here
 _WELL = frozenset((b"-", b"L"))
 
@@ -31,8 +33,8 @@ class AccessLog:
 
     def __init__(self, plan: Frontend, targets: list[tuple[int, int, Send]]) -> None:
         self.targets = targets
-        self.render: Render = plan.log_format or _nothing
-        self._error_render: Render | None = plan.error_log_format
+        self.render: Render = _structured(plan.log_format_sd, plan.log_format or _nothing)
+        self._error_render: Render | None = plan.error_log_format and _structured(plan.log_format_sd, plan.error_log_format)
         self._only_errors = "dontlog-normal" in plan.options
         self._separate = "log-separate-errors" in plan.options
         self._skip_null = "dontlognull" in plan.options
@@ -62,6 +64,12 @@ class AccessLog:
             level = ERR if failed and self._separate else INFO
         self.say(level, s.clock.wall, self.render(s))
 
+    def by_rule(self, s: Stream) -> None:
+        """Write a line because a rule wants one (do-log); it does not count as the line of ``s``."""
+        level = INFO if s.log_level is None else s.log_level
+        if level >= 0 and self.targets:
+            self.say(level, s.clock.wall, self.render(s))
+
     def connected(self, s: Stream) -> None:
         """Write the line of a stream's beginning, where no format was configured."""
         self.say(INFO, s.clock.wall, self.render(s))
@@ -77,6 +85,13 @@ class AccessLog:
         for most, floor, send in self.targets:
             if level <= most:
                 send(level if level > floor else floor, wall, line)
+
+
+def _structured(sd: Render | None, render: Render) -> Render:
+    """``render`` with the structured data of RFC 5424 in front, which a target's header maker takes or leaves (``logs``)."""
+    if sd is None:
+        return render
+    return lambda s: (sd(s) or b"-") + DATA_END + render(s)
 
 
 def _nothing(_s: Any) -> bytes:

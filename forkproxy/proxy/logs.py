@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from forkproxy.net.logring import Ring
 from forkproxy.net.logsink import Sink, open_sink
-from forkproxy.proxy.accesslog import Send
+from forkproxy.proxy.accesslog import DATA_END, Send
 from forkproxy.state import layout
 from forkproxy.wire import syslog
 
@@ -36,6 +36,22 @@ def kept(sinks: Mapping[Any, Sink | None], ring: str) -> Iterable[bytes]:
         if plan is not None and plan.name == ring and isinstance(sink, Ring):
             return sink.kept
     return ()
+
+
+def _with_data(line: syslog.Line, takes_it: bool) -> syslog.Line:
+    """``line`` for texts that begin with structured data: in its place before the text in RFC 5424's form, gone in the others."""
+
+    def made(level: int, wall_s: float, text: bytes) -> bytes:
+        data, end, rest = text.partition(DATA_END)
+        if not end:
+            return line(level, wall_s, text)
+        if not takes_it or data == b"-":
+            return line(level, wall_s, rest)
+        # The header ends with the dash that stands for "no data"; what was cut at the end stays cut.
+        bare = line(level, wall_s, DATA_END + rest)
+        return bare.replace(b"- " + DATA_END, data + b" ", 1)
+
+    return made
 
 
 class LogTargets:
@@ -81,6 +97,8 @@ class LogTargets:
         settings = self._settings
         tag = target.tag or fe.log_tag or settings.log_tag
         line = syslog.make(target.format, target.facility, target.length, tag, os.getpid(), settings.log_send_hostname)
+        if fe.log_format_sd is not None:
+            line = _with_data(line, target.format == "rfc5424")
         emit = sink.send
         if not target.sample_size:
             return lambda level, wall, text: emit(level, line(level, wall, text))

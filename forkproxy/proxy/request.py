@@ -18,7 +18,7 @@ from forkproxy.plan import Steps
 from forkproxy.proxy import client, dispatch, finish, flow, marks, reply, tracking
 from forkproxy.proxy.sides import pause, send
 from forkproxy.rules.errors import NotYet
-from forkproxy.rules.verdict import ALLOW, Reply, Verdict
+from forkproxy.rules.verdict import ALLOW, Pause, Reply, Verdict
 
 if TYPE_CHECKING:
     from forkproxy.http.message import RequestHead
@@ -131,6 +131,10 @@ def settle(s: Stream, verdict: Verdict, again: Callable[[Stream], None]) -> bool
         else:
             buffer_body(s, again)
         return False
+    if isinstance(verdict, Pause):
+        s.step += 1
+        s.timer = s.client.loop.call_later(verdict.delay_s, paused, s, again)
+        return False
     s.step = 0
     reply.verdict(s, verdict)
     return False
@@ -153,6 +157,13 @@ def rules(s: Stream, party: FrontendRt | BackendRt, again: Callable[[Stream], No
         return False
     s.stage = 0
     return True
+
+
+def paused(s: Stream, again: Callable[[Stream], None]) -> None:
+    """A pause is over: the next rule, unless the client went meanwhile."""
+    s.timer = None
+    if not s.logged:
+        again(s)
 
 
 def frontend_rules(s: Stream) -> None:

@@ -147,6 +147,14 @@ def _server_side(txn: Any, end: int) -> tuple[str, int]:
     return ("-", 0)
 
 
+def _origin(txn: Any) -> bytes:
+    """When or by which rules a line is written (8.2.6 "%OG")."""
+    if txn.marks is not None and (origin := txn.marks.get("origin")) is not None:
+        found: bytes = origin
+        return found
+    return b"txn_close" if txn.t_end else b"txn_response" if txn.t_response else b"txn_connect"
+
+
 #: what generated code may name
 NAMES: dict[str, Any] = {
     "names": _Names(),
@@ -164,6 +172,7 @@ NAMES: dict[str, Any] = {
     "getpid": os.getpid,
     "unique_id": world.unique_id,
     "log_count": world.log_count,
+    "log_origin": _origin,
     "HOST": socket.gethostname().encode(),
 }
 
@@ -238,7 +247,7 @@ _simple("ID", "Unique id", 'unique_id(txn) or b"-"')
 _simple("pid", "Process id", "getpid()", "d", hexa=True)
 _simple("rt", "Number of the stream", "txn.id", "d", hexa=True)
 _simple("lc", "Number of the line in this frontend", "log_count(txn)", "d")
-_simple("OG", "When the line was made", 'b"txn_close" if txn.t_end else b"txn_response" if txn.t_response else b"txn_connect"')
+_simple("OG", "When the line was made", "log_origin(txn)")
 _simple("sslc", "TLS cipher", 'b"-"')
 _simple("sslv", "TLS version", 'b"-"')
 

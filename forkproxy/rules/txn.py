@@ -148,6 +148,9 @@ class Txn:
         text = self.origin.src
         return addr_of(text) if text != "unix" else None
 
+    def log_now(self, origin: bytes) -> None:
+        """Write a log line; ``origin`` is what ``%OG`` says."""
+
     def tcp_info(self, side: str) -> bytes:
         """What the kernel tells of the "client" or "server" connection (struct tcp_info); empty where it tells nothing."""
         return b""

@@ -14,7 +14,7 @@ from forkproxy.values import frozen
 
 @frozen
 class Verdict:
-    """``kind`` is one of: allow (rule set ends), wait (more bytes are needed: call again), reply, auth, deny, reject,
+    """``kind`` is one of: allow (rule set ends), wait (more bytes are needed: call again), pause, reply, auth, deny, reject,
     silent-drop, tarpit, service."""
 
     kind: str
@@ -49,6 +49,13 @@ class Service(Verdict):
     """Let a registered service answer: ``handler(txn) -> (status, headers, body)``, or None when it answers later."""
 
     handler: Callable[[Any], tuple[int, list[tuple[bytes, bytes]], bytes] | None] | None = None
+
+
+@frozen
+class Pause(Verdict):
+    """Go on with the next rule after ``delay_s``."""
+
+    delay_s: float = 0.0
 
 
 ALLOW = Verdict("allow")

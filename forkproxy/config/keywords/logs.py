@@ -56,6 +56,16 @@ def _error_log_format(draft: ProxyDraft, line: Line, start: int) -> None:
     draft.error_log_format = RuleDraft("error-log-format", line, start)
 
 
+@keyword(PROXIES, "log-format-sd", args=(Rest(),), synopsis="<format>")
+def _log_format_sd(draft: ProxyDraft, line: Line, start: int) -> None:
+    """The format of the structured data in log lines of RFC 5424's form."""
+    _one_format(line, start)
+    if not draft.is_frontend and draft.kind != "defaults":
+        line.warn(f"backend '{draft.name}' : 'log-format-sd' directive is ignored in backends.")
+        return
+    draft.log_format_sd = RuleDraft("log-format-sd", line, start)
+
+
 @keyword(PROXIES, "log-tag", args=(Rest(),), synopsis="<tag>")
 def _log_tag(draft: ProxyDraft, line: Line, start: int) -> None:
     """The program's name in log lines."""

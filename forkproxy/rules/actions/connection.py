@@ -21,7 +21,7 @@ from forkproxy.rules.action import (
     Parser,
     mark,
 )
-from forkproxy.rules.verdict import WAIT, Verdict
+from forkproxy.rules.verdict import WAIT, Pause, Verdict
 
 #: what the proxy finds in ``txn.marks``: name → meaning
 MARKS = {
@@ -49,6 +49,7 @@ MARKS = {
     "early_hints": "list of (name, value) to send in a 103 response before the real one",
     "request_line": "(method, target, version) as received, once a rule changed them",
     "server_status": "int, the status code as the server sent it, once a rule changed it",
+    "origin": "bytes, which rules write a log line just now (%OG)",
     "service": "True: a service answers",
     "last_rule": "(file, line) of the last rule that ended its set, where something asks for it",
     "no_l7_retry": "True: do not send the request again after a failure",
@@ -243,6 +244,21 @@ def disable_l7_retry(p: Parser) -> Step:
 
     def step(txn: Any) -> None:
         mark(txn, "no_l7_retry", True)
+
+    return step
+
+
+@action("pause", at=(HTTP_REQ,), synopsis="{ <timeout> | <expr> }")
+def pause(p: Parser) -> Step:
+    """Wait before the next rule; a bare number or a sample is in milliseconds. A sample without a value does not wait."""
+    if p.is_time():
+        fixed = Pause("pause", delay_s=p.time_s("a time"))
+        return lambda txn: fixed
+    fetch = p.sample(Type.SINT).fetch
+
+    def step(txn: Any) -> Pause | None:
+        found = fetch(txn)
+        return Pause("pause", delay_s=found / 1000) if found is not None and found > 0 else None
 
     return step
 

@@ -102,3 +102,10 @@ def test_old_refusals_work() -> None:
     assert txn.res is not None and backend.http_response[0](txn) is None
     txn.res.add(b"Set-Cookie", b"bad=1")
     assert backend.http_response[0](txn).status == 502
+
+
+def test_structured_data_is_read() -> None:
+    made = good(FILE.format('log 127.0.0.1:514 format rfc5424 local0\n option httplog\n log-format-sd [a@1\\ path=\\"%{+E}HP\\"]'))
+    txn = make_txn(b'GET /x"] HTTP/1.1\r\nHost: h\r\n\r\n')
+    assert made.frontends[0].log_format_sd is not None and made.frontends[0].log_format_sd(txn) == b'[a@1 path="/x#22\\]"]'
+    assert any("'log-format-sd' directive is ignored" in text for text in warnings("backend x\n log-format-sd y\n"))
