@@ -344,7 +344,6 @@ class Proxy:
     #: keep-alive | http-server-close | httpclose | tunnel
     connection_mode: str = "keep-alive"
     log_targets: tuple[LogTarget, ...] = ()
-    log_tag: str = ""
     errors: Mapping[int, ErrorReply] = field(default_factory=dict)
     #: forwardfor: (header name, except-networks predicate or None, if-none); None when off
     forwardfor: tuple[bytes, Any, bool] | None = None
@@ -388,6 +387,8 @@ class Backend(Proxy):
     http_reuse: str = "safe"
     allbackups: bool = False
     cookie: Cookie | None = None
+    #: the field in which requests tell a server its name (lower case); b"" none
+    name_header: bytes = b""
     #: name of the RDP cookie that tells the server's address; b"" none
     rdp_cookie: bytes = b""
     #: force-persist (True) and ignore-persist (False), in the order of the file

@@ -41,6 +41,7 @@ _CONSUMED = frozenset(
         "check_kind", "check_options", "external_command", "external_path", "check_disable_on_404", "check_send_state",
         "hash-balance-factor", "hash-preserve-affinity", "errorfile-lines", "log-format-line", "stick-table", "stick-table-line",
         "cookie", "dynamic-cookie-key", "rdp-cookie", "load-server-state", "server-state-file-name",
+        "name-header",
     }
 )  # fmt: skip
 
@@ -180,7 +181,6 @@ class _Builder:
             "timeouts": _timeouts(draft.timeouts),
             "connection_mode": draft.connection_mode,
             "log_targets": self._log_targets(draft),
-            "log_tag": draft.log_tag or self.global_draft.settings.get("log_tag", "haproxy"),
             "errors": self._errors(draft, rules),
             "forwardfor": draft.forwardfor if http else None,
             "originalto": draft.originalto if http else None,
@@ -266,6 +266,7 @@ class _Builder:
             http_reuse=draft.http_reuse or "safe",
             allbackups=draft.on("allbackups"),
             cookie=draft.settings.get("cookie") if http else None,
+            name_header=draft.settings.get("name-header", b"") if http else b"",
             rdp_cookie=b"" if http else draft.settings.get("rdp-cookie", b""),
             persist_rules=tuple(rules.persist),
             use_server=tuple((pred, name) for _, pred, name, _ in rules.use_server),

@@ -27,7 +27,6 @@ def numbers(explicit: Iterable[int | None]) -> list[int]:
             while following in used:
                 following += 1
             number = following
-            used.add(number)
         result.append(number)
         following += 1
     return result

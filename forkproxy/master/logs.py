@@ -54,7 +54,7 @@ class Logs:
         hostname = settings.log_send_hostname
         self._general = self._open(settings.log_targets, settings.log_tag, hostname, old)
         self._backends = {
-            name: self._open(backend.log_targets, backend.log_tag or settings.log_tag, hostname, old)
+            name: self._open(backend.log_targets, settings.log_tag, hostname, old)
             for name, backend in plan.backends.items()
         }
         for place, sink in old.items():

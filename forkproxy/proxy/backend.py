@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from forkproxy import balance
 from forkproxy.net.sockets import keepalive, reset_on_close
 from forkproxy.proxy import counting
-from forkproxy.proxy.derived import case_adjuster, head_limits, keepalive_options, restriction
+from forkproxy.proxy.derived import case_adjuster, head_limits, keepalive_options, naming, restriction
 from forkproxy.proxy.observed import Watch
 from forkproxy.proxy.persistence import Persistence
 from forkproxy.proxy.sticking import Sticking
@@ -40,9 +40,8 @@ class ServerRt:
 
     __slots__ = (
         "alive", "backend", "base", "bounded", "count", "dial_options", "exclusive", "first_takes_fresh", "first_takes_proven", "fresh",
-        "gate",
-        "greets", "idle_limit", "index", "key", "label", "limits", "marked", "maxconn", "name", "peak", "plan", "proven", "redirect",
-        "rt", "served", "server_timeout", "tallies", "told", "usable", "watch", "weight",
+        "gate", "greets", "idle_limit", "index", "key", "label", "limits", "marked", "maxconn", "name", "named", "peak", "plan", "proven",
+        "redirect", "rt", "served", "server_timeout", "tallies", "told", "usable", "watch", "weight",
     )  # fmt: skip
 
     def __init__(self, rt: Runtime, backend: BackendRt, plan: plans.Server, index: int) -> None:
@@ -50,6 +49,8 @@ class ServerRt:
         self.backend = backend
         self.plan = plan
         self.index = index
+        #: puts its name into a request (http-send-name-header), or None
+        self.named = naming(backend.plan.name_header, plan.name.encode()) if backend.plan.name_header else None
         self.name = plan.name
         self.key = plan.key
         self.label = plan.name.encode()
@@ -189,9 +190,9 @@ class BackendRt:
     """One backend. It is its picker's view of the servers, too (``balance.View``)."""
 
     __slots__ = (
-        "addresses", "adjust", "buffer_body", "by_name", "close_server", "count", "crowds", "direct", "drops_trailers", "forwardfor",
-        "fullconn", "keep_queue", "keeps_requests", "limits", "marked", "may_stay", "name", "nolinger", "offset", "originalto",
-        "peak", "persistence", "picker", "plain", "plain_response", "plan", "prefer_last", "pretends", "queues", "relaxed",
+        "addresses", "adjust", "buffer_body", "by_name", "checks_cache", "close_server", "count", "crowds", "direct", "drops_trailers",
+        "forwardfor", "fullconn", "keep_queue", "keeps_requests", "limits", "marked", "may_stay", "name", "nolinger", "offset",
+        "originalto", "peak", "persistence", "picker", "plain", "plain_response", "plan", "prefer_last", "pretends", "queues", "relaxed",
         "restrict", "retry_statuses", "round_robin", "rt", "servers", "stick", "streams", "tallies", "tcpka", "use_server",
     )  # fmt: skip
 
@@ -217,7 +218,8 @@ class BackendRt:
         self.plain = self.plain and not self.buffer_body and not self.restrict
         self.plain_response = plan.tcp_response_content is None and plan.http_response is None and plan.http_after_response is None
         self.retry_statuses = frozenset(int(word) for word in plan.retry_on if word.isdigit())
-        self.plain_response = self.plain_response and not self.retry_statuses and plan.connection_mode != "tunnel" and plan.cookie is None
+        self.plain_response = self.plain_response and not self.retry_statuses and plan.connection_mode != "tunnel"
+        self.plain_response = self.plain_response and plan.cookie is None and "checkcache" not in plan.options
         #: requests that reached a server may be sent again: what was sent of their bodies is kept
         self.keeps_requests = bool(plan.retry_on - {"conn-failure", "0rtt-rejected"})
         #: "httpclose" here is about servers alone, in a frontend about both sides (as in HAProxy, whose manual is of two minds)
@@ -231,6 +233,7 @@ class BackendRt:
         self.keep_queue: int | None = queue if queue >= 0 else None
         self.tcpka = keepalive_options(plan, "srvtcpka")
         self.nolinger = "nolinger" in plan.options
+        self.checks_cache = "checkcache" in plan.options
         self.fullconn = max(1, plan.fullconn or rt.plan.global_.maxconn // 10)  # a tenth: the manual's default
         self.streams = 0
         self.peak = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from forkproxy.http.case import adjuster
@@ -48,3 +49,15 @@ def keepalive_options(plan: plans.Proxy, name: str) -> dict[str, Any]:
         "idle_s": float(more.get(f"{name}-idle", 0.0)),
         "interval_s": float(more.get(f"{name}-intvl", 0.0)),
     }
+
+
+def naming(field: bytes, server: bytes) -> Callable[[bytes], bytes]:
+    """``name(request)``: the request with the server's name in ``field``, and nothing else there (manual 4.2 "http-send-name-header")."""
+    without = re.compile(rb"(?mi)^" + re.escape(field) + rb":.*\n")
+    line = field + b": " + server + b"\r\n\r\n"
+
+    def name(request: bytes) -> bytes:
+        head, _, body = request.partition(b"\r\n\r\n")
+        return without.sub(b"", head + b"\r\n") + line + body
+
+    return name

@@ -116,6 +116,8 @@ def hold(s: Stream, srv: ServerRt) -> None:
     s.t_queue = s.clock.now
     srv.begin(s)
     if s.mode_http:
+        if srv.named is not None:
+            s.sending = srv.named(s.sending)
         up = pool.take(s, srv)
         if up is not None:
             upstream.transmit(up, s)

@@ -95,7 +95,7 @@ class LogTargets:
 
     def _sender(self, fe: Frontend, target: LogTarget, sink: Sink) -> Send:
         settings = self._settings
-        tag = target.tag or fe.log_tag or settings.log_tag
+        tag = target.tag or settings.log_tag
         line = syslog.make(target.format, target.facility, target.length, tag, os.getpid(), settings.log_send_hostname)
         if fe.log_format_sd is not None:
             line = _with_data(line, target.format == "rfc5424")

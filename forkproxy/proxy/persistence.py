@@ -258,6 +258,14 @@ class Persistence:
         return made + b"; path=/" + bytes(cookie.tail)
 
 
+def leaks(method: bytes, head: ResponseHead) -> bool:
+    """Whether caches would store an answer together with a cookie that it sets (manual 4.2 "option checkcache")."""
+    if head.get(b"set-cookie") is None or not cacheable(method, head):
+        return False
+    words = [word for line in head.get_all(b"cache-control") for word in split_values(line.lower())]
+    return not any(word.startswith(b'no-cache="set-cookie') for word in words)
+
+
 def cacheable(method: bytes, head: ResponseHead) -> bool:
     """Whether caches would store an answer: it may be stored, and tells how long it is good or how to find out (RFC 9111 3).
 

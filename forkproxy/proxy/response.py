@@ -15,9 +15,9 @@ from forkproxy.http.grammar import elements
 from forkproxy.http.message import BodyKind
 from forkproxy.http.upgrade import check_switch
 from forkproxy.net.loop import ERR, INF, WRITE
-from forkproxy.proxy import captures, client, finish, flow, marks, relay, reply, request, tracking, upstream
+from forkproxy.proxy import captures, client, finish, flow, marks, persistence, relay, reply, request, tracking, upstream
 from forkproxy.proxy.sides import pause, send
-from forkproxy.rules.verdict import ALLOW
+from forkproxy.rules.verdict import ALLOW, Reply
 from forkproxy.rules.web import split_values
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ _NONE = BodyKind.NONE
 _TUNNEL = BodyKind.TUNNEL
 
 CRLF = b"\r\n"
+#: level of the log (RFC 5424)
+ALERT = 1
 CLOSE_END = b"connection: close\r\n\r\n"
 KEEP_ALIVE_END = b"connection: keep-alive\r\n\r\n"
 
@@ -168,6 +170,15 @@ def challenges(head: ResponseHead) -> bool:
     return any(scheme.startswith((b"negotiate", b"ntlm")) for scheme in schemes)
 
 
+_LEAKED = Reply("deny", status=502, denied=True, default_error=True)
+
+
+def complain(s: Stream) -> None:
+    """Tell the operator of an answer that was refused for its cookie."""
+    text = f"Blocking cacheable cookie in response from instance {s.be.name}, server {s.srv.name}."
+    s.fe.log.say(ALERT, s.clock.wall, text.encode())
+
+
 def rules(s: Stream, head: ResponseHead) -> bool:
     """Captures and every rule set that looks at a response; False when the stream was answered otherwise."""
     be, fe = s.be, s.fe
@@ -181,6 +192,10 @@ def rules(s: Stream, head: ResponseHead) -> bool:
         return False
     if s.kept is not None:
         s.kept.rule.response(s, s.kept, head)
+    if be.checks_cache and persistence.leaks(s.req.method, head):  # type: ignore[union-attr]
+        complain(s)
+        reply.response_verdict(s, _LEAKED)
+        return False
     if not run_after(s):
         return False
     if s.marks is not None:

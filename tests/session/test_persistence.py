@@ -8,7 +8,8 @@ import pytest
 
 from forkproxy.plan import Cookie
 from forkproxy.proxy.persistence import read_time, write_time
-from forkproxy.state.servers import STOPPED
+from forkproxy.state.servers import RUNNING, STOPPED
+from forkproxy.values import replace
 from tests.session.stage import Stage, Wire
 from tests.unit.wire.test_rdp import rdp_request
 
@@ -114,6 +115,74 @@ def test_remote_desktops(monkeypatch: pytest.MonkeyPatch, cookie: bytes, port: i
     stage = Stage(monkeypatch, servers=3, front={"tcp_request_content": (hold,), "inspect_delay_s": 1.0}, back={"rdp_cookie": b"msts"})
     stage.says(stage.client(), rdp_request(cookie))
     assert stage.ports == [port]
+
+
+@pytest.mark.parametrize(("admin", "op", "ended"), [(DRAIN, None, False), (MAINT, None, True), (0, STOPPED, True)])
+def test_streams_end_when_their_server_is_marked_down_but_not_when_it_drains(
+    monkeypatch: pytest.MonkeyPatch, admin: int, op: int | None, ended: bool
+) -> None:
+    more: dict[str, Any] = {"server": {"on_marked_down": "shutdown-sessions"}, "client_s": 10.0, "server_s": 5.0, "connect_s": 1.0}
+    stage = Stage(monkeypatch, servers=2, front={"mode": "http"}, back={"mode": "http", "cookie": INSERT}, **more)
+    mine, other = ask(stage, b"c1"), ask(stage, b"c0")
+    for wire in stage.dialled:
+        stage.stands(wire)
+    stage.rt.state.servers.set("b/s1", srv_admin=admin, **({} if op is None else {"srv_op": op}))
+    stage.rt.refresh()
+    assert (mine.closed or mine.got.startswith(b"HTTP/1.1 5")) == ended
+    assert not other.closed and not other.got
+
+
+@pytest.mark.parametrize("word", ["shutdown-backup-sessions", ""])
+def test_streams_on_backups_end_when_a_better_server_comes_up(monkeypatch: pytest.MonkeyPatch, word: str) -> None:
+    stage = Stage(monkeypatch, servers=2, server={"on_marked_up": word}, client_s=9.0, connect_s=1.0)
+    good, backup = stage.be.servers
+    backup.plan = replace(backup.plan, backup=True)
+    stage.be.settle([good, backup])
+    stage.rt.state.servers.set("b/s0", srv_op=STOPPED)
+    stage.rt.refresh()
+    client = stage.client()
+    assert stage.ports == [1001]
+    stage.stands(stage.dialled[-1])
+    stage.rt.state.servers.set("b/s0", srv_op=RUNNING)
+    stage.rt.refresh()
+    assert client.closed == bool(word)
+    assert [line[0] for line in stage.log] == (["UD"] if word else [])
+
+
+def test_requests_tell_each_server_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = theatre(monkeypatch, cookie=None, name_header=b"x-srv", redispatch=1)
+    stage.refuse = {1000}
+    client = stage.client()
+    stage.says(client, b"POST / HTTP/1.1\r\nHost: a\r\nX-SRV: mine\r\nx-srv: mine\r\nContent-Length: 9\r\n\r\nx-srv: y\n")
+    stage.passes(1.1)
+    assert stage.ports == [1000, 1001]
+    stage.stands(stage.dialled[-1])
+    assert stage.dialled[-1].got == b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\nx-srv: s1\r\n\r\nx-srv: y\n"
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        (b"Set-Cookie: a=b\r\nETag: x\r\n", 502),
+        (b"Set-Cookie: a=b\r\nCache-Control: max-age=9\r\n", 502),
+        (b"Set-Cookie: a=b\r\n", 200),
+        (b"ETag: x\r\n", 200),
+        (b"Set-Cookie: a=b\r\nETag: x\r\nCache-Control: private\r\n", 200),
+        (b'Set-Cookie: a=b\r\nETag: x\r\nCache-Control: no-cache="set-cookie, x"\r\n', 200),
+        (b"Set-Cookie: a=b\r\nETag: x\r\nPragma: no-cache\r\n", 200),
+    ],
+)
+def test_answers_whose_cookie_a_cache_would_store(monkeypatch: pytest.MonkeyPatch, fields: bytes, status: int) -> None:
+    stage = theatre(monkeypatch, cookie=None, options=frozenset({"checkcache"}))
+    said: list[bytes] = []
+    stage.fe.log.targets = [(7, 0, lambda level, wall, line: said.append(b"%d " % level + line))]
+    client = ask(stage)
+    stage.stands(stage.dialled[-1])
+    stage.says(stage.dialled[-1], b"HTTP/1.1 200 OK\r\n" + fields + b"Content-Length: 0\r\n\r\n")
+    assert client.got.startswith(b"HTTP/1.1 %d " % status)
+    if status == 502:
+        assert stage.log[0][0] == "PH"
+        assert said[0] == b"1 Blocking cacheable cookie in response from instance b, server s0."
 
 
 def test_times_in_cookies() -> None:

@@ -24,6 +24,7 @@ SWITCHES: tuple[tuple[str, int, bool, str], ...] = (
     ("accept-unsafe-violations-in-http-request", FRONT, True, "Relax the validation of requests where that is known to be needed."),
     ("accept-unsafe-violations-in-http-response", BACK, True, "Relax the validation of responses where that is known to be needed."),
     ("allbackups", BACK, False, "Balance over all backup servers when the others are down, not only the first one."),
+    ("checkcache", BACK, True, "Refuse with a 502 responses that set a cookie and that caches would store."),
     ("clitcpka", FRONT, False, "TCP keep-alive probes towards clients."),
     ("contstats", FRONT, False, "Count bytes while they flow, not when the stream ends."),
     ("disable-h2-upgrade", FRONT, True, "Never upgrade a clear-text client to HTTP/2."),

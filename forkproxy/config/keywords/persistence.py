@@ -120,20 +120,27 @@ def _dynamic_cookie_key(draft: ProxyDraft, line: Line, start: int) -> None:
         draft.settings["dynamic-cookie-key"] = _bytes(line.words[start])
 
 
-@keyword(PROXIES, "persist", args=(Rest(),), synopsis="rdp-cookie[(<name>)]")
-def _persist(draft: ProxyDraft, line: Line, start: int) -> None:
+@keyword(PROXIES, "persist rdp-cookie", synopsis="or persist rdp-cookie(<name>)")
+def _persist_rdp(draft: ProxyDraft, line: Line) -> None:
     """Send sessions of the Remote Desktop Protocol to the server whose address their cookie tells (default name: msts)."""
+    if backend_side(draft, line):
+        draft.settings["rdp-cookie"] = b"msts"
+
+
+@keyword(PROXIES, "persist", args=(Rest(),))
+def _persist(draft: ProxyDraft, line: Line, start: int) -> None:
+    """Catches the method with a name in parentheses, and what ``persist`` does not have."""
     if not backend_side(draft, line):
         return
     word = line.words[start] if start < len(line.words) else ""
     if not word:
         line.fail("missing persist method.", start)
-    found = re.fullmatch(r"rdp-cookie(?:\((.+)\))?", word)
+    found = re.fullmatch(r"rdp-cookie\((.+)\)", word)
     if found is None:
         if word.startswith("rdp-cookie("):
             line.fail("persist rdp-cookie(name)' requires an rdp cookie name.", start)
         line.fail("unknown persist method.", start)
-    draft.settings["rdp-cookie"] = _bytes(found[1] or "msts")
+    draft.settings["rdp-cookie"] = _bytes(found[1])
 
 
 def _conditional(name: str, doc: str) -> None:

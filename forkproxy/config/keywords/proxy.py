@@ -266,6 +266,26 @@ def _source(draft: ProxyDraft, line: Line, start: int) -> None:
             )
 
 
+@keyword(PROXIES, "http-send-name-header", args=(Rest(),), synopsis="<header>")
+def _send_name_header(draft: ProxyDraft, line: Line, start: int) -> None:
+    """Tell each server its name in this field of its requests, in the place of what a client says there."""
+    name = line.words[start] if start < len(line.words) else ""
+    if not name:
+        line.fail("'http-send-name-header' requires a header string.", start)
+    end_of_line(line, start + 1)
+    if name.lower() in ("host", "content-length", "transfer-encoding", "connection"):
+        line.fail(f"'http-send-name-header' cannot be used with the header '{name}'.", start)
+    if backend_side(draft, line):
+        draft.settings["name-header"] = os.fsencode(name.lower())
+
+
+@keyword(PROXIES, "transparent")
+def _transparent(draft: ProxyDraft, line: Line) -> None:
+    """The older form of ``option transparent``."""
+    if backend_side(draft, line):
+        draft.options["transparent"] = True
+
+
 @keyword(PROXIES, "dispatch", args=(Rest(),), synopsis="<addr>:<port>")
 def _dispatch(draft: ProxyDraft, line: Line, start: int) -> None:
     """The one address that everything goes to; a server of weight 1 without a check does the same and counts."""
@@ -336,4 +356,6 @@ def _gone(name: str, advice: str) -> None:
     keyword(PROXIES, name, args=(Rest(),))(gone)
 
 
+_gone("grace", "the 'grace' keyword is not supported any more since HAProxy version 2.5.")
+_gone("bind-process", "the 'bind-process' keyword is not supported any more since HAProxy version 2.7.")
 _gone("redispatch", "keyword 'redispatch' directive is not supported anymore since HAProxy 2.1. Use 'option redispatch'.")

@@ -337,6 +337,14 @@ def test_unknown_names_of_servers_may_be_ignored(tmp_path: Path, monkeypatch: py
     assert alerts(run(tmp_path, text))[0] == "10: 'server app/a' : could not resolve address 'nobody.example'."
     plan = run(tmp_path, text, ignore_resolution=True).plan
     assert plan is not None and plan.backends["app"].servers[0].disabled
+    plan = run(tmp_path, "backend alone\n server s nobody.example:80\n", ignore_resolution=True).plan
+    assert plan is not None and plan.backends["alone"].servers[0].disabled
+
+
+def test_who_wants_to_hear_nothing_and_who_insists(tmp_path: Path) -> None:
+    silent = "global\n quiet\n" + GOOD
+    assert not run(tmp_path, GOOD).quiet and run(tmp_path, GOOD, quiet=True).quiet
+    assert run(tmp_path, silent).quiet and not run(tmp_path, silent, verbose=True).quiet
 
 
 def test_every_section_of_haproxy_is_known() -> None:

@@ -244,6 +244,23 @@ def test_source_is_every_servers_source_unless_it_has_its_own() -> None:
     assert [(str(s.source), s.source_interface) for s in made] == [("192.0.2.1:0", "eth0"), ("192.0.2.2:0", "eth0")]
 
 
+def test_answers_are_a_reason_to_send_again_in_http_mode_only() -> None:
+    assert backend("retry-on 503", mode="tcp").retry_on == {"conn-failure"}
+    assert backend("retry-on 503").retry_on == {"503"}
+
+
+def test_the_name_of_a_server_for_itself() -> None:
+    assert backend("http-send-name-header X-Srv").name_header == b"x-srv"
+    assert backend("http-send-name-header X-Srv", mode="tcp").name_header == b""
+    assert alerts("backend b\n mode http\n http-send-name-header\n") == ["'http-send-name-header' requires a header string."]
+    (said,) = alerts("backend b\n mode http\n http-send-name-header Host\n")
+    assert said == "'http-send-name-header' cannot be used with the header 'Host'."
+
+
+def test_the_older_form_of_option_transparent() -> None:
+    assert backend("transparent").servers[0].name == "transparent"
+
+
 @pytest.mark.parametrize("line", ["option disable-h2-upgrade", "timeout client-hs 3s", "guid x"])
 def test_what_is_accepted_without_effect_says_what_happens_instead(line: str) -> None:
     text = f"listen l\n bind :18001\n {line}\n server s 127.0.0.1:1\n"

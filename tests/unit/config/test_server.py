@@ -67,6 +67,7 @@ def test_an_option_gives_a_field(options: str, field: str, value: object) -> Non
         ("check-send-proxy", "send_proxy", True),
         ("send-proxy", "send_proxy", True),
         ("send-proxy port 8080", "send_proxy", False),
+        ("send-proxy addr 127.0.0.2", "send_proxy", False),
         ("", "connect_timeout_s", 1.0),
     ],
 )
