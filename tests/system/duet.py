@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -20,9 +21,16 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
+
 from tests.ports import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
+#: marks of tests that need both balancers. A table of exchanges is one test, and on a busy machine a long one.
+BESIDE_HAPROXY = [
+    pytest.mark.system, pytest.mark.timeout(200), pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs haproxy"),
+]  # fmt: skip
+
 Script = Callable[[socket.socket], object]
 #: a script that serves every exchange, the answers of a server in turn, or what makes a script for each exchange
 Server = Script | tuple[bytes, ...] | partial[Script]

@@ -6,19 +6,17 @@ import contextlib
 import csv
 import io
 import re
-import shutil
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.ports import free_ports
 from tests.system.conftest import ROOT, eventually
+from tests.system.duet import BESIDE_HAPROXY
 from tests.system.test_checks_duet import Script, Service
 
-pytestmark = [pytest.mark.system, pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs haproxy")]
+pytestmark = BESIDE_HAPROXY
 
 #: name → what the agent does; the server behind each backend has weight 20, maxconn 50, and answers its own checks
 ANSWERS: dict[str, Script] = {

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import shutil
 import socket
 import struct
 import subprocess
@@ -22,8 +21,9 @@ import pytest
 
 from tests.ports import free_ports
 from tests.system.conftest import ROOT, eventually
+from tests.system.duet import BESIDE_HAPROXY
 
-pytestmark = [pytest.mark.system, pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs haproxy")]
+pytestmark = BESIDE_HAPROXY
 
 #: What a service does on a connection: send bytes, or one of the words: "read" (until something came), "close", "reset", "hang".
 Script = tuple[bytes | str, ...]

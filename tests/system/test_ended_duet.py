@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import time
 from pathlib import Path
 
-import pytest
-
-from tests.system.duet import Duet, Script, read_all
+from tests.system.duet import BESIDE_HAPROXY, Duet, Script, read_all
 from tests.system.scripts import LAST, Case, command, differences, hangs
 from tests.system.test_states_duet import DEFAULTS, HTTP, PART, PAUSE_S, rounded, sends
 
-pytestmark = [pytest.mark.system, pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs haproxy")]
+pytestmark = BESIDE_HAPROXY
 
 #: title → (what is asked for, what the server does, what the operator says meanwhile, and afterwards)
 COMMANDS: dict[str, tuple[bytes, Script, str, str]] = {

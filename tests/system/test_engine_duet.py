@@ -3,7 +3,6 @@ ends on either side, retries. Each is compared byte for byte but for the order a
 
 from __future__ import annotations
 
-import shutil
 import socket
 import time
 from collections.abc import Iterator, Mapping
@@ -12,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.duet import Duet, Script, Seen, in_turn, read_all, read_head, read_until
+from tests.system.duet import BESIDE_HAPROXY, Duet, Script, Seen, in_turn, read_all, read_head, read_until
 from tests.system.scripts import OK, Case, Different, alike, answer, ask, asks, differences, leaves, says, serves, told
 
-pytestmark = [pytest.mark.system, pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs haproxy")]
+pytestmark = BESIDE_HAPROXY
 
 DEFAULTS = """
 global

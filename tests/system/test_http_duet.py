@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import time
 from pathlib import Path
 
-import pytest
-
-from tests.system.duet import Duet, Script, read_all, read_head, read_until
+from tests.system.duet import BESIDE_HAPROXY, Duet, Script, read_all, read_head, read_until
 from tests.system.scripts import GET, LAST, OK, Case, Different, answer, ask, asks, differences, hangs, last, refuses, reset, says
 
-pytestmark = [pytest.mark.system, pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs haproxy")]
+pytestmark = BESIDE_HAPROXY
 
 CONFIG = """
 global

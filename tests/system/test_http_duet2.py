@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.system.duet import Duet, read_all
+from tests.system.duet import BESIDE_HAPROXY, Duet, read_all
 from tests.system.scripts import GET, LAST, OK, Case, Different, alike, answer, ask, asks, differences, last, told
 
-pytestmark = [pytest.mark.system, pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs haproxy")]
+pytestmark = BESIDE_HAPROXY
 
 DEFAULTS = """
 global

@@ -323,7 +323,7 @@ def test_a_syslog_that_went_away_is_counted_and_comes_back(tmp_path: Path) -> No
         began = time.monotonic()
         assert b"200 OK" in side.run(last(b"/2"), answer(OK), 0).client
         assert b"200 OK" in side.run(last(b"/3"), answer(OK), 0).client
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 8, "nobody waits for it"
         assert info(tmp_path / "cli.sock", "DroppedLogs") == "2"
         with collector(tmp_path / "syslog") as second:
             end = time.monotonic() + 5  # the next attempt is made a second after the last one

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 from pathlib import Path
 
-import pytest
+from tests.system.duet import BESIDE_HAPROXY, Duet, Side, read_all, read_head
 
-from tests.system.duet import Duet, Side, read_all, read_head
-
-pytestmark = [pytest.mark.system, pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs haproxy")]
+pytestmark = BESIDE_HAPROXY
 
 NORMALIZERS = [
     "fragment-encode", "fragment-strip", "path-merge-slashes", "path-strip-dot", "path-strip-dotdot", "path-strip-dotdot full",

@@ -7,16 +7,15 @@ All requests of one table go over one connection; the origin answers with the Co
 from __future__ import annotations
 
 import re
-import shutil
 import socket
 import time
 from collections.abc import Iterator
 
 import pytest
 
-from tests.system.duet import Duet, Script
+from tests.system.duet import BESIDE_HAPROXY, Duet, Script
 
-pytestmark = [pytest.mark.system, pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs haproxy")]
+pytestmark = BESIDE_HAPROXY
 
 MODES = (
     "insert", "insert indirect", "insert indirect nocache", "insert postonly", "insert preserve", "insert indirect preserve", "rewrite",

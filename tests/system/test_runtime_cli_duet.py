@@ -6,7 +6,6 @@ Answers that the versions word differently, that hold times or numbers of the in
 from __future__ import annotations
 
 import re
-import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -16,9 +15,9 @@ import pytest
 
 from tests.ports import free_ports
 from tests.system.conftest import eventually
-from tests.system.duet import COMMANDS
+from tests.system.duet import BESIDE_HAPROXY, COMMANDS
 
-pytestmark = [pytest.mark.system, pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs haproxy")]
+pytestmark = BESIDE_HAPROXY
 
 CONFIG = """
 global

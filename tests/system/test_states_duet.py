@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import shutil
 import socket
 import time
 from functools import partial
@@ -13,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.system.counted import Counted
-from tests.system.duet import Script, Seen, read_all, read_head, read_until
+from tests.system.duet import BESIDE_HAPROXY, Script, Seen, read_all, read_head, read_until
 from tests.system.scripts import (
     GET,
     LAST,
@@ -32,7 +31,7 @@ from tests.system.scripts import (
     told,
 )  # fmt: skip
 
-pytestmark = [pytest.mark.system, pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs haproxy")]
+pytestmark = BESIDE_HAPROXY
 
 DEFAULTS = """
 global
@@ -467,7 +466,6 @@ def rounded(seen: Seen, title: str) -> object:
     return client, server, [re.sub(r" \d{6,} ", " MANY ", line) for line in log if HOLDER not in line]
 
 
-@pytest.mark.timeout(150)
 @pytest.mark.parametrize("mode", STATES)
 def test_same(tmp_path: Path, mode: str) -> None:
     text, cases = STATES[mode]

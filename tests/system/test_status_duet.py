@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-import shutil
 import socket
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.system.duet import Duet, Script, Seen, Side, read_all
+from tests.system.duet import BESIDE_HAPROXY, Duet, Script, Seen, Side, read_all
 from tests.system.scripts import GET, OK, Case, Different, answer, ask, differences, hangs, kept, last, refuses, told
 
-pytestmark = [pytest.mark.system, pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs haproxy")]
+pytestmark = BESIDE_HAPROXY
 
 DEFAULTS = """
 global

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import shutil
 import socket
 import ssl
 import time
@@ -14,10 +13,10 @@ from typing import NamedTuple
 import pytest
 
 from tests.system import scripts
-from tests.system.duet import Duet, Script, Seen, read_all, read_until
+from tests.system.duet import BESIDE_HAPROXY, Duet, Script, Seen, read_all, read_until
 from tests.system.scripts import differences, hole, reset
 
-pytestmark = pytest.mark.skipif(shutil.which("haproxy") is None, reason="haproxy is the reference")
+pytestmark = BESIDE_HAPROXY
 
 HEAD = """
 global
