@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forkproxy.balance import SCALE
+from forkproxy.balance.keyed import Load
 from tests.unit.balance.farm import farm, keyed_txn, picks
 
 
@@ -110,3 +111,12 @@ def test_bounded_loads_stay_below_their_bound() -> None:
 def test_unbounded_hashing_does_not_count() -> None:
     picker, _ = farm("hdr", [1, 1], args=("k", False), hash_method="consistent")
     assert not picker.counts
+
+
+def test_nobody_has_less_than_one_slot() -> None:
+    picker, _ = farm("roundrobin", [1, 255])
+    load = Load(2, 100)
+    load.rebuild(picker)
+    assert load.room(0) and load.room(1)  # one slot for both: the light one's part is less than one, and still one
+    load.add(0, 1)
+    assert not load.room(0)

@@ -295,6 +295,20 @@ def test_weight_zero_drains() -> None:
         bench.board.set_weight("b/s1", 257)
 
 
+def test_nobody_left_is_said_once() -> None:
+    bench = Bench(server("s1", check=CHECK), server("s2"))
+    bench.check("s1", REFUSED)
+    bench.board.set_state("b/s2", "maint")
+    bench.board.set_state("b/s1", "maint")  # it was down before
+    assert sum("has no server available" in line for line in bench.said) == 1
+
+
+def test_a_slow_start_of_little_weight_is_never_nothing() -> None:
+    bench = Bench(server("s1", check=CHECK, weight=1, slowstart_s=1000.0))
+    bench.check("s1", REFUSED, OK, OK)
+    assert bench.table.get("b/s1").weight == 1
+
+
 def test_slow_start() -> None:
     bench = Bench(server("s1", check=CHECK, weight=10, slowstart_s=10.0))
     bench.check("s1", REFUSED, OK, OK)

@@ -147,6 +147,15 @@ def test_bad_chunk_is_an_invalid_response() -> None:
     assert run(check(expect("string", "foo")), answer) == Result(Status.L7RSP)
 
 
+def test_min_recv_says_when_a_body_is_worth_a_look() -> None:
+    start = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n"
+    plan = check(expect("string", "foo", min_recv=6, negate=True))
+    assert run(plan, start + b"foo") is None  # would be a match already
+    assert run(plan, start + b"foo", b"bar") == Result(Status.L7RSP, 0, "HTTP check matched unwanted content")
+    assert run(check(expect("string", "foo", min_recv=0)), start + b"bar") == Result(Status.L7RSP, 0, "HTTP content check did not match")
+    assert run(check(expect("string", "foo", min_recv=-1)), start + b"bar") is None
+
+
 def test_an_endless_answer_ends_with_the_buffer() -> None:
     plan = check(expect("string", "foo"), bufsize_bytes=1024)
     assert run(plan, b"HTTP/1.0 200 OK\r\n\r\n", b"x" * 500, b"x" * 600) == Result(Status.L7RSP, 0, "HTTP content check did not match")

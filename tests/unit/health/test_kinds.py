@@ -62,6 +62,10 @@ GREETING = b"\x13\0\0\0\x0a10.11.6-MariaDB\0xy"
         ("smtpchk", {}, (b"421 later\r\n",), Result(Status.L7STS, 421, "later")),
         ("smtpchk", {}, (b"220 me\r\n", b"550 no\r\n"), Result(Status.L7STS, 550, "no")),
         ("ldap-check", {}, (bytes.fromhex("300c02010161070a010004000400"),), Result(Status.L7OK, 0, "Success")),
+        (
+            "ldap-check", {}, (bytes.fromhex("300c02010161070a013104000400"),),
+            Result(Status.L7STS, 49, "See RFC: http://tools.ietf.org/html/rfc4511#section-4.1.9"),
+        ),
         ("ldap-check", {}, (bytes.fromhex("300c02010178070a010004000400"),), Result(Status.L7RSP, 0, "Not LDAPv3 protocol")),
         ("mysql-check", {}, (GREETING,), Result(Status.L7OK, 0, "10.11.6-MariaDB")),
         (

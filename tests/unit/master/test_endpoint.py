@@ -149,6 +149,15 @@ def test_keep_alive_pipelining_and_close(bench: Bench) -> None:
     assert bench.read(client) is None
 
 
+def test_a_body_is_not_read_as_a_request(bench: Bench) -> None:
+    client = bench.connect()
+    client.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nContent-Length: 34\r\n\r\nGET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+    bench.turns()
+    data = bench.read(client) or b""
+    assert data.count(b"HTTP/1.1 200") == 1 and b"connection: close" in data
+    assert bench.queries == []
+
+
 def test_http_10_gets_a_body_until_close(bench: Bench) -> None:
     client = bench.connect()
     client.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")

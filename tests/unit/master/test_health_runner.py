@@ -11,9 +11,10 @@ import pytest
 from forkproxy.clock import ManualClock
 from forkproxy.health.status import Status
 from forkproxy.master.errands import LIMIT
-from forkproxy.master.health_runner import Runner
+from forkproxy.master.health_runner import Runner, proxy_line
 from forkproxy.net.loop import Loop
 from forkproxy.plan import Address, Backend, Check, CheckStep, Global, Plan, SavedState, Server
+from forkproxy.state import layout
 from forkproxy.state.counters import Rows
 from forkproxy.state.names import NameTable, backend_key
 from forkproxy.state.segment import Segment
@@ -398,7 +399,7 @@ def test_a_program_sees_the_server_and_its_exit_is_the_verdict(tmp_path: Path, m
 
 
 def test_a_program_that_takes_too_long_is_ended_with_all_it_started(tmp_path: Path) -> None:
-    slow = script(tmp_path / "slow", f"sleep 300 & echo $! > {tmp_path}/child; trap '' TERM; wait; wait")
+    slow = script(tmp_path / "slow", f"trap '' TERM; sleep 300 & echo $! > {tmp_path}/child; wait")  # the child ignores it, too
     bench = Bench(server(check=external(slow)))
     bench.until(lambda: (tmp_path / "child").exists() and (tmp_path / "child").read_text().strip())
     child = int((tmp_path / "child").read_text())
@@ -435,4 +436,67 @@ def test_checks_that_a_state_file_tells_to_be_disabled_stay_so_until_somebody_wa
     assert bench.status() == "DOWN"
     bench.runner.resume("b/s1")
     bench.until(lambda: bench.table.read("b/s1", "check_status") == 6)
+    bench.close()
+
+
+def test_noise_between_checks(origin: Origin) -> None:
+    bench = Bench(server(address=origin.address), global_=Global(spread_checks_percent=50))
+    delays = set()
+    bench.until(lambda: bench.status() == "UP")
+    for _ in range(8):
+        bench.until(lambda: not bench.runner.checking("b/s1"))
+        timer = bench.runner._jobs["b/s1"].timer
+        assert timer is not None
+        delays.add(round(timer.when - bench.clock.now, 6))
+        bench.turn(3.0)
+    assert len(delays) > 4 and all(1.0 <= delay <= 3.0 for delay in delays)
+    bench.close()
+
+
+@pytest.mark.parametrize("linger", [False, True])
+def test_a_connection_ends_with_a_reset_unless_told_otherwise(origin: Origin, linger: bool) -> None:
+    steps = (CheckStep(kind="connect", args={"linger": linger}), CheckStep(kind="send", args={"data": b"x"}))
+    bench = Bench(server(address=origin.address, check=Check(kind="tcp-check", inter_s=2.0, steps=steps)))
+    bench.until(lambda: bench.status() == "UP")
+    connection = origin.accept()
+    try:
+        got = connection.recv(10) + connection.recv(10)
+    except ConnectionResetError:
+        got = b"reset"
+    assert got == (b"x" if linger else b"reset")
+    connection.close()
+    bench.close()
+
+
+def test_the_proxy_line_of_ipv6() -> None:
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as here, socket.create_connection(here.getsockname()[:2]) as sock:
+        mine, there = sock.getsockname()[1], sock.getpeername()[1]
+        assert proxy_line(sock) == f"PROXY TCP6 ::1 ::1 {mine} {there}\r\n".encode()
+
+
+def test_errors_of_the_traffic_hasten_the_next_check(origin: Origin) -> None:
+    check = Check(inter_s=60.0, fastinter_s=1.0)
+    bench = Bench(server(address=origin.address, check=check, observe="layer7", error_limit=3, on_error="fastinter"))
+    bench.until(lambda: bench.status() == "UP")
+    cells, base = bench.table.rows.cells(0), bench.table.rows.base("b/s1")
+    bench.table.rows.segment.claim(0, 1)
+    cells[base + layout.OBSERVED_BAD] = cells[base + layout.OBSERVED_RUN] = 3
+    cells[base + layout.OBSERVED_WHY] = 2
+    bench.turn(0.06)
+    timer = bench.runner._jobs["b/s1"].timer
+    assert timer is not None and timer.when - bench.clock.now == pytest.approx(1.0)
+    assert (bench.table.read("b/s1", "failed_hana"), bench.status()) == (1, "UP")
+    bench.close()
+
+
+def test_an_agent_ends_the_maintenance_that_it_began(origin: Origin) -> None:
+    agent = Check(kind="agent-check", inter_s=2.0, rise=1, fall=1, address=origin.address, port=origin.address.port)
+    bench = Bench(server(address=refused(), check=None, agent=agent))
+    for line, status in ((b"maint\n", "MAINT"), (b"ready\n", "no check")):
+        bench.until(lambda: bench.runner.checking("b/s1", agent=True))
+        connection = origin.accept()
+        connection.sendall(line)
+        bench.until(lambda status=status: bench.status() == status)  # type: ignore[misc]
+        connection.close()
+        bench.turn(2.0)
     bench.close()
