@@ -43,7 +43,7 @@ class Thinkers:
         """Go on until ``until()``, then until everybody was answered once more."""
         count = len(self._think)
         done, goal = False, 0
-        end = time.monotonic() + 30
+        end = time.monotonic() + 60
         while not done or self.answers.total() + len(self.closed) < goal:
             assert time.monotonic() < end, "answers are missing"
             if not done and until():
