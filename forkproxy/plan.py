@@ -284,6 +284,7 @@ class Cookie:
     postonly: bool = False
     preserve: bool = False
     dynamic: bool = False
+    key: bytes = b""  # the secret of dynamic values
     maxidle_s: int = 0
     maxlife_s: int = 0
     tail: bytes = b""

@@ -23,7 +23,7 @@ from forkproxy.config.keywords.options import BACK_ONLY, FRONT_ONLY, HTTP_ONLY
 from forkproxy.config.options import Options
 from forkproxy.config.states import States
 from forkproxy.errors import ConfigError
-from forkproxy.plan import Backend, Balance, Bind, ErrorReply, Frontend, Global, LogTarget, Plan, Render, Server, Timeouts
+from forkproxy.plan import Backend, Balance, Bind, Cookie, ErrorReply, Frontend, Global, LogTarget, Plan, Render, Server, Timeouts
 from forkproxy.registry import Needs
 from forkproxy.rules import logformat
 from forkproxy.rules.context import RuleContext
@@ -265,7 +265,7 @@ class _Builder:
             retry_on=draft.retry_on if draft.retry_on is not None and http else frozenset({"conn-failure"}),
             http_reuse=draft.http_reuse or "safe",
             allbackups=draft.on("allbackups"),
-            cookie=draft.settings.get("cookie") if http else None,
+            cookie=_cookie(draft) if http else None,
             name_header=draft.settings.get("name-header", b"") if http else b"",
             rdp_cookie=b"" if http else draft.settings.get("rdp-cookie", b""),
             persist_rules=tuple(rules.persist),
@@ -486,3 +486,9 @@ def _full(backends: dict[str, Backend], frontends: list[Frontend]) -> dict[str, 
             backend = replace(backend, fullconn=max(1, (leading.get(name, 0) + 9) // 10))
         result[name] = backend
     return result
+
+
+def _cookie(draft: ProxyDraft) -> Cookie | None:
+    found: Cookie | None = draft.settings.get("cookie")
+    key: bytes = draft.settings.get("dynamic-cookie-key", b"")
+    return replace(found, key=key) if found is not None and key else found

@@ -119,7 +119,7 @@ def test_another_address_is_for_new_connections(stage: Stage) -> None:
     busy, other = asked(stage)
     assert stage.ports == [1000, 1001]
     for server in ("b/s0", "b/s1"):
-        give(stage, "set server address", server=server, address=["ipv4", "127.0.0.9", 2000, False])
+        give(stage, "set server address", server=server, address=["ipv4", "127.0.0.9", 2000, False], cookie="")
     assert up.closed and not other.closed and not busy.closed  # idle, and in the middle of something
     asked(stage)
     assert stage.ports[2:] == [2000]

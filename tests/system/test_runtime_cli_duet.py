@@ -5,6 +5,7 @@ Answers that the versions word differently, that hold times or numbers of the in
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import socket
 import subprocess
@@ -50,6 +51,14 @@ backend asked
   server good 127.0.0.1:{origin} check inter 400ms
   server bad 127.0.0.1:{fe} check inter 400ms fall 1
   server none 127.0.0.1:1 check inter 400ms fall 1
+backend known
+  cookie SRV insert dynamic
+  dynamic-cookie-key secret
+  server a 127.0.0.1:8001
+  server b 127.0.0.1:8002 cookie own
+backend unknown
+  cookie SRV insert
+  server a 127.0.0.1:8001
 backend silent
   server s 127.0.0.1:{silent}
 backend bad
@@ -347,6 +356,38 @@ def test_columns_of_statistics_and_states(pair: Pair) -> None:
             at = head.index(name)
             if (a[1], name) != ("BACKEND", "slim"):  # 2.6 sums the limits of the frontends that may come there
                 assert a[at] == b[at], (a[:2], name)
+
+
+COOKIES = """
+show version
+set dynamic-cookie-key backend known other
+set server known/a addr 127.0.0.2
+set server known/b addr 127.0.0.2
+disable dynamic-cookie backend known
+set server known/a addr 127.0.0.3
+enable dynamic-cookie backend known
+set dynamic-cookie-key backend unknown x
+enable dynamic-cookie backend unknown
+set dynamic-cookie-key backend known
+set dynamic-cookie-key backend
+set dynamic-cookie-key backend nope x
+disable dynamic-cookie backend
+set server known/a addr 127.0.0.1 port 8009
+""".strip().split("\n")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("xxhash") is None, reason="needs xxhash")
+def test_dynamic_cookies(pair: Pair) -> None:
+    def cookies(answer: str) -> list[str]:
+        rows = [line.removeprefix("# ").split(",") for line in answer.splitlines() if line]
+        return [row[rows[0].index("cookie")] for row in rows if row[0].endswith("known") and row[1] in ("a", "b")]
+
+    for command in COOKIES:
+        theirs, ours = pair.both(command)
+        if command != "show version":
+            assert theirs == ours, command
+        theirs, ours = pair.both("show stat")
+        assert cookies(theirs) == cookies(ours) and len(cookies(ours)) == 3, command
 
 
 def test_a_frontend_that_is_shut_down_stays_down(pair: Pair) -> None:

@@ -6,7 +6,7 @@ from forkproxy.config.address import parse_address
 from forkproxy.health.entry import Entry
 from forkproxy.master import lookup
 from forkproxy.master.cli_session import WARNING, Deferred, Refused, Session
-from forkproxy.master.commands import maxconn, weight
+from forkproxy.master.commands import dynamic_cookie, maxconn, weight
 from forkproxy.plan import Address, Check
 from forkproxy.registry import Level, command
 from forkproxy.values import replace
@@ -94,9 +94,10 @@ def _address(session: Session, entry: Entry, words: list[str]) -> Deferred | str
     answer = session.message(f"{', '.join(told)} {_BY}", WARNING)
     if new == old:
         return answer
-    session.master.changes.server(entry, address=new)
+    cookie = dynamic_cookie.moved(session.master.plan.backends[entry.server.backend], entry.server, new)
+    session.master.changes.server(entry, address=new, cookie=cookie)
     packed = [new.family, new.host, new.port, new.port_relative]
-    return session.ask("set server address", lambda _replies: answer, server=entry.key, address=packed)
+    return session.ask("set server address", lambda _replies: answer, server=entry.key, address=packed, cookie=cookie.decode("latin-1"))
 
 
 def _port(address: Address) -> str:

@@ -42,13 +42,26 @@ def set_server_maxconn(rt: Runtime, server: str, maxconn: int) -> None:
 
 
 @order("set server address")
-def set_server_address(rt: Runtime, server: str, address: list[Any]) -> None:
-    """New connections go to the new address; idle ones to the old address are closed, busy ones end with their streams."""
+def set_server_address(rt: Runtime, server: str, address: list[Any], cookie: str) -> None:
+    """New connections go to the new address; idle ones to the old address are closed, busy ones end with their streams. Its ``cookie``
+    may be made of the address."""
     srv = server_of(rt, server)
     family, host, port, relative = address
-    srv.settle(replace(srv.plan, address=Address(family, host, port, port_relative=relative)))
+    where = Address(family, host, port, port_relative=relative)
+    srv.settle(replace(srv.plan, address=where, cookie=cookie.encode("latin-1")))
     srv.backend.settle(srv.backend.servers)
     pool.clear(srv)
+
+
+@order("set cookies")
+def set_cookies(rt: Runtime, backend: str, cookies: dict[str, str]) -> None:
+    """Other cookies for servers (by name) of one backend."""
+    be = rt.backends.get(backend)
+    for srv in be.servers if be is not None else ():
+        if srv.name in cookies:
+            srv.settle(replace(srv.plan, cookie=cookies[srv.name].encode("latin-1")))
+    if be is not None:
+        be.settle(be.servers)
 
 
 @order("set frontend maxconn")
