@@ -35,7 +35,7 @@ class ConfigError(Exception):
 class ProtocolError(Exception):
     """A message that must not be forwarded.
 
-    ``status`` is what a client gets for its own bad request (400, 413, 414, 422, 431, 501, 505); a response with this error
+    ``status`` is what a client gets for its own bad request (400, 413, 414, 422, 431); a response with this error
     always becomes 502. ``offset`` is the position of the offending byte in what was parsed (-1: unknown).
     """
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from forkproxy.proxy.stream import Stream
 
 #: After these the request's framing, or the client's patience, cannot be trusted: the connection ends with the answer.
-CLOSING = frozenset({400, 408, 414, 431, 505})
+CLOSING = frozenset({400, 408, 414, 431})
 
 CLOSE = (b"connection", b"close")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.duet import BESIDE_HAPROXY, Duet, Script, Seen, Side, read_all
+from tests.system.duet import BESIDE_HAPROXY, Duet, Script, Seen, Side, read_all, read_head
 from tests.system.scripts import GET, OK, Case, Different, answer, ask, differences, hangs, kept, last, refuses, told
 
 pytestmark = BESIDE_HAPROXY
@@ -177,6 +177,13 @@ def half(sock: socket.socket) -> bytes:
     return read_all(sock)
 
 
+def first_hangs(sock: socket.socket) -> None:
+    """A server that answers ``/after`` only."""
+    if b"/after" in read_head(sock):
+        sock.sendall(OK)
+    sock.recv(65536)
+
+
 def post(target: bytes, body: bytes = b"12345") -> Script:
     return ask(b"POST %b HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b" % (target, len(body), body))
 
@@ -224,6 +231,8 @@ SETS: dict[str, tuple[str, dict[str, Case]]] = {
             "502 kept": (kept(b"/", END), refuses, 2),
             "502 bad": (last(), answer(b"WHAT\r\n\r\n"), 1),
             "504": (last(), hangs, 1),
+            "504 kept": (kept(b"/", END), first_hangs, 2),
+            "503 kept": (kept(b"/none", END), answer(OK), 2),
             "response denied": (last(), answer(b"HTTP/1.1 210 X\r\nContent-Length: 5\r\n\r\nhello"), 1),
             "response denied with 503": (last(), answer(b"HTTP/1.1 211 X\r\nContent-Length: 5\r\n\r\nhello"), 1),
             "response replaced": (last(), answer(b"HTTP/1.1 212 X\r\nContent-Length: 5\r\n\r\nhello"), 1),
