@@ -33,6 +33,7 @@ from forkproxy.net.loop import READ, WRITE, Loop, Timer, Watched
 from forkproxy.plan import Address, Check, Plan, Server
 from forkproxy.state.servers import ServerTable
 from forkproxy.values import replace
+from forkproxy.wire.proxy_protocol import LOCAL_V2
 
 _RECV_BYTES = 16384
 #: Steps of a slow start.
@@ -332,7 +333,10 @@ class Runner:
             self._loop.set_deadline(probe, self._loop.clock.now + check.timeout_s)
         else:
             self._loop.set_deadline(probe, probe.started + check.inter_s)
-        self._go_on(probe, probe.conversation.start(), proxy_line(probe.sock) if probe.hop.send_proxy else b"")
+        first = b""
+        if probe.hop.send_proxy:  # in the version that the server's own connections begin with
+            first = LOCAL_V2 if probe.job.entry.server.send_proxy == 2 else proxy_line(probe.sock)
+        self._go_on(probe, probe.conversation.start(), first)
 
     def _go_on(self, probe: _Probe, then: Next, first: bytes = b"") -> None:
         """Do what the conversation says, after sending ``first``."""

@@ -178,6 +178,10 @@ CASES: dict[str, tuple[str, Script]] = {
     "spop-no-version": (lines("option spop-check"), ("read", SPOP_NO_VERSION, "hang")),
     "spop-disconnect": (lines("option spop-check"), ("read", SPOP_BYE, "hang")),
     "spop-short": (lines("option spop-check"), ("read", SPOP_OK[:20], "close")),
+    "proxy-v1": (lines("option redis-check", "# MORE send-proxy"), ("read", b"+PONG\r\n", "hang")),
+    "proxy-v2": (lines("option redis-check", "# MORE send-proxy-v2"), ("read", b"+PONG\r\n", "hang")),
+    "proxy-of-checks": (lines("option redis-check", "# MORE check-send-proxy"), ("read", b"+PONG\r\n", "hang")),
+    "proxy-v2-connect": (lines(TCP, "tcp-check connect send-proxy", "tcp-check send x", "# MORE send-proxy-v2"), ("read", "hang")),
     "redis": (lines("option redis-check"), ("read", b"+PONG\r\n", "hang")),
     "redis-error": (lines("option redis-check"), ("read", b"-NOAUTH Authentication required.\r\n", "hang")),
     "redis-wrong": (lines("option redis-check"), ("read", b"HTTP/1.0 400\r\n", "hang")),
@@ -352,7 +356,7 @@ frontend f
 """
         for case, (body, _) in cases.items():
             mode = "  mode http\n" if case.startswith("http") else ""
-            port = " port DEAD" if "# PORT" in body else ""
+            port = " port DEAD" if "# PORT" in body else body.partition("# MORE")[2].rstrip()
             text += f"backend {case}\n{mode}{body}  server s 127.0.0.1:{self.services[case].port} check{port}\n"
         text = text.replace("DEAD", str(self.dead.getsockname()[1]))
         file = directory / f"{name}.cfg"
