@@ -12,7 +12,6 @@ Source: configuration manual 5.2 "check", "inter", "addr", "port", "check-send-p
 
 from __future__ import annotations
 
-import errno
 import os
 import random
 import socket
@@ -26,26 +25,19 @@ from forkproxy.health.entry import Entry
 from forkproxy.health.external import verdict
 from forkproxy.health.machine import delay_s
 from forkproxy.health.status import Status
+from forkproxy.master.check_sockets import OUR_FAULT, failed, greeting, target
 from forkproxy.master.errands import Errand, Errands
 from forkproxy.master.observer import Observer
 from forkproxy.net import sockets as net_sockets
 from forkproxy.net.loop import READ, WRITE, Loop, Timer, Watched
-from forkproxy.plan import Address, Check, Plan, Server
+from forkproxy.plan import Check, Plan, Server
 from forkproxy.state.servers import ServerTable
-from forkproxy.values import replace
-from forkproxy.wire.proxy_protocol import LOCAL_V2
 
 _RECV_BYTES = 16384
 #: Steps of a slow start.
 _SLOW_STEP_S = 0.5
 #: When too many external checks run, the next one looks again after this.
 _BUSY_S = 0.05
-#: Errors of a connection that speak of the server or the network …
-_SERVERS_FAULT = frozenset(
-    (errno.ECONNREFUSED, errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN, errno.EAGAIN)
-)
-#: … and those that speak of this machine's resources: no verdict then, the next check will tell.
-_OUR_FAULT = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL))
 
 
 class _Job:
@@ -306,13 +298,13 @@ class Runner:
         server = job.entry.server
         try:
             sock, connected = net_sockets.dial(
-                _target(job, hop), source=server.source, interface=server.source_interface, user_timeout_ms=server.tcp_ut_ms
+                target(server, job.check, hop), source=server.source, interface=server.source_interface, user_timeout_ms=server.tcp_ut_ms
             )
         except OSError as exc:
-            if exc.errno in _OUR_FAULT:
+            if exc.errno in OUR_FAULT:
                 self._again(job)
             else:
-                self._finish(job, _failed(exc.errno or 0, False, conversation), started)
+                self._finish(job, failed(exc.errno or 0, False, conversation), started)
             return
         probe = job.probe = _Probe(job, conversation, hop, sock, started)
         self._loop.add(probe, WRITE)
@@ -333,9 +325,7 @@ class Runner:
             self._loop.set_deadline(probe, self._loop.clock.now + check.timeout_s)
         else:
             self._loop.set_deadline(probe, probe.started + check.inter_s)
-        first = b""
-        if probe.hop.send_proxy:  # in the version that the server's own connections begin with
-            first = LOCAL_V2 if probe.job.entry.server.send_proxy == 2 else proxy_line(probe.sock)
+        first = greeting(probe.job.entry.server, probe.sock) if probe.hop.send_proxy else b""
         self._go_on(probe, probe.conversation.start(), first)
 
     def _go_on(self, probe: _Probe, then: Next, first: bytes = b"") -> None:
@@ -363,7 +353,7 @@ class Runner:
             sent = 0
         except OSError as exc:
             # A verdict that stands already needs no more than the connection.
-            self._end(probe, probe.then if isinstance(probe.then, Result) else _failed(exc.errno or 0, True, probe.conversation))
+            self._end(probe, probe.then if isinstance(probe.then, Result) else failed(exc.errno or 0, True, probe.conversation))
             return
         probe.out = probe.out[sent:]
         if probe.out:
@@ -378,7 +368,7 @@ class Runner:
         except BlockingIOError:
             return
         except OSError as exc:
-            self._end(probe, _failed(exc.errno or 0, True, probe.conversation))
+            self._end(probe, failed(exc.errno or 0, True, probe.conversation))
             return
         self._go_on(probe, probe.conversation.feed(data) if data else probe.conversation.eof())
 
@@ -459,7 +449,7 @@ def _on_ready(probe: _Probe, mask: int) -> None:
         if not probe.connected:
             code = net_sockets.outcome(probe.sock)
             if code:
-                runner._end(probe, _failed(code, False, probe.conversation))
+                runner._end(probe, failed(code, False, probe.conversation))
             else:
                 runner._established(probe)
         elif probe.out and mask & WRITE:
@@ -476,32 +466,3 @@ def _on_late(probe: _Probe) -> None:
     conversation = probe.conversation
     result = conversation.timeout() if probe.connected else Result(Status.L4TOUT, 0, conversation.where())
     probe.job.runner._end(probe, result)
-
-
-def _failed(code: int, established: bool, conversation: Conversation) -> Result:
-    """What an errno says about the server."""
-    text = os.strerror(code) + conversation.where()
-    if established:
-        return Result(Status.SOCKERR, 0, text)
-    if code in _SERVERS_FAULT or code == errno.ECONNRESET:
-        return Result(Status.L4CON, 0, text)
-    return Result(Status.SOCKERR, 0, f"General socket error ({text})")
-
-
-def _target(job: _Job, hop: Hop) -> Address:
-    """Where this connection goes: the hop's address, else the check's, else the server's; the same for the port."""
-    server, check = job.entry.server, job.check
-    address = hop.address or check.address or server.address
-    if address.family not in ("ipv4", "ipv6"):
-        return address
-    port = hop.port or (hop.address.port if hop.address else 0) or check.port or address.port or server.address.port
-    return address if port == address.port else replace(address, port=port, port_relative=False)
-
-
-def proxy_line(sock: socket.socket) -> bytes:
-    """The PROXY line of a check, which speaks for the balancer itself (PROXY protocol 2.1)."""
-    if sock.family == socket.AF_UNIX:
-        return b"PROXY UNKNOWN\r\n"
-    here, there = sock.getsockname(), sock.getpeername()
-    word = "TCP6" if sock.family == socket.AF_INET6 else "TCP4"
-    return f"PROXY {word} {here[0]} {there[0]} {here[1]} {there[1]}\r\n".encode()

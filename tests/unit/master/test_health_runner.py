@@ -10,8 +10,9 @@ import pytest
 
 from forkproxy.clock import ManualClock
 from forkproxy.health.status import Status
+from forkproxy.master.check_sockets import proxy_line
 from forkproxy.master.errands import LIMIT
-from forkproxy.master.health_runner import Runner, proxy_line
+from forkproxy.master.health_runner import Runner
 from forkproxy.net.loop import Loop
 from forkproxy.plan import Address, Backend, Check, CheckStep, Global, Plan, SavedState, Server
 from forkproxy.state import layout
