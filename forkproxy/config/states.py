@@ -12,7 +12,7 @@ from forkproxy.config.diagnostics import Diagnostics
 from forkproxy.config.drafts import ProxyDraft
 from forkproxy.plan import SavedState
 
-_FEWEST_FIELDS = 18
+_FEWEST_FIELDS = 20
 _ENABLED = 0x04  # of srv_check_state
 
 
@@ -87,7 +87,7 @@ class States:
                 return
             numbers.append(number)
         op, admin, uweight, iweight, age_s, status, health, check = numbers
-        port = fields[18] if len(fields) > 18 else ""
+        port = fields[18]
         found.setdefault(backend, {})[server] = SavedState(
             op=op, admin=admin, uweight=uweight, iweight=iweight, age_s=age_s, check_status=status, check_health=health,
             checking=bool(check & _ENABLED), address="" if fields[4] == "-" else fields[4],

@@ -38,7 +38,7 @@ def said(result: Result) -> list[str]:
     ],
 )
 def test_a_file_is_read(tmp_path: Path, where: str, name: str) -> None:
-    result = run(tmp_path, f"1\n# be_id be_name\n\n{GOOD}\n3 other 1 s2 - 0 0 1 1 1 1 1 1 1 0 0 0 - 0\n", where=where, name=name)
+    result = run(tmp_path, f"1\n# be_id be_name\n\n{GOOD}\n3 other 1 s2 - 0 0 1 1 1 1 1 1 1 0 0 0 - 0 -\n", where=where, name=name)
     assert said(result) == [] and result.plan is not None
     one, two = result.plan.backends["b"].servers
     assert one.saved == SavedState(
@@ -62,6 +62,7 @@ def test_nothing_is_read_unless_asked_for(tmp_path: Path) -> None:
         ("2\n" + GOOD, "config: Can't get version of the global server state file '{}'."),
         ("1\r\n" + GOOD, "config: Can't get version of the global server state file '{}'."),
         ("1\n#\nhello world\n" + GOOD, "config: corrupted global server state file '{}' at line 2."),
+        ("1\n" + " ".join(GOOD.split()[:19]), "config: corrupted global server state file '{}' at line 1."),
         ("1\n" + GOOD.replace(".9 0 1", ".9 9 1"), "server-state application failed for server 'b/s1', invalid srv_op_state value '9'"),
         ("1\n" + GOOD.replace(" 7 1 ", " 300 1 "), "server-state application failed for server 'b/s1', invalid srv_uweight value '300'"),
         ("1\n" + GOOD.replace(" 7 1 ", " 7 x "), "server-state application failed for server 'b/s1', invalid srv_iweight value 'x'"),
