@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from forkproxy.plan import Balance
 from forkproxy.state import layout as L
+from forkproxy.state.servers import STOPPED
 from tests.session.stage import Stage, Wire
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -141,3 +143,55 @@ def test_an_answer_that_does_not_get_through_changes_no_flags(monkeypatch: pytes
     stage.says(up, b"")
     assert c.closed and [line[0] for line in stage.log] == ["SH"]
     assert stage.be.count.row[L.RESP_ERRORS] == 1
+
+
+def test_a_worker_that_leaves_tells_its_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = theatre(monkeypatch)
+    c, up = asked(stage)
+    idle, _ = served(stage)
+    stage.rt.drain(8.0)
+    stage.says(up, OK)
+    assert b"connection: close\r\n" in c.got.lower() and (c.closed or c.ended)
+    assert not idle.closed, "its next request may be under way"
+    stage.says(idle, GET)
+    assert b"connection: close\r\n" not in idle.got.lower()
+    stage.stands(stage.dialled[-1])
+    stage.says(stage.dialled[-1], OK)
+    assert b"connection: close\r\n" in idle.got.lower()
+
+
+def test_a_client_whose_answer_had_begun_is_let_go_when_it_is_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was not told that its connection ends: it is closed at a time of its own, after one more request if it has one."""
+    stage = theatre(monkeypatch)
+    c, up = asked(stage)
+    stage.says(up, b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nok")
+    stage.rt.drain(8.0)
+    stage.says(up, b"ay")
+    assert c.got.endswith(b"okay") and not c.closed
+    stage.passes(8.1)
+    assert c.closed and len(stage.log) == 1
+
+
+def test_an_upload_to_a_tunnel_counts_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = theatre(monkeypatch)
+    head = b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"
+    c, up = asked(stage, head)
+    stage.says(up, b"HTTP/1.1 101 Go\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n")
+    stage.says(c, b"ping")
+    stage.says(up, b"pong")
+    stage.says(c, b"")
+    stage.says(up, b"")
+    assert stage.log[-1][4] == len(head) + 4 and c.got.endswith(b"pong") and up.got.endswith(b"ping")
+
+
+def test_a_retry_goes_elsewhere_when_its_server_was_taken_away_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    back = {"mode": "http", "retries": 3, "redispatch": -1, "balance": Balance(algorithm="first")}
+    stage = Stage(monkeypatch, servers=2, front={"mode": "http"}, back=back, client_s=10.0, server_s=5.0, connect_s=1.0)
+    stage.refuse = {1000}
+    c = stage.client()
+    stage.says(c, GET)
+    assert stage.ports == [1000]
+    stage.rt.state.servers.set("b/s0", srv_op=STOPPED)
+    stage.rt.refresh()
+    stage.passes(1.1)
+    assert stage.ports[:2] == [1000, 1001]
