@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 _ABSOLUTE = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://[^/?]*")
 #: one list element: quoted strings may contain commas
@@ -49,6 +50,21 @@ def split_values(line: bytes) -> list[bytes]:
         values.append(found[0].strip(b" \t"))
         if found.end() >= len(line):
             return values
+        at = found.end() + 1
+
+
+def replace_values(line: bytes, replace: Callable[[bytes], bytes | None]) -> bytes:
+    """``line`` with its list elements replaced where ``replace(element)`` gives another one, which stands right behind its comma; the
+    others stay as they are, blanks included."""
+    made: list[bytes] = []
+    at = 0
+    while True:
+        found = _ELEMENT.match(line, at)
+        assert found is not None  # it matches the empty string
+        new = replace(found[0].strip(b" \t"))
+        made.append(found[0] if new is None else new)
+        if found.end() >= len(line):
+            return b",".join(made)
         at = found.end() + 1
 
 

@@ -10,7 +10,7 @@ from forkproxy.plan import Render, Step
 from forkproxy.registry import Needs, action
 from forkproxy.rules.action import ALL_HTTP, HTTP_REQ, Parser
 from forkproxy.rules.patterns import Entry, build_index
-from forkproxy.rules.web import split_values
+from forkproxy.rules.web import replace_values
 from forkproxy.rules.words import to_bytes
 
 
@@ -141,10 +141,9 @@ def _replace(p: Parser, whole: bool) -> Step:
         fields: list[tuple[bytes, bytes]] = []
         for name, value in head.items():
             if name.lower() == lower:
-                parts = [value] if whole else split_values(value)
-                made = [new if (new := replace(part, txn)) is not None else part for part in parts]
-                if made != parts:
-                    changed, value = True, b", ".join(made)
+                new = replace(value, txn) if whole else replace_values(value, lambda part: replace(part, txn))
+                if new is not None and new != value:
+                    changed, value = True, new
             fields.append((name, value))
         if changed:
             head.replace_all(fields)

@@ -24,6 +24,7 @@ def read_reply(p: Parser, kind: str, status: int, denied: bool) -> Reply:
     """The arguments that ``return``, ``deny``, ``tarpit`` and ``http-error`` share, as the reply that they describe."""
     words = p.words
     given: int | None = None
+    bare = denied  # the page of the status is the answer: nothing says otherwise, and "status" alone does
     content_type = b""
     form, argument, column = "", "", -1
     fmt: Render | None = None
@@ -33,6 +34,7 @@ def read_reply(p: Parser, kind: str, status: int, denied: bool) -> Reply:
         match word:
             case "status" | "deny_status" if word == "status" or denied:
                 given = p.integer("a status code", 200, 599)
+                bare = bare and word == "deny_status"
             case "content-type":
                 content_type = to_bytes(p.word("a content type"))
             case "default-errorfiles" | "errorfile" | "errorfiles" | "file" | "lf-file" | "string" | "lf-string":
@@ -59,7 +61,7 @@ def read_reply(p: Parser, kind: str, status: int, denied: bool) -> Reply:
         return _from_section(p, argument, column, kind, code, denied)
     if form == "errorfile":
         return Reply(kind, status=code, denied=denied, close=True, raw=_read(p, argument, column))
-    if form == "default-errorfiles" or (not form and denied and not headers):
+    if form == "default-errorfiles" or (not form and bare and not headers):
         return Reply(kind, status=code, denied=denied, default_error=True)
     body, size = _body(p, form, argument, column, fmt)
     if body is not None and size and not content_type:

@@ -35,6 +35,18 @@ def _with_uri(target: bytes, uri: bytes) -> bytes:
     return uri
 
 
+def _put(req: Any, target: bytes) -> None:
+    """Exchange the target; Host follows the authority of an absolute one (as in HAProxy, and RFC 9112 3.2.2 wants them equal)."""
+    req.set_target(target)
+    origin = origin_of(target)
+    if origin:
+        host = origin.partition(b"://")[2].rpartition(b"@")[2]
+        if req.get(b"host") is None:
+            req.add(b"Host", host)
+        else:
+            req.replace_all([(name, host if name.lower() == b"host" else value) for name, value in req.items()])
+
+
 def _setter(p: Parser, build: _Build) -> Step:
     render: Render = p.format().render
     p.needs |= Needs.HEADERS
@@ -42,7 +54,7 @@ def _setter(p: Parser, build: _Build) -> Step:
     def step(txn: Any) -> None:
         keep_request_line(txn)
         req = txn.req
-        req.set_target(build(req.target, render(txn)))
+        _put(req, build(req.target, render(txn)))
 
     return step
 
@@ -93,7 +105,7 @@ def _replacer(p: Parser, part: Callable[[bytes], bytes | None], build: _Build) -
         old = part(req.target)
         if old is not None and (new := replace(old, txn)) is not None:
             keep_request_line(txn)
-            req.set_target(build(req.target, new))
+            _put(req, build(req.target, new))
 
     return step
 
@@ -124,10 +136,10 @@ def replace_uri(p: Parser) -> Step:
 @action("set-status", at=(HTTP_RES, HTTP_AFTER), synopsis="<status> [reason <str>]")
 def set_status(p: Parser) -> Step:
     """Exchange the response's status code and reason."""
-    from forkproxy.http.writer import REASONS
+    from forkproxy.http.writer import phrase
 
     status = p.integer("a status code", 100, 999)
-    reason = to_bytes(p.word("a reason")) if p.words.accept("reason") else REASONS.get(status, b"")
+    reason = to_bytes(p.word("a reason")) if p.words.accept("reason") else phrase(status)
     p.needs |= Needs.RES_HEADERS
 
     def step(txn: Any) -> None:
