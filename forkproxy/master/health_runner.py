@@ -177,6 +177,11 @@ class Runner:
         if job.timer is None and job.probe is None:
             job.timer = self._loop.call_at(self._loop.clock.now, _start, job)
 
+    def active(self, key: str, *, agent: bool = False) -> bool:
+        """Whether a server is being checked (or its agent asked), and not suspended."""
+        job = self._jobs.get(_key(key, agent))
+        return job is not None and (job.timer is not None or job.probe is not None)
+
     def suspend(self, key: str, *, agent: bool = False) -> None:
         """Check a server no more for a while: it counts as up; or ask its agent no more: its last word holds. Raises KeyError for one
         without checks."""

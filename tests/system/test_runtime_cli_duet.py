@@ -56,6 +56,7 @@ backend known
   dynamic-cookie-key secret
   server a 127.0.0.1:8001
   server b 127.0.0.1:8002 cookie own
+  server d 127.0.0.1:8003 cookie other agent-check agent-port 1 agent-inter 400ms
 backend unknown
   cookie SRV insert
   server a 127.0.0.1:8001
@@ -185,11 +186,26 @@ set server be/s1 addr 127.0.0.1 port {origin}
 set server be/s1 addr 127.0.0.1 port +1
 set server be/s1 check-addr 127.0.0.1 port {origin}
 set server be/s1 check-port {origin}
+set server be/s1 check-port x
+set server be/s1 check-port
+set server be/s1 check-addr
+set server be/s1 check-addr nope.example
 set server be/s1 fqdn x
 set server be/s1 nope
 set server be/s1
 set server be/s1 agent up
 set server be/s1 agent-send x
+set server be/s1 agent-port 1
+set server known/d agent nope
+set server known/d agent-port x
+set server known/d agent-port
+set server known/d agent-addr
+set server known/d agent-addr nope.example
+set server known/d agent-addr 127.0.0.1 port 1
+set server known/d agent-send
+disable agent known/d
+set server known/d agent up
+enable agent known/d
 enable agent be/s1
 disable agent be/s1
 set rate-limit connections global

@@ -107,35 +107,34 @@ def _port(address: Address) -> str:
 def _agent(session: Session, entry: Entry, what: str, words: list[str]) -> None:
     """``agent up|down``, ``agent-addr <address> [port <port>]``, ``agent-port <port>``, ``agent-send <text>``."""
     agent = entry.server.agent
-    if agent is None:
-        raise Refused("agent checks are not enabled on this server.")
+    if agent is None or not session.master.health.active(entry.key, agent=True):
+        raise Refused(f"agent checks are not enabled on this server{'.' if what in ('agent', 'agent-send') else ''}")
     value = words[0] if words else ""
     if what == "agent":
         if value not in ("up", "down"):
             raise Refused("'set server <srv> agent' expects 'up' or 'down'.")
         session.master.health.board.set_agent(entry.key, value == "up")
     elif what == "agent-send":
-        if not value:
-            raise Refused("'set server <srv> agent-send' expects a string.")
         session.master.changes.server(entry, agent=replace(agent, options={**agent.options, "send": value.encode()}))
     else:
-        session.master.changes.server(entry, agent=_place(agent, what == "agent-addr", words))
+        session.master.changes.server(entry, agent=_place(agent, what, words))
 
 
-def _place(check: Check, address: bool, words: list[str]) -> Check:
+def _place(check: Check, what: str, words: list[str]) -> Check:
     """A check at another place: ``<address> [port <port>]`` or ``<port>``. Raises Refused."""
-    port = (words[2] if words[1:2] == ["port"] and len(words) > 2 else "") if address else words[0] if words else ""
+    address = what.endswith("-addr")
+    if not words:
+        raise Refused(f"set server <b>/<s> {what} requires {'an address and optionally a port' if address else 'a port'}.")
+    port = (words[2] if words[1:2] == ["port"] and len(words) > 2 else "") if address else words[0]
     if port and not port.isdecimal():
         raise Refused("provided port is not an integer")
     if port and not 0 < int(port) < 65536:
         raise Refused("provided port is invalid")
-    if not port and not address:
-        raise Refused("a port value is required")
     changed = replace(check, port=int(port)) if port else check
     try:
-        return replace(changed, address=_parse(words[0] if words else "")) if address else changed
+        return replace(changed, address=_parse(words[0])) if address else changed
     except ValueError:
-        raise Refused("Invalid address.") from None
+        raise Refused(f"invalid addr '{words[0]}'") from None
 
 
 def _check(session: Session, entry: Entry, what: str, words: list[str]) -> None:
@@ -143,4 +142,4 @@ def _check(session: Session, entry: Entry, what: str, words: list[str]) -> None:
     check = entry.server.check
     if check is None:
         raise Refused("health checks are not enabled on this server")
-    session.master.changes.server(entry, check=_place(check, what == "check-addr", words))
+    session.master.changes.server(entry, check=_place(check, what, words))
