@@ -9,6 +9,7 @@ import pytest
 
 from forkproxy.errors import ConfigError
 from forkproxy.registry import Needs
+from forkproxy.rules.logencode import http_safe
 from forkproxy.rules.ruleset import fold_use_backend, parse_rule, parse_use_backend
 from forkproxy.rules.userlist import Userlist, basic_credentials
 from forkproxy.rules.verdict import ALLOW, REJECT, SILENT_DROP, WAIT, Reply
@@ -92,6 +93,25 @@ def test_redirect(line: str, status: int, values: list[bytes]) -> None:
     reply, txn = run(line, txn=make_txn(b"GET /p/a?q=1 HTTP/1.1\r\nHost: h.com\r\n\r\n"))
     assert isinstance(reply, Reply) and reply.status == status and not reply.denied and reply.headers is not None
     assert [value for _, value in reply.headers(txn)] == values
+
+
+def test_no_rule_splits_a_message() -> None:
+    """CR, LF and NUL leave percent-encoded, blanks as they are, wherever a rule writes into a head."""
+    assert http_safe(b"a\0 b") == b"a%00 b"
+    evil, safe = "%[bin(6120620d0a63)]", b"a b%0D%0Ac"
+    for line in (f"set-header X-N {evil}", f"add-header X-N {evil}", f"replace-header X-B .* {evil}"):
+        _, txn = run(line)
+        assert txn.req.get(b"x-b" if "replace" in line else b"x-n") == safe, line
+    written = ("set-path", b"", b"?q=1"), ("set-uri", b"", b""), ("set-query", b"/foo/bar?", b""), ("set-pathq", b"", b"")
+    for line, before, after in written:
+        _, txn = run(f"{line} {evil}")
+        assert txn.req.target == before + safe + after, line
+    for how in ("location", "prefix"):
+        reply, txn = run(f"redirect {how} {evil}")
+        assert isinstance(reply, Reply) and reply.headers is not None
+        assert reply.headers(txn)[0][1].startswith(safe)
+    _, txn = run(f"set-header X-N {evil}", "http-res")
+    assert txn.res.get(b"x-n") == safe
 
 
 def test_redirect_to_nowhere_is_skipped() -> None:
