@@ -252,7 +252,10 @@ class Master:
 
         state = self.shared.state
         extras = Extras(
-            texts=self.health.board.texts, agent_texts=self.health.board.agent_texts, checking=self.health.checking
+            texts=self.health.board.texts,
+            agent_texts=self.health.board.agent_texts,
+            checking=self.health.checking,
+            active=lambda key, agent: self.health.active(key, agent=agent),
         )
         return Context(plan, state.rows, state.servers, lambda: self._facts(plan), extras, lambda: self.supervisor.restarts)
 

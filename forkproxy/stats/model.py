@@ -53,6 +53,8 @@ class Extras:
     texts: Callable[[], Mapping[str, str]] | None = None  # last_chk by server key
     checking: Callable[[str, bool], bool] | None = None
     agent_texts: Callable[[], Mapping[str, str]] | None = None  # last_agt
+    #: Whether a server's checks (or, True, its agent's) go on: the operator may have suspended them.
+    active: Callable[[str, bool], bool] | None = None
     #: The address of a server may have changed since the plan was made.
     address: Callable[[Server], Address] | None = None
 
@@ -207,7 +209,7 @@ class Model:
 
     def _agent(self, row: Row, server: Server, totals: list[int]) -> None:
         """The columns about the agent; a server without one has none."""
-        if server.agent is None:
+        if server.agent is None or not self._active(server, True):
             for name in ("agent_code", "agent_duration", "agent_health"):
                 row[_N[name]] = None
             return
@@ -226,7 +228,7 @@ class Model:
     def _check(self, row: Row, server: Server, totals: list[int]) -> None:
         """The columns about checks; a server without them has none."""
         check = server.check
-        if check is None:
+        if check is None or not self._active(server, False):
             for name in ("chkfail", "chkdown", "hanafail", "check_code", "check_duration", "check_health"):
                 row[_N[name]] = None
             return
@@ -267,11 +269,16 @@ class Model:
         """Whether the operator (or who it tracks) took it out."""
         return self._state(server).maint
 
+    def _active(self, server: Server, agent: bool) -> bool:
+        """Whether its checks (or its agent's) are not suspended."""
+        active = self._extras.active
+        return active is None or active(server.key, agent)
+
     def _status(self, server: Server, state: ServerState) -> str:
         source = self._sources[server.key]
         admin = Admin(state.admin)
         agent = self._servers.read(source.key, "agent_health") if source.agent is not None else None
-        if source.check is None:
+        if source.check is None or not self._active(source, False):
             return status_text(State(state.op), admin, 1, 1, 1, checked=False, via=server.track, agent=agent)
         return status_text(State(state.op), admin, state.health, source.check.rise, source.check.fall, via=server.track, agent=agent)
 

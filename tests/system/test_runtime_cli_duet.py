@@ -374,6 +374,24 @@ def test_columns_of_statistics_and_states(pair: Pair) -> None:
                 assert a[at] == b[at], (a[:2], name)
 
 
+def test_suspended_checks_show_nothing(pair: Pair) -> None:
+    """Neither of the server nor of those who track it; of an agent's answer neither."""
+
+    def shown() -> list[list[list[str]]]:
+        found = []
+        for answer in pair.both("show stat"):
+            rows = [line.removeprefix("# ").split(",") for line in answer.splitlines() if line]
+            wanted = [rows[0].index(name) for name in ("status", "check_status", "check_health", "check_rise", "chkfail", "agent_status")]
+            found.append([[row[at] for at in wanted] for row in rows if row[:2] in (["be", "s1"], ["be", "tr"], ["known", "d"])])
+        return found
+
+    pair.both("set server be/s1 state ready; disable health be/s1; disable agent known/d")
+    theirs, ours = shown()
+    assert theirs == ours and ours[0] == ["no check", "", "", "", "", ""] and ours[2][5] == ""
+    pair.both("enable health be/s1; enable agent known/d")
+    eventually(lambda: all(rows[0][0] == "UP" and "L4OK" in rows[0][1] and "L4CON" in rows[2][5] for rows in shown()), "checks go on")
+
+
 COOKIES = """
 show version
 set dynamic-cookie-key backend known other
