@@ -180,6 +180,8 @@ def test_a_server_comes_and_goes(stage: Stage) -> None:
     names = stage.rt.state.rows.names
     stage.rt.state.names = names
     row = names.allocate(server.key)
+    stage.rt.area.place(row, names.row("b/<backend>"))
+    stage.limit(server.key, 7)
     give(stage, "add server", fields=pack(server), row=row)
     assert stage.be.servers[2].plan == server and not stage.be.usable(2)
     assert give(stage, "server busy", server="b/n") == 0
@@ -191,7 +193,9 @@ def test_a_server_comes_and_goes(stage: Stage) -> None:
     assert give(stage, "server busy", server="b/n") == 1
     stage.says(stage.dialled[stage.ports.index(3000)], OK)
     assert give(stage, "server busy", server="b/n") == 0
+    assert [gate.owner.name for gate in stage.be.limit().gates] == ["n"]
     give(stage, "del server", server="b/n")
+    assert not stage.be.limit().gates
     assert stage.dialled[stage.ports.index(3000)].closed
     for _ in range(4):
         asked(stage)

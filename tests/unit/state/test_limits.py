@@ -414,6 +414,22 @@ def test_killed_at_random_under_load() -> None:
     assert house.cell(BACKEND, WAITING) == 0
 
 
+def test_who_takes_the_lock_of_a_dead_process_makes_the_sums_anew() -> None:
+    house = House(2, (2,))
+    assert house.enter(0)
+    alarms = house.cell(0, limits.ALARMS)
+    pid = os.fork()
+    if not pid:
+        house.areas[1].enter(BACKEND)
+        house.area.cells[SERVER * LIMIT_CELLS + TOTAL] += 1
+        house.area.cells[SERVER * LIMIT_CELLS + WAITING] += 1
+        os._exit(0)
+    os.waitpid(pid, 0)
+    assert house.enter(0) and not house.enter(0)
+    assert house.cell(SERVER, TOTAL) == 2 and house.cell(SERVER, WAITING) == 0
+    assert house.cell(0, limits.ALARMS) == alarms + 1, "it may have had something to give away"
+
+
 def test_who_is_stopped_with_the_lock_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     house = House(2, (1,))
     pid = os.fork()
