@@ -354,7 +354,7 @@ class Proxy:
     http_request: Steps = None
     http_response: Steps = None
     http_after_response: Steps = None
-    #: answers requests for the statistics page, once ``http_request`` has spoken
+    #: answers requests for the statistics page, once ``http_request`` has spoken, and what comes behind it
     statistics: Steps = None
     inspect_delay_s: float | None = None
     needs: int = 0  # OR of registry.Needs over all rules of this proxy

@@ -162,13 +162,15 @@ class _Builder:
         )
         rules = RuleSets(draft, context)
         rules.compile()
+        page = statistics(draft, rules, context, self.global_draft.settings, self.diag)
+        late = ("redirect",)  # behind the statistics page (observed)
         steps = {
             "tcp_request_content": rules.of("tcp-request content"),
             "tcp_response_content": rules.of("tcp-response content"),
-            "http_request": rules.of("block", "http-request", "reqdeny", "reqideny", "redirect"),
+            "http_request": rules.of("block", "http-request", "reqdeny", "reqideny", *(() if page else late)),
             "http_response": rules.of("http-response", "rspdeny", "rspideny"),
             "http_after_response": rules.of("http-after-response"),
-            "statistics": statistics(draft, rules, context, self.global_draft.settings, self.diag),
+            "statistics": (*page, *(rules.of(*late) or ())) if page else None,
         }
         http = draft.mode == "http"
         common = {

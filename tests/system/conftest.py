@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import signal
 import socket
 import subprocess
@@ -115,10 +114,11 @@ class Proxy:
         """Wait for a notification that contains ``word``; earlier ones are passed over."""
         end = time.monotonic() + deadline_s
         while True:
-            left = end - time.monotonic()
-            if left <= 0 or not select.select([self._notify], [], [], left)[0]:
+            self._notify.settimeout(max(0.001, end - time.monotonic()))
+            try:
+                message = self._notify.recv(4096).decode()
+            except TimeoutError:
                 pytest.fail(f"no {word}; had {self.events}; said:\n{self.stderr}")
-            message = self._notify.recv(4096).decode()
             self.events.append(message)
             if word in message:
                 return message

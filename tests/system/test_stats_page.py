@@ -35,6 +35,7 @@ frontend fe
   bind 127.0.0.1:{port}
   http-request set-header X-Seen yes
   http-request allow if {{ path /allowed }}
+  redirect location /there if {{ path_beg /st /red }}
   stats uri /st
   stats refresh 7s
   stats admin if {{ hdr(x-admin) -m found }}
@@ -74,7 +75,7 @@ def plain(*targets: bytes, fields: bytes = b"") -> dict[str, Case]:
 
 CASES: dict[str, Case] = {
     **plain(b"/st", b"/st;csv", b"/st;csv;norefresh", b"/st;json", b"/st;typed", b"/st;json-schema", b"/st/more", b"/allowed", b"/s"),
-    **plain(b"/scoped;csv", b"/auth", b"/denied"),
+    **plain(b"/red", b"/scoped;csv", b"/auth", b"/denied"),
     "HEAD": (ask(b"HEAD /st;csv HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"), answer(OK), 1),
     "HTTP/1.0": (ask(b"GET /st HTTP/1.0\r\n\r\n"), answer(OK), 1),
     "absolute": (ask(b"GET http://a/st;csv HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"), answer(OK), 1),
