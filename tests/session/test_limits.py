@@ -1,4 +1,5 @@
-"""Transcripts of limits: who is let in, who waits, and what each way out of a queue or a connection gives back. The shared cells are real."""
+"""Transcripts of limits: who is let in, who waits, and what each way out of a queue or a connection gives back. The shared cells are
+real."""
 
 from __future__ import annotations
 

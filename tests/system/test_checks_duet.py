@@ -177,7 +177,7 @@ CASES: dict[str, tuple[str, Script]] = {
     "spop": (lines("option spop-check"), ("read", SPOP_OK, "hang")),
     "spop-no-version": (lines("option spop-check"), ("read", SPOP_NO_VERSION, "hang")),
     "spop-disconnect": (lines("option spop-check"), ("read", SPOP_BYE, "hang")),
-    "spop-short": (lines("option spop-check"), ("read", SPOP_OK[:20], "close")),
+    # not half a frame: what 2.6 says of it depends on what was in its buffer before
     "proxy-v1": (lines("option redis-check", "# MORE send-proxy"), ("read", b"+PONG\r\n", "hang")),
     "proxy-v2": (lines("option redis-check", "# MORE send-proxy-v2"), ("read", b"+PONG\r\n", "hang")),
     "proxy-of-checks": (lines("option redis-check", "# MORE check-send-proxy"), ("read", b"+PONG\r\n", "hang")),
