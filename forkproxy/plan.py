@@ -388,6 +388,8 @@ class Backend(Proxy):
     http_reuse: str = "safe"
     allbackups: bool = False
     cookie: Cookie | None = None
+    #: renders what a Forwarded field tells a server (option forwarded)
+    forwarded: Render | None = None
     #: the field in which requests tell a server its name (lower case); b"" none
     name_header: bytes = b""
     #: name of the RDP cookie that tells the server's address; b"" none

@@ -12,7 +12,7 @@ from typing import Any
 from forkproxy import balance as algorithms
 from forkproxy.config import known
 from forkproxy.config.build_checks import build_check
-from forkproxy.config.build_rules import HTTP_KINDS, KINDS, RuleSets, compile_format, compile_key
+from forkproxy.config.build_rules import HTTP_KINDS, KINDS, RuleSets, compile_format, compile_forwarded, compile_key
 from forkproxy.config.build_server import ServerBuilder, build_binds, numbers, resolve_tracking
 from forkproxy.config.build_stats import statistics
 from forkproxy.config.build_stick import stick_tables
@@ -41,7 +41,7 @@ _CONSUMED = frozenset(
         "check_kind", "check_options", "external_command", "external_path", "check_disable_on_404", "check_send_state",
         "hash-balance-factor", "hash-preserve-affinity", "errorfile-lines", "log-format-line", "stick-table", "stick-table-line",
         "cookie", "dynamic-cookie-key", "rdp-cookie", "load-server-state", "server-state-file-name",
-        "name-header",
+        "name-header", "forwarded",
     }
 )  # fmt: skip
 
@@ -244,6 +244,7 @@ class _Builder:
         builder = ServerBuilder(draft, checks, self.states.of(draft))
         servers = builder.build()
         balance, needs = self._balance(draft, context)
+        forwarded, more = compile_forwarded(draft.settings.get("forwarded") if draft.mode == "http" else None, context)
         names = {s.name for s in servers}
         for name, _, _, line in rules.use_server:
             if name and name not in names:
@@ -259,7 +260,7 @@ class _Builder:
             switches.add("abortonclose")  # manual 4.2: the default of HTTP backends
         http = draft.mode == "http"
         return Backend(
-            **{**common, "needs": common["needs"] | needs, "options": _usable(draft, switches)},
+            **{**common, "needs": common["needs"] | needs | more, "options": _usable(draft, switches)},
             servers=servers,
             balance=balance,
             retries=3 if draft.retries is None else draft.retries,
@@ -268,6 +269,7 @@ class _Builder:
             http_reuse=draft.http_reuse or "safe",
             allbackups=draft.on("allbackups"),
             cookie=_cookie(draft) if http else None,
+            forwarded=forwarded,
             name_header=draft.settings.get("name-header", b"") if http else b"",
             rdp_cookie=b"" if http else draft.settings.get("rdp-cookie", b""),
             persist_rules=tuple(rules.persist),
@@ -421,6 +423,7 @@ class _Builder:
             if kind in kinds:
                 warn(f"'{kind}' rules ignored for {label} '{name}' as they require HTTP mode.")
         wanted = [option for option in ("forwardfor", "originalto") if getattr(draft, option) is not None]
+        wanted += ["forwarded"] if draft.settings.get("forwarded") is not None else []
         sides = (FRONT_ONLY if draft.kind == "backend" else frozenset()) | (BACK_ONLY if draft.kind == "frontend" else frozenset())
         wanted += sorted(option for option, on in draft.options.items() if on and option in HTTP_ONLY and option not in sides)
         for option in wanted:

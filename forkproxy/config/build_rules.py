@@ -14,7 +14,7 @@ from forkproxy.config.line import Line
 from forkproxy.errors import ConfigError
 from forkproxy.plan import ErrorReply, Render, Step, Steps, Stick
 from forkproxy.registry import Needs
-from forkproxy.rules import logformat
+from forkproxy.rules import forwarded, logformat
 from forkproxy.rules.acl import compile_acl
 from forkproxy.rules.action import Parser
 from forkproxy.rules.actions.reply import read_reply
@@ -200,6 +200,17 @@ def compile_format(rule: RuleDraft | None, context: RuleContext, *, kind: str = 
         rule.line.diag.error(exc)
         return None, Needs.NONE
     return made.render, made.needs
+
+
+def compile_forwarded(rule: RuleDraft | None, context: RuleContext) -> tuple[Render | None, Needs]:
+    """What "option forwarded" adds; (None, NONE) for no line or a wrong one, which becomes an alert."""
+    if rule is None:
+        return None, Needs.NONE
+    try:
+        return forwarded.compile_forwarded(cursor(rule.line, rule.start), context.at("http-req"))
+    except ConfigError as exc:
+        rule.line.diag.error(exc)
+        return None, Needs.NONE
 
 
 def compile_key(rule: RuleDraft, context: RuleContext) -> tuple[Callable[[Any], Any] | None, Needs]:

@@ -191,7 +191,7 @@ class BackendRt:
 
     __slots__ = (
         "addresses", "adjust", "buffer_body", "by_name", "checks_cache", "close_server", "count", "crowds", "direct", "drops_trailers",
-        "forwardfor", "fullconn", "keep_queue", "keeps_requests", "limits", "marked", "may_stay", "name", "nolinger", "offset",
+        "forwarded", "forwardfor", "fullconn", "keep_queue", "keeps_requests", "limits", "marked", "may_stay", "name", "nolinger", "offset",
         "originalto", "peak", "persistence", "picker", "plain", "plain_response", "plan", "prefer_last", "pretends", "queues", "relaxed",
         "restrict", "retry_statuses", "round_robin", "rt", "servers", "stick", "streams", "tallies", "tcpka", "use_server",
     )  # fmt: skip
@@ -210,7 +210,8 @@ class BackendRt:
         self.round_robin = plan.balance.algorithm in ("roundrobin", "static-rr")
         self.forwardfor = plan.forwardfor
         self.originalto = plan.originalto
-        self.addresses = plan.forwardfor is not None or plan.originalto is not None
+        self.forwarded = plan.forwarded
+        self.addresses = plan.forwarded is not None or plan.forwardfor is not None or plan.originalto is not None
         self.buffer_body = bool(plan.needs & Needs.BODY) or "http-buffer-request" in plan.options
         self.restrict = restriction(plan)
         self.adjust = case_adjuster(rt.plan.global_, plan, "h1-case-adjust-bogus-server")

@@ -375,12 +375,15 @@ def unique_id(s: Stream) -> bytes:
 
 
 def address_lines(s: Stream) -> bytes:
-    """X-Forwarded-For and X-Original-To (options forwardfor, originalto): the backend's settings prevail where both have them."""
+    """Forwarded, X-Forwarded-For and X-Original-To (options forwarded, forwardfor, originalto): the backend's settings prevail where both
+    have them."""
     be, fe, origin = s.be, s.fe, s.origin
+    lines = b"" if be.forwarded is None else b"forwarded: " + be.forwarded(s) + CRLF
     if not origin.family:
-        return b""
+        return lines
     rule = be.forwardfor or fe.forwardfor
-    lines = b"" if rule is None else address_line(s, rule, origin.src)
+    if rule is not None:
+        lines += address_line(s, rule, origin.src)
     rule = be.originalto or fe.originalto
     return lines if rule is None else lines + address_line(s, rule, origin.local()[0])
 

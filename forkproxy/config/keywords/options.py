@@ -10,7 +10,7 @@ import socket
 from collections.abc import Callable
 
 from forkproxy.config.args import Rest
-from forkproxy.config.drafts import ProxyDraft
+from forkproxy.config.drafts import ProxyDraft, RuleDraft
 from forkproxy.config.keywords.caps import PROXIES, backend_side, end_of_line, frontend_side
 from forkproxy.config.line import Line
 from forkproxy.registry import keyword
@@ -220,6 +220,17 @@ def _forwardfor(draft: ProxyDraft, line: Line, start: int) -> None:
     """Add the client's address to the request in X-Forwarded-For, or in the header named."""
     _no_negation(line)
     draft.forwardfor = _address_header(line, start, b"x-forwarded-for", ("except", "header", "if-none"))
+
+
+@keyword(
+    PROXIES, "option forwarded", args=(Rest(),),
+    synopsis="[ proto ] [ host | host-expr <expr> ] [ by | by-expr <expr> ] [ by_port | by_port-expr <expr> ] [ for | for-expr <expr> ] "
+    "[ for_port | for_port-expr <expr> ]",
+)  # fmt: skip
+def _forwarded(draft: ProxyDraft, line: Line, start: int) -> None:
+    """Add a Forwarded field to requests (RFC 7239); without words as with ``proto for``."""
+    if backend_side(draft, line, "forwarded"):
+        draft.settings["forwarded"] = None if line.negated or line.default else RuleDraft("option forwarded", line, start)
 
 
 @keyword(PROXIES, "option originalto", args=(Rest(),), synopsis="[ except <network> ] [ header <name> ]")

@@ -291,3 +291,11 @@ def test_every_keyword_of_this_room_explains_itself() -> None:
     places = {"defaults", "frontend", "listen", "backend", "bind", "server"}
     silent = [k.name for k in registry.KEYWORDS.values() if k.section in places and not k.doc]
     assert silent == []
+
+
+def test_option_forwarded() -> None:
+    assert backend("option forwarded").forwarded is not None
+    assert backend("option forwarded\n no option forwarded").forwarded is None
+    assert warnings("backend b\n option forwarded\n") == ["'option forwarded' ignored for backend 'b' as it requires HTTP mode."]
+    (said,) = alerts("backend b\n mode http\n option forwarded fro\n")
+    assert said.startswith("'option forwarded' only supports optional values: 'proto', 'host', 'host-expr'")
