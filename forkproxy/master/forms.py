@@ -50,6 +50,8 @@ def _doing(master: Master) -> dict[str, Callable[[str], None]]:
         "hdown": lambda key: board.set_health(key, "down"),
         "dagent": lambda key: health.suspend(key, agent=True),
         "eagent": lambda key: health.resume(key, agent=True),
+        "arunn": lambda key: board.set_agent(key, True),
+        "adown": lambda key: board.set_agent(key, False),
         "shutdown": lambda key: supervisor.orders.give(supervisor.workers(), "shutdown sessions server", server=key),
     }
 

@@ -22,6 +22,8 @@ ACTIONS = {
     "hdown": "Health: force DOWN",
     "dagent": "Agent: disable checks",
     "eagent": "Agent: enable checks",
+    "arunn": "Agent: force UP",
+    "adown": "Agent: force DOWN",
     "shutdown": "Kill sessions",
 }
 ALIASES = {"enable": "ready", "start": "ready", "disable": "maint", "stop": "drain"}

@@ -255,6 +255,8 @@ def test_the_master_is_asked_and_its_answer_given(monkeypatch: pytest.MonkeyPatc
         ("ehlth", "b", ["s3"], "NONE", {}),
         ("dagent", "b", ["s1", "s3"], "DONE", {}),
         ("eagent", "b", ["s3"], "NONE", {}),
+        ("arunn", "b", ["s3"], "NONE", {}),
+        ("adown", "b", ["s1"], "NONE", {}),
         ("shutdown", "b", ["s1", "s3"], "DONE", {}),
     ],
 )
