@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+from typing import Any
 
 import pytest
 
 from forkproxy.proxy import upstream
+from forkproxy.rules.verdict import Reply
 from tests.session.stage import Stage, Wire
 
 HTTP = {"mode": "http"}
@@ -334,3 +336,39 @@ def test_connections_that_are_a_clients_own_are_kept_side_by_side(mp: pytest.Mon
         assert sum(not wire.closed for wire in stage.dialled) == min(most, 3)
         stage.says(c, b"")
         assert all(wire.closed for wire in stage.dialled), "they end with their client"
+
+
+@pytest.mark.parametrize(("answer", "flags"), [(b"", "PH"), (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab", "PD")])
+def test_a_malformed_chunk_of_a_client_that_comes_late(mp: pytest.MonkeyPatch, answer: bytes, flags: str) -> None:
+    """What it means depends on how far the server is; nobody is told."""
+    stage = theatre(mp)
+    c, up = asked(stage, b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n")
+    if answer:
+        stage.says(up, answer)
+    before = c.got
+    stage.says(c, b"zz\r\n")
+    assert c.got == before and c.closed and up.closed and stage.log[-1][0] == flags
+
+
+def ruled(mp: pytest.MonkeyPatch, verdict: Reply, **more: Any) -> Stage:
+    return Stage(mp, front={**HTTP, "http_request": (lambda txn: verdict,), **more}, back=dict(HTTP), client_s=10.0, tarpit_s=5.0)
+
+
+def test_a_client_that_leaves_the_tarpit(mp: pytest.MonkeyPatch) -> None:
+    stage = ruled(mp, Reply("tarpit", status=500, denied=True))
+    c = stage.client()
+    stage.says(c, GET)
+    stage.resets(c)
+    assert c.closed and c.got == b"" and stage.log[-1][0] == "CT"
+    stage.passes(6.0)
+    assert len(stage.log) == 1
+
+
+@pytest.mark.parametrize("raw", [None, b"HTTP/1.1 403 Mine\r\nContent-Length: 4\r\n\r\nmine"])
+def test_what_a_frontend_answers_itself_meets_its_rules(mp: pytest.MonkeyPatch, raw: bytes | None) -> None:
+    """http-after-response, although no backend was chosen yet; an error file, too."""
+    stage = ruled(mp, Reply("deny", status=403, denied=True, raw=raw), http_after_response=(lambda txn: txn.res.set(b"x-after", b"yes"),))
+    c = stage.client()
+    stage.says(c, GET)
+    assert c.got.startswith(b"HTTP/1.1 403 ") and b"\r\nx-after: yes\r\n" in c.got and stage.log[-1][0] == "PR"
+    assert c.got.endswith(b"mine" if raw else b"</html>\n")
