@@ -1,9 +1,9 @@
 """Python time of one keep-alive HTTP exchange: a worker's runtime driven by hand over sockets that are not there.
 
-    python -m bench.micro_stream [log] [rule | track]
+    python -m bench.micro_stream [log] [limit] [rule | track]
 
 ``rule`` has a rule that looks at the client's address, ``track`` tracks it in a stick table instead and denies above a rate: the
-difference of the two is what tracking costs.
+difference of the two is what tracking costs. ``limit`` gives the server a ``maxconn`` that is never reached.
 The system calls are replaced by objects that answer at once (about 0.15 µs per call, included), so what is printed is ours to lose.
 """
 
@@ -24,7 +24,7 @@ from forkproxy.proxy.runtime import Runtime
 from forkproxy.proxy.stream import ClientOrigin
 from forkproxy.proxy.upstream import Upstream
 from forkproxy.state.counters import Rows
-from forkproxy.state.limits import Area, bells
+from forkproxy.state.limits import LIMIT, Area, bells
 from forkproxy.state.names import NameTable, backend_key, frontend_key, listener_key
 from forkproxy.state.segment import Segment
 from forkproxy.state.servers import RUNNING, SCALE, ServerTable
@@ -133,6 +133,8 @@ def world(log: Any = None, kind: str = "") -> tuple[Runtime, Client, Upstream, A
     for key in (frontend_key("f"), listener_key("f", str(bind.address))):
         area.place(names.allocate(key), 0)
     area.place(names.allocate("b/s"), names.allocate(backend_key("b")))
+    if "limit" in sys.argv:
+        area.set(names.row("b/s"), LIMIT, 100)
     segment.claim(0, os.getpid())
     servers = ServerTable(rows)
     servers.set("b/s", srv_op=RUNNING, weight=SCALE, uweight=1)

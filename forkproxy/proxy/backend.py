@@ -105,8 +105,8 @@ class ServerRt:
         self.plan = plan
         self.maxconn = plan.maxconn
 
-    def relimit(self) -> bool:
-        """A limit may have come that was not there. Whether it has one, for good."""
+    def relimit(self) -> None:
+        """A limit may have come that was not there: what it has counts in it."""
         plan, row = self.plan, self.base // layout.ROW_CELLS
         if self.gate is None and self.rt.area.limited(row):
             queues = self.backend.limit()
@@ -115,11 +115,10 @@ class ServerRt:
             self.gate = queues.open(row, self, minconn, self.served, plan.slowstart_s > 0)
             if queues.dynamic and not counted:
                 queues.count(self.backend.streams)
-        return self.gate is not None
 
     def full(self) -> bool:
         """Whether it is at its limit, or streams wait for it."""
-        return self.gate is not None and self.backend.limit().full(self.gate)
+        return self.gate is not None and self.gate.full()
 
     def waiting(self) -> int:
         """How many streams of all workers wait for it."""
@@ -164,7 +163,7 @@ class ServerRt:
             self.rt.marked.append(self)
         if self.gate is None:
             return False
-        self.count.gauge(self.served, self.peak)  # before another worker counts it: sums must not show more than the limit
+        self.count.row[layout.SESS_CUR] = self.served  # before another worker counts it: sums must not show more than the limit
         return self.gate.leave()
 
     def show(self) -> None:
@@ -190,8 +189,9 @@ class BackendRt:
     """One backend. It is its picker's view of the servers, too (``balance.View``)."""
 
     __slots__ = (
-        "addresses", "adjust", "buffer_body", "by_name", "checks_cache", "close_server", "count", "crowds", "direct", "drops_trailers",
-        "forwarded", "forwardfor", "fullconn", "keep_queue", "keeps_requests", "limits", "marked", "may_stay", "name", "nolinger", "offset",
+        "addresses", "adjust", "buffer_body", "by_algorithm", "by_name", "checks_cache", "close_server", "count", "crowds", "direct",
+        "drops_trailers", "forwarded", "forwardfor", "fullconn", "keep_queue", "keeps_requests", "limits", "marked", "may_stay", "name",
+        "nolinger", "offset",
         "originalto", "peak", "persistence", "picker", "plain", "plain_response", "plan", "prefer_last", "pretends", "queues", "relaxed",
         "restrict", "retry_statuses", "round_robin", "rt", "servers", "stick", "streams", "tallies", "tcpka", "use_server",
     )  # fmt: skip
@@ -253,8 +253,9 @@ class BackendRt:
         self.by_name.update((srv.name, srv) for srv in servers)
         plan = self.plan = replace(self.plan, servers=tuple([srv.plan for srv in servers]))
         kept = plan.cookie is not None or bool(plan.rdp_cookie) or bool(plan.persist_rules)
-        #: nothing but the algorithm chooses the server
-        self.direct = not (self.prefer_last or plan.use_server or plan.stick or kept or any(s.redir for s in plan.servers))
+        #: nothing but the algorithm chooses the server; ``direct``: nor is any limited
+        self.by_algorithm = not (self.prefer_last or plan.use_server or plan.stick or kept or any(s.redir for s in plan.servers))
+        self.direct = self.by_algorithm
         self.relimit()
         self.stick = Sticking(self) if plan.stick else None
         self.persistence = Persistence(self) if kept else None
@@ -268,7 +269,8 @@ class BackendRt:
     def relimit(self) -> None:
         """Servers may have got limits."""
         for srv in self.servers:
-            if srv.relimit():
+            srv.relimit()
+            if srv.gate is not None:
                 self.direct = False
 
     # -- the picker's view
@@ -283,13 +285,13 @@ class BackendRt:
         return self.servers[i].gate is not None
 
     def full(self, i: int) -> bool:
-        srv, queues = self.servers[i], self.queues
+        srv = self.servers[i]
         gate = srv.gate
-        if gate is None or queues is None:
+        if gate is None:
             return False
         if self.crowds and srv.plan.maxqueue:
-            return queues.crowded(gate, srv.plan.maxqueue)
-        return queues.full(gate)
+            return self.limit().crowded(gate, srv.plan.maxqueue)
+        return gate.full()
 
     def queue_full(self, i: int) -> bool:
         srv = self.servers[i]

@@ -35,6 +35,9 @@ def assign(s: Stream) -> None:
         else:
             hold(s, be.servers[i])
         return
+    if be.by_algorithm and s.avoid is None and not s.client.own:
+        balance(s)
+        return
     srv = None
     kept = s.kept
     if s.avoid is None:  # else what was chosen failed

@@ -84,9 +84,10 @@ class Line:
 
 class Gate(Line):
     """One limited server, whose ``owner`` is the caller's. ``enter()`` takes a slot unless it is full or has a queue; ``leave()`` gives one
-    back and says whether somebody who waits in this worker was given one: then :meth:`Queues.collect` tells whom."""
+    back and says whether somebody who waits in this worker was given one: then :meth:`Queues.collect` tells whom. ``full()`` says,
+    without the lock, whether ``enter()`` would have been refused a moment ago."""
 
-    __slots__ = ("enter", "floor", "leave", "owner", "percent", "usable")
+    __slots__ = ("enter", "floor", "full", "leave", "owner", "percent", "usable")
 
     def __init__(self, row: int, owner: Any) -> None:
         super().__init__(row)
@@ -94,16 +95,9 @@ class Gate(Line):
         self.floor = 0  # minconn; 0: its limit does not depend on the load
         self.percent = 100  # of its limit (manual: slowstart)
         self.usable = True  # whether it serves the backend's queue, too
-        self.enter: Callable[[], bool] = _always
-        self.leave: Callable[[], bool] = _never
-
-
-def _always() -> bool:
-    return True
-
-
-def _never() -> bool:
-    return False
+        self.enter: Callable[[], bool]
+        self.leave: Callable[[], bool]
+        self.full: Callable[[], bool]
 
 
 class Queues:
@@ -129,7 +123,7 @@ class Queues:
         ``moves``: ``gate.percent`` may change."""
         gate = Gate(row, owner)
         gate.floor = minconn
-        gate.enter, gate.leave = self._doors(gate, minconn > 0 or moves)
+        gate.enter, gate.leave, gate.full = self._doors(gate, minconn > 0 or moves)
         self.gates.append(gate)
         self.dynamic = self.dynamic or minconn > 0
         held = self.area.enter(self.home)
@@ -146,7 +140,7 @@ class Queues:
 
     # -- without a queue
 
-    def _doors(self, gate: Gate, moves: bool) -> tuple[Callable[[], bool], Callable[[], bool]]:
+    def _doors(self, gate: Gate, moves: bool) -> tuple[Callable[[], bool], Callable[[], bool], Callable[[], bool]]:
         area, cells, part, home = self.area, self.cells, self.part, self.home
         lock = area.lock(home)
         at, used = gate.at, gate.mine + USED
@@ -179,7 +173,10 @@ class Queues:
                 give(lock)
             return rung is not None and self._tell(rung)
 
-        return enter, leave
+        def full() -> bool:
+            return cells[total] >= (cells[limit] if dynamic is None else dynamic(gate)) or cells[waiting] > 0
+
+        return enter, leave, full
 
     def limit(self, gate: Gate) -> int:
         """How many streams the server may have now."""
@@ -204,11 +201,6 @@ class Queues:
         return self._tell(rung)
 
     # -- what is asked without a lock: true a moment ago
-
-    def full(self, gate: Gate) -> bool:
-        """Whether a server is at its limit, or has a queue."""
-        cells, at = self.cells, gate.at
-        return cells[at + WAITING] > 0 or cells[at + TOTAL] >= self.limit(gate)
 
     def crowded(self, gate: Gate, maxqueue: int) -> bool:
         """Whether its queue has ``maxqueue`` streams, too."""

@@ -106,9 +106,9 @@ class House:
 def test_slots_are_those_of_all_workers() -> None:
     house = House()
     assert [house.enter(0), house.enter(1), house.enter(0)] == [True, True, False]
-    assert house.queues[1].full(house.queues[1].gates[0]) and house.queues[1].total(house.queues[1].gates[0]) == 2
+    assert house.queues[1].gates[0].full() and house.queues[1].total(house.queues[1].gates[0]) == 2
     assert not house.leave(0)
-    assert not house.queues[1].full(house.queues[1].gates[0])
+    assert not house.queues[1].gates[0].full()
     assert house.enter(1) and not house.enter(1)
     house.check()
 
@@ -239,7 +239,7 @@ def test_a_limit_that_comes_later_counts_what_is_there() -> None:
     for worker, used in ((0, 1), (1, 2)):
         assert house.area.limited(SERVER)
         house.queues[worker].open(SERVER, 0, 0, used)
-    assert house.queues[0].full(house.queues[0].gates[0]) and not house.enter(1)
+    assert house.queues[0].gates[0].full() and not house.enter(1)
     house.check()
 
 
