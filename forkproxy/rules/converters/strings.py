@@ -184,7 +184,7 @@ def _between(empty: bool) -> Callable[[int, bytes, int], Pure]:
             pieces = _pieces(value, delimiters, empty)
             at = index - 1 if index > 0 else len(pieces) + index
             if not 0 <= at < len(pieces):
-                return None if index > 0 or empty else b""
+                return None if empty else b""  # as haproxy 2.6: no such field is nothing, no such word is empty
             if index > 0:
                 last = len(pieces) - 1 if count == 0 else min(at + count, len(pieces)) - 1
                 return value[pieces[at][0] : pieces[last][1]]

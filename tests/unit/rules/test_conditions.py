@@ -305,3 +305,26 @@ def test_expressions_that_re_cannot_run(expression: str, lacks: str) -> None:
 )  # fmt: skip
 def test_expressions_that_run(expression: str, text: bytes) -> None:
     assert compile_regex(expression).search(text)
+
+
+@pytest.mark.parametrize(
+    ("condition", "body", "done", "expected"),
+    [
+        ("{ req.len gt 5 }", b"123", False, None),
+        ("{ req.len gt 5 }", b"123", True, False),
+        ("{ req.len gt 5 }", b"123456", False, True),
+        ("{ req.payload(3,0) -m found }", b"123", False, None),
+        ("{ req.payload(3,0) -m found }", b"123", True, False),
+        ("{ req.payload(3,0) -m str 4 }", b"1234", False, True),
+        ("{ req.payload(0,3) -m str 123 }", b"12", False, None),
+    ],
+)
+def test_bytes_that_are_not_there_yet(condition: str, body: bytes, done: bool, expected: bool | None) -> None:
+    txn = make_txn(b"")
+    txn.body, txn.body_done = body, done
+    pred = compile_condition(words(condition), context("tcp-req-cont")).pred
+    if expected is None:
+        with pytest.raises(NotYet):
+            pred(txn)
+    else:
+        assert bool(pred(txn)) is expected

@@ -138,6 +138,10 @@ def test_http_style(text: str, expected: bytes) -> None:
     assert compile_format(text, context()).render(make_txn(RAW)) == expected
 
 
+def test_json_of_bytes_that_are_no_text() -> None:
+    assert json.loads(render("%{+json}o %(x)[bin(41ff42)]")) == {"x": "A\ufffdB"}
+
+
 def test_json() -> None:
     line = render('%{+json}o %(client)ci %(port)cp %(status:str)ST %b %(path)[var(txn.v)] %(n)[var(txn.n)] %(none)[var(txn.none)]')
     assert json.loads(line) == {"client": "127.0.0.1", "port": 40000, "status": "200", "path": "value", "n": 7, "none": None}

@@ -70,6 +70,8 @@ def test_versions() -> None:
     assert [v.find(b"k").value for v in views] == [b"new"] * 4 and (file.version, file.newest) == (1, 2)
     files.apply([["commit", 0, 2]])
     assert [v.find(b"k").value for v in views] == [b"newest"] * 4 and file.entries() == 1
+    files.apply([["prepare", 0], ["prepare", 0], ["add", 0, 3, "k", "skipped"], ["add", 0, 4, "k", "four"], ["commit", 0, 4]])
+    assert shown(file) == [(b"k", b"four")] and shown(file, 3) == [] and file.entries() == 1, "older versions go"
 
 
 @pytest.mark.parametrize(

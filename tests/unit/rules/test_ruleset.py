@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -114,6 +115,11 @@ def test_no_rule_splits_a_message() -> None:
     assert txn.res.get(b"x-n") == safe
 
 
+def test_a_slash_that_is_there_is_not_appended() -> None:
+    reply, txn = run("redirect prefix / drop-query append-slash code 301", txn=make_txn(b"GET /p/?q HTTP/1.1\r\nHost: h\r\n\r\n"))
+    assert reply.headers(txn) == [(b"location", b"/p/")]
+
+
 def test_redirect_to_nowhere_is_skipped() -> None:
     assert run("redirect location %[var(txn.none)] ignore-empty")[0] is None
 
@@ -147,6 +153,8 @@ def test_deny_and_tarpit() -> None:
     ):
         reply, _ = run(line, at)
         assert (reply.kind, reply.status, reply.denied, reply.body, reply.default_error) == (kind, status, True, None, True)
+    reply, txn = run("deny status 429")
+    assert (reply.status, reply.default_error, reply.body(txn)) == (429, False, b""), "as haproxy 2.6: a status of its own has no page"
     reply, txn = run("deny hdr X-B c")
     assert reply.headers(txn) == [(b"X-B", b"c")] and reply.body(txn) == b""
 
@@ -170,11 +178,30 @@ def test_crypt_passwords() -> None:
     assert basic_credentials(b"Basic !!!") is None and basic_credentials(b"Bearer x") is None
 
 
+def test_a_slow_hash_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    from forkproxy.rules import userlist
+
+    made: list[bytes] = []
+
+    def crypt(password: bytes, salt: bytes) -> bytes:
+        made.append(password)
+        return salt if password == b"right" else b"x"
+
+    monkeypatch.setattr(userlist, "_libcrypt", lambda: SimpleNamespace(crypt=crypt))
+    users = Userlist("u")
+    users.add(b"a", b"$5$hash", False)
+    assert [users.check(b"a", b"right"), users.check(b"a", b"right")] == [True, True]
+    assert [users.check(b"a", b"wrong"), users.check(b"a", b"wrong"), users.check(b"a", b"right")] == [False, False, True]
+    assert made == [b"right", b"wrong", b"wrong"]
+
+
 def test_variables() -> None:
     _, txn = run("set-var(txn.a) path,upper")
     assert txn.vars["txn.a"] == b"/FOO/BAR"
     run("set-var(txn.a,ifnotexists) str(no)", txn=txn)
     assert txn.vars["txn.a"] == b"/FOO/BAR"
+    run("set-var(txn.a,ifexists,ifempty) str(no)", txn=txn)
+    assert txn.vars["txn.a"] == b"/FOO/BAR", "all conditions, not any"
     run("set-var-fmt(sess.b) %[src]:%[str(x)]", txn=txn)
     assert txn.origin.vars == {"sess.b": b"127.0.0.1:x"}
     run("unset-var(txn.a)", txn=txn)
@@ -225,6 +252,9 @@ def test_wait_for_body() -> None:
     txn.body, txn.body_done = b"12", False
     assert run("wait-for-body time 1s", txn=txn)[0] is WAIT
     assert run("wait-for-body time 1s at-least 2", txn=txn)[0] is None
+    bare = make_txn()
+    bare.body_done = False
+    assert run("wait-for-body time 1s", txn=bare)[0] is None, "there is none to wait for"
     assert txn.marks == {"timeout.body": 1.0}
     assert not parse_rule("http-req", words("wait-for-body time 1s"), context()).needs & Needs.BODY  # only where it is met
 
@@ -303,8 +333,9 @@ def test_use_backend_first_match_wins() -> None:
         assert choose(host(name)) == expected
     several = make_txn(b"GET / HTTP/1.1\r\nHost: c.com\r\n\r\n")
     assert several.req is not None
-    several.req.replace_all([(b"Host", b"c.com, b.com")])
-    assert choose(several) == "b"  # every value counts, and the first rule that any of them meets
+    for value in (b"c.com, b.com", b"b.com, c.com"):
+        several.req.replace_all([(b"Host", value)])
+        assert choose(several) == "b"  # every value counts, and the first rule that any of them meets
 
 
 def test_use_backend_nothing_matches() -> None:
