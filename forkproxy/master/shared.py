@@ -77,6 +77,7 @@ class Shared:
         names = NameTable(segment.rows)
         self._take_on(segment, names, clock, workers)
         self.extend(plan)
+        self.limit(plan)
 
     def _take_on(self, segment: Segment, names: NameTable, clock: Clock, workers: int) -> None:
         rows = Rows(segment, names, clock)
@@ -110,13 +111,14 @@ class Shared:
     def extend(self, plan: Plan) -> None:
         """Make rows for what a configuration names and has none. Raises ConfigError when there is no room."""
         names, area = self.state.names, self.state.limits
-        fresh = [key for key in keys(plan) if key not in names]
-        for key in keys(plan):
-            names.allocate(key)
         area.place(0, 0)
-        for key in fresh:
-            area.place(names.row(key), self._home(key))
-        self.limit(plan, frozenset(fresh))
+        fresh = set()
+        for key in keys(plan):  # a backend before its servers
+            row = names.allocate(key)
+            if not area.placed(row):
+                area.place(row, self._home(key))
+                fresh.add(key)
+        self.limit(plan, fresh)
 
     def _home(self, key: str) -> int:
         """The row whose lock guards the limits of ``key``: a backend's for itself and its servers, else that of the process."""
@@ -127,11 +129,11 @@ class Shared:
         """Let the limits of a configuration (``only`` those of these keys) be in force. Workers of other ones follow it, too."""
         row, area = self.state.names.row, self.state.limits
         settings = plan.global_
-        changed = [
-            area.set(0, limits.LIMIT, settings.limit or settings.maxconn),
-            area.set(0, limits.CONN_LIMIT, settings.maxconnrate),
-            area.set(0, limits.SESS_LIMIT, settings.maxsessrate),
-        ]
+        changed = []
+        if only is None:
+            changed.append(area.set(0, limits.LIMIT, settings.limit or settings.maxconn))
+            changed.append(area.set(0, limits.CONN_LIMIT, settings.maxconnrate))
+            changed.append(area.set(0, limits.SESS_LIMIT, settings.maxsessrate))
         for frontend in plan.frontends:
             key = frontend_key(frontend.name)
             if only is None or key in only:

@@ -98,6 +98,10 @@ class Area:
             cells[home * LIMIT_CELLS + READY] = 1
         cells[row * LIMIT_CELLS + HOME] = home
 
+    def placed(self, row: int) -> bool:
+        """Whether :meth:`place` was called for this row, maybe by an earlier master."""
+        return self.cells[row * LIMIT_CELLS + LIMIT] > 0
+
     def set(self, row: int, cell: int, value: int) -> bool:
         """Let a LIMIT (0: none), SESS_LIMIT or CONN_LIMIT be ``value``. Whether it changed: then :meth:`ring_all` tells who waits."""
         if cell == LIMIT:
