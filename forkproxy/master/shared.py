@@ -120,6 +120,11 @@ class Shared:
                 fresh.add(key)
         self.limit(plan, fresh)
 
+    def forget(self, key: str) -> None:
+        """Give the row of a server back that no worker knows any more."""
+        names = self.state.names
+        self.state.rows.wipe(names.prune(set(names) - {key}))
+
     def _home(self, key: str) -> int:
         """The row whose lock guards the limits of ``key``: a backend's for itself and its servers, else that of the process."""
         names, section = self.state.names, key.partition("/")[0]

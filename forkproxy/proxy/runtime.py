@@ -89,9 +89,7 @@ class Runtime:
                 self.binds.setdefault(bind.key, (self.frontends[fe.name], bind))
         self._held: set[Listener] = set()
         self._continuous = any(fe.told is not None for fe in self.frontends.values())
-        keys = [PROCESS, *map(frontend_key, self.frontends), *map(backend_key, self.backends)]
-        keys += [srv.key for be in self.backends.values() for srv in be.servers]
-        self._bases = [self.state.rows.base(key) for key in keys]
+        self.list_rows()
         self.refresh()
         world.install(view.WorkerView(self))
         loop.on_turn.append(self._turn)
@@ -163,6 +161,12 @@ class Runtime:
                 if c.stream is not None and c.fe.told is not None:
                     c.fe.progress(c.stream)
         self.loop.call_later(1.0, self._second)
+
+    def list_rows(self) -> None:
+        """Whose rates are taken: everything that there is now. To be called again after servers came or went."""
+        keys = [PROCESS, *map(frontend_key, self.frontends), *map(backend_key, self.backends)]
+        keys += [srv.key for be in self.backends.values() for srv in be.servers]
+        self._bases = [self.state.rows.base(key) for key in keys]
 
     # -- listening
 

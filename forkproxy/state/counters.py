@@ -139,6 +139,8 @@ class Rows:
         if len(live) < 2:
             return  # the only worker's own maxima are exact
         for name in list(self.names) if names is None else names:
+            if name not in self.names:
+                continue  # a server that went since the list was made
             base = self.base(name)
             total = self._sum(base, live)
             for at, _ in _PEAKS:

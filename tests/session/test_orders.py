@@ -190,13 +190,14 @@ def test_a_server_comes_and_goes(stage: Stage) -> None:
     for _ in range(3):
         asked(stage)
     assert sorted(stage.ports) == [1000, 1001, 3000]
+    assert row * layout.ROW_CELLS in stage.rt._bases
     assert give(stage, "server busy", server="b/n") == 1
     stage.says(stage.dialled[stage.ports.index(3000)], OK)
     assert give(stage, "server busy", server="b/n") == 0
     assert [gate.owner.name for gate in stage.be.limit().gates] == ["n"]
     give(stage, "del server", server="b/n")
     assert not stage.be.limit().gates
-    assert stage.dialled[stage.ports.index(3000)].closed
+    assert stage.dialled[stage.ports.index(3000)].closed and row * layout.ROW_CELLS not in stage.rt._bases
     for _ in range(4):
         asked(stage)
     assert stage.ports.count(3000) == 1 and [s.index for s in stage.be.servers] == [0, 1]

@@ -276,6 +276,11 @@ frontend two
     ask(path, "enable frontend g\n")
     assert get(other) == (200, b"two")
     assert ask(path, "disable server b/n; del server b/n\n").endswith("Server deleted.\n\n")
+    ask(path, f"add server b/m 127.0.0.1:{two}; enable server b/m\n")  # takes the row over that was given back
+    assert stat("b", "m", 7) == "0"
+    assert get(port) == (200, b"two")
+    eventually(lambda: stat("b", "m", 7) == "1", "its session is counted")
+    assert ask(path, "disable server b/m; del server b/m\n").endswith("Server deleted.\n\n")
     ask(path, "enable server b/s\n")
     assert get(port) == (200, b"two")
     ask(path, "disable frontend g\n")

@@ -126,7 +126,9 @@ def del_server(session: Session, words: list[str]) -> Deferred:
         master.changes.servers(present, tuple([one for one in present.servers if one.name != entry.server.name]))
         orders.give(master.supervisor.workers(), "del server", removed, server=entry.key)
 
-    def removed(_replies: list[Reply]) -> None:
+    def removed(replies: list[Reply]) -> None:
+        if len(replies) == len(master.supervisor.workers()) and not any(reply.error for reply in replies):
+            master.shared.forget(entry.key)  # else somebody may still count there: the row stays taken
         deferred.finish(session.message("Server deleted.", NOTICE))
 
     orders.give(master.supervisor.workers(), "server busy", counted, server=entry.key)

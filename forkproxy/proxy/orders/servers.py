@@ -21,6 +21,7 @@ def add_server(rt: Runtime, fields: dict[str, Any], row: int) -> None:
     if be is None or server.name in be.by_name:
         return  # this worker leaves with another file, or was forked with the server
     be.settle([*be.servers, ServerRt(rt, be, server, len(be.servers))])
+    rt.list_rows()
     rt.refresh()
 
 
@@ -50,6 +51,7 @@ def del_server(rt: Runtime, server: str) -> None:
     if srv.gate is not None:
         srv.backend.limit().close(srv.gate)
     srv.backend.settle([one for one in srv.backend.servers if one is not srv])
+    rt.list_rows()
 
 
 def unpack(fields: dict[str, Any]) -> Server:
