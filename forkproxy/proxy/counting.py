@@ -28,17 +28,19 @@ class Tally:
     """Streams of one turn that took the same way. ``fe``, ``be`` and ``srv`` are rows (be and srv may be None), ``ended`` the streams,
     ``bytes_in`` and ``bytes_out`` what is to be counted besides theirs."""
 
-    __slots__ = ("be", "bytes_in", "bytes_out", "ended", "fe", "histograms", "http", "process", "srv")
+    __slots__ = ("be", "bytes_in", "bytes_out", "ended", "fe", "histograms", "http", "ports", "process", "srv")
 
     def __init__(
-        self, process: memoryview, fe: memoryview, be: memoryview | None, srv: memoryview | None, http: bool, histograms: bool
-    ) -> None:
+        self, process: memoryview, fe: memoryview, be: memoryview | None, srv: memoryview | None, http: bool, histograms: bool,
+        ports: dict[int, memoryview] | None,
+    ) -> None:  # fmt: skip
         self.process = process
         self.fe = fe
         self.be = be
         self.srv = srv
         self.http = http
         self.histograms = histograms
+        self.ports = ports
         self.ended: list[Stream] = []
         self.bytes_in = self.bytes_out = 0
 
@@ -125,6 +127,11 @@ class Tally:
                 row[L.REUSES] += reused
                 row[L.LAST_SESS] = wall
                 rates.times(row, L.TIMES, served, sums, longest)
+        if self.ports is not None:
+            for s in ended:
+                row = self.ports[s.origin.bind.id]
+                row[L.BYTES_IN] += s.bytes_in
+                row[L.BYTES_OUT] += s.bytes_out
         if self.histograms:
             histograms.add(ended, (fe, be, srv))
         ended.clear()
@@ -246,6 +253,18 @@ class BackendCounters:
         row[L.USED_CUR] = used
 
 
+def port_opened(row: memoryview, now_open: int) -> None:
+    """So many connections are open at an address now (option socket-stats)."""
+    row[L.SESS_CUR] = now_open
+    if now_open > row[L.SESS_MAX]:
+        row[L.SESS_MAX] = now_open
+
+
+def port_event(row: memoryview, name: str) -> None:
+    """One more of a counter of an address (option socket-stats)."""
+    row[L.offset(name)] += 1
+
+
 def count_error(s: Stream, row: StreamError) -> None:
     """Raise the counter of a row of errors.ERRORS where it belongs: requests' faults at the frontend, the others at backend and server."""
     name = row.counter
@@ -253,6 +272,8 @@ def count_error(s: Stream, row: StreamError) -> None:
         return
     if name in _FRONT:
         s.fe.count.error(name)
+        if s.fe.ports is not None:
+            port_event(s.fe.ports[s.origin.bind.id], name)
         if name == "req_denied" and s.be is not None:
             s.be.count.error(name)
         return

@@ -38,8 +38,8 @@ class FrontendRt:
     __slots__ = (
         "addresses", "adjust", "buffer_body", "captures", "choose", "close_client", "close_server", "connections", "count", "default",
         "doors", "drops_trailers", "forwardfor", "head_timeout", "http", "idle_timeout", "keeps_ends", "kept", "limits", "listeners", "log",
-        "log_connect", "log_early", "most_own", "name", "originalto", "per_bind", "plain", "plain_response", "plan", "restrict", "rt",
-        "socket_options", "tallies", "told", "tracks", "tracks_connections", "twin", "unique_id_header",
+        "log_connect", "log_early", "most_own", "name", "originalto", "per_bind", "plain", "plain_response", "plan", "ports", "restrict",
+        "rt", "socket_options", "tallies", "told", "tracks", "tracks_connections", "twin", "unique_id_header",
     )  # fmt: skip
 
     def __init__(self, rt: Runtime, plan: plans.Frontend, backends: dict[str, BackendRt], log: AccessLog) -> None:
@@ -115,6 +115,10 @@ class FrontendRt:
         self.told: dict[Stream, tuple[int, int]] | None = {} if "contstats" in plan.options else None
         self.tallies: dict[FrontendRt, counting.Tally] = {}
         self.count = counting.FrontendCounters(rt.row(frontend_key(plan.name)))
+        #: option socket-stats: the rows of its addresses, by the number of their bind
+        self.ports: dict[int, memoryview] | None = None
+        if "socket-stats" in plan.options:
+            self.ports = {bind.id: rt.row(listener_key(plan.name, bind.name or str(bind.address))) for bind in plan.binds}
 
     def backend_for(self, s: Stream) -> BackendRt | None:
         """The backend of ``s``: use_backend rules in order, else default_backend; None: there is none. Raises NotYet."""
@@ -150,10 +154,14 @@ class FrontendRt:
         self.rt.connections += 1
         self.per_bind[bind.id] += 1
         self.count.opened(self.connections, self.rt)
+        if self.ports is not None:
+            counting.port_opened(self.ports[bind.id], self.per_bind[bind.id])
 
-    def session_started(self) -> None:
+    def session_started(self, bind: plans.Bind) -> None:
         """It passed the rules of its connection."""
         self.count.session(self.http)
+        if self.ports is not None:
+            counting.port_event(self.ports[bind.id], "sess_tot")
 
     def closed(self, c: Client) -> None:
         """A connection ended."""
@@ -162,6 +170,8 @@ class FrontendRt:
         self.per_bind[bind] -= 1
         self.doors[bind].leave()
         self.count.closed()
+        if self.ports is not None:
+            counting.port_opened(self.ports[bind], self.per_bind[bind])
         if self.tracks_connections:
             tracking.connection_ended(c)
 
@@ -169,9 +179,11 @@ class FrontendRt:
         """A request is answered by the proxy itself."""
         self.count.intercepted()
 
-    def count_denied(self, session: bool) -> None:
+    def count_denied(self, session: bool, bind: plans.Bind) -> None:
         """A connection or session was refused by a rule of layer 4."""
         self.count.denied(session)
+        if self.ports is not None:
+            counting.port_event(self.ports[bind.id], "denied_sess" if session else "denied_conn")
 
     def account(self, s: Stream) -> None:
         """The stream ended: its tally, and its line in the log."""
@@ -227,6 +239,7 @@ class FrontendRt:
             None if srv is None else srv.count.row,
             self.http,
             self.rt.plan.global_.metered,
+            self.ports,
         )
         return new
 

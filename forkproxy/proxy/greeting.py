@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from forkproxy.errors import ProtocolError
-from forkproxy.proxy import client, finish, listener
+from forkproxy.proxy import client, counting, finish, listener
 from forkproxy.proxy.accesslog import INFO
 from forkproxy.rules.logalias import local_stamp
 from forkproxy.wire.proxy_protocol import build_v1, build_v2, parse
@@ -80,6 +80,8 @@ def refuse(c: Client, why: str) -> None:
         text = f"{origin.src}:{origin.src_port} [{when}] {fe.name}/{origin.bind.name or origin.bind.id}: {why}".encode()
         fe.log.say(INFO, c.rt.clock.wall, text)
     fe.count.error("req_errors")
+    if fe.ports is not None:
+        counting.port_event(fe.ports[c.origin.bind.id], "req_errors")
     finish.close_client(c)
 
 

@@ -104,7 +104,7 @@ def begin(c: Client) -> None:
     fe = c.fe
     if fe.plan.tcp_request_session is not None and not allowed(c, fe.plan.tcp_request_session, True):
         return
-    fe.session_started()
+    fe.session_started(c.origin.bind)
     if fe.tracks_connections:
         tracking.session_started(c.origin, c.rt.clock)
     if not c.mask:
@@ -124,7 +124,7 @@ def allowed(c: Client, steps: Steps, session: bool) -> bool:
             continue
         if verdict is ALLOW:
             break
-        c.fe.count_denied(session)
+        c.fe.count_denied(session, c.origin.bind)
         c.fe.doors[c.origin.bind.id].refuse(c.rt.clock.now)
         if verdict.kind == "silent-drop":
             silent_drop(c.sock)

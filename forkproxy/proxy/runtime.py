@@ -270,12 +270,16 @@ class Runtime:
         if s.fe.tracks:
             tracking.client_error(s)
         s.fe.count.error("req_denied")
+        if s.fe.ports is not None:
+            counting.port_event(s.fe.ports[s.origin.bind.id], "req_denied")
         if s.be is not None:
             s.be.count.error("req_denied")
 
     def count_response_denied(self, s: Stream) -> None:
         """A response was denied by a rule."""
         s.fe.count.error("resp_denied")
+        if s.fe.ports is not None:
+            counting.port_event(s.fe.ports[s.origin.bind.id], "resp_denied")
         if s.be is not None:
             s.be.count.error("resp_denied")
             if s.srv is not None:

@@ -50,7 +50,7 @@ class Context:
         model = self.model
         return Snapshot(
             process=info.families(self.info()),
-            rows={kind: model.of_kind(kind) for kind in (Kind.FRONTEND, Kind.BACKEND, Kind.SERVER)},
+            rows={kind: model.of_kind(kind) for kind in Kind},
             workers=info.own_families(self._facts()) + self._workers.families(self._restarts() if self._restarts else None),
             aggregates=model.aggregates,
             histograms=self._histograms if model.plan.global_.metered else None,

@@ -15,14 +15,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from forkproxy.health.status import EXPORTED
 from forkproxy.stats import histograms
 from forkproxy.stats.columns import NUMBER, Kind, Row
-from forkproxy.stats.families import COUNTER, FAMILIES, PROXY_STATES, SERVER_STATES, Family, state_of
+from forkproxy.stats.families import COUNTER, FAMILIES, LISTENER_STATES, PROXY_STATES, SERVER_STATES, Family, state_of
 from forkproxy.stats.query import Query
 from forkproxy.values import frozen, record
 
 _PXNAME, _SVNAME, _STATUS, _UWEIGHT = NUMBER["pxname"], NUMBER["svname"], NUMBER["status"], NUMBER["uweight"]
 _CHECK_STATUS, _CHECK_CODE = NUMBER["check_status"], NUMBER["check_code"]
 _CHECKS = tuple(status.name for status in EXPORTED)
-_SCOPE = {Kind.FRONTEND: "frontend", Kind.BACKEND: "backend", Kind.SERVER: "server"}
+_SCOPE = {Kind.FRONTEND: "frontend", Kind.BACKEND: "backend", Kind.SERVER: "server", Kind.LISTENER: "listener"}
 #: How many rows one slice holds.
 _SLICE = 250
 
@@ -127,6 +127,8 @@ def _lines(
     if family.states == "status":
         if kind is Kind.SERVER:
             return "".join([blocks.get(name, text, SERVER_STATES, state_of(str(row[column]), row[_UWEIGHT])) for text, row in rows])
+        if kind is Kind.LISTENER:
+            return "".join([blocks.get(name, text, LISTENER_STATES, str(row[column])) for text, row in rows])
         return "".join([blocks.get(name, text, PROXY_STATES, state_of(str(row[column]))) for text, row in rows])
     if family.states == "check":
         checked = [(text, str(row[column]).removeprefix("* ")) for text, row in rows if row[column] is not None]
@@ -157,7 +159,7 @@ def render(snapshot: Snapshot, query: Query, blocks: Blocks = _BLOCKS) -> Iterat
     for kind, scope in _SCOPE.items():
         if scope in query.scopes:
             yield from _render_kind(kind, snapshot, query, blocks)
-            if snapshot.histograms is not None:
+            if snapshot.histograms is not None and kind is not Kind.LISTENER:
                 yield from _render_histograms(kind, snapshot.histograms, query)
     if "worker" in query.scopes:
         yield "".join([render_plain(family, openmetrics) for family in snapshot.workers if query.wants(family.name)])
@@ -195,6 +197,8 @@ def _render_kind(kind: Kind, snapshot: Snapshot, query: Query, blocks: Blocks) -
         text = f'proxy="{escape(str(row[_PXNAME]))}"'
         if kind is Kind.SERVER:
             text += f',server="{escape(str(row[_SVNAME]))}"'
+        elif kind is Kind.LISTENER:
+            text += f',listener="{escape(str(row[_SVNAME]))}"'
         slices[-1].append((text, row))
         if len(slices[-1]) >= _SLICE:
             slices.append([])

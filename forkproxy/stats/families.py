@@ -35,8 +35,8 @@ class Family:
 
 #: suffix, column, scopes, states, help
 _COMPUTED: tuple[tuple[str, str, str, str, str], ...] = (
-    ("limit_sessions", "slim", "FBS", "", "Limit of sessions: maxconn, or fullconn of a backend."),
-    ("status", "status", "FBS", "status", "State of the object, one sample per possible state."),
+    ("limit_sessions", "slim", "FBSL", "", "Limit of sessions: maxconn, or fullconn of a backend."),
+    ("status", "status", "FBSL", "status", "State of the object, one sample per possible state."),
     ("active_servers", "act", "B", "", "Usable servers that are not backups."),
     ("active", "act", "S", "", "1 for a server that is not a backup."),
     ("backup_servers", "bck", "B", "", "Usable backup servers."),
@@ -51,7 +51,7 @@ _COMPUTED: tuple[tuple[str, str, str, str, str], ...] = (
 )
 #: Columns that every server (or backend) has in principle, shown as NaN where unset.
 _NAN = frozenset({"slim", "qlimit", "src_ilim", "downtime", "chkfail", "chkdown", "throttle"})
-_SCOPES = {"F": (Kind.FRONTEND, "frontend"), "B": (Kind.BACKEND, "backend"), "S": (Kind.SERVER, "server")}
+_SCOPES = {"F": (Kind.FRONTEND, "frontend"), "B": (Kind.BACKEND, "backend"), "S": (Kind.SERVER, "server"), "L": (Kind.LISTENER, "listener")}
 
 #: column → what it tells, for "show stat typed desc"
 HELP: dict[str, str] = {}
@@ -83,6 +83,7 @@ FAMILIES: dict[Kind, tuple[Family, ...]] = _build()
 
 #: States that an object's ``status`` can show, as the exporter names them.
 PROXY_STATES = ("DOWN", "UP")
+LISTENER_STATES = ("WAITING", "OPEN", "FULL")
 SERVER_STATES = ("DOWN", "UP", "MAINT", "DRAIN", "NOLB")
 
 

@@ -17,7 +17,8 @@ from forkproxy.proxy.stream import Stream
 from forkproxy.proxy.upstream import Upstream
 from forkproxy.rules.types import addr_of
 from forkproxy.rules.verdict import WAIT, Reply
-from forkproxy.state.layout import SESS_CUR
+from forkproxy.state.layout import BYTES_IN, BYTES_OUT, REQ_ERRORS, SESS_CUR, SESS_MAX, SESS_TOT
+from forkproxy.state.names import listener_key
 from forkproxy.state.servers import STOPPED
 from forkproxy.values import replace
 from tests.session.stage import Stage, Wire
@@ -159,6 +160,21 @@ def test_leastconn_counts_the_other_workers_streams(monkeypatch: pytest.MonkeyPa
     for _ in range(3):
         stage.says(stage.client(), CLOSE)
     assert stage.ports[-3:] == [1000] * 3
+
+
+def test_addresses_are_counted_where_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(monkeypatch, front={"mode": "http", "options": frozenset({"socket-stats"})}, back={"mode": "http"})
+    key = listener_key("f", str(stage.bind.address))
+    c = stage.client()
+    stage.says(c, CLOSE)
+    stage.stands(stage.dialled[0])
+    stage.says(stage.dialled[0], OK)
+    stage.client()
+    wrong = stage.client()
+    stage.says(wrong, b"BAD\r\n\r\n")
+    row = stage.rt.state.rows.cells(0)[stage.rt.state.rows.base(key) :]
+    assert [row[at] for at in (SESS_CUR, SESS_MAX, SESS_TOT, REQ_ERRORS)] == [stage.fe.connections, 2, 3, 1]
+    assert row[BYTES_IN] > 0 and row[BYTES_OUT] >= len(OK)
 
 
 def test_a_status_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,8 @@ from forkproxy.state import layout
 from forkproxy.state.names import backend_key, frontend_key
 from forkproxy.stats import service
 from forkproxy.stats.exposition import Blocks, escape, labels
-from forkproxy.stats.query import parse_query
+from forkproxy.stats.query import Query, parse_query
+from forkproxy.values import replace
 
 from .fixtures import CHECK, World, plan, server, world
 
@@ -198,3 +199,15 @@ def test_service(full: World) -> None:
     assert handler(_Txn(b"/metrics?x=y"))[0] == 400
     assert handler(_Txn(b"/metrics", b"GET", b"application/openmetrics-text"))[2].endswith(b"# EOF\n")
     service._bound.make = service._bound.context = None
+
+
+def test_listeners_where_they_are_counted() -> None:
+    wanted = plan()
+    first = replace(wanted.frontends[0], options=frozenset({"socket-stats"}))
+    made = world(replace(wanted, frontends=(first, *wanted.frontends[1:])))
+    body = "".join(made.context.render(Query(scopes=frozenset({"listener"}))))
+    assert one(body, "haproxy_listener_status", proxy="f", listener="sock-1", state="OPEN") == 1
+    assert one(body, "haproxy_listener_status", proxy="f", listener="sock-1", state="FULL") == 0
+    assert one(body, "haproxy_listener_limit_sessions", proxy="f", listener="sock-1") == 100
+    assert one(body, "haproxy_listener_sessions_total", proxy="f", listener="sock-1") == 0
+    assert "proxy=\"tcpf\"" not in body
