@@ -73,3 +73,32 @@ def change_set_cookie(line: bytes, name: bytes, change: Change) -> bytes | None:
     old = text.rstrip(_BLANK)
     new = change(old) if label == name else old
     return None if new is None else label + b"=" + new + text[len(old) :] + line[found.end() :]
+
+
+#: what makes the line of a cookie an unusual one: quotes, attributes, commas, blanks but one behind each semicolon
+_unusual = re.compile(rb'["$,\t]|  | [=;]|= |;(?! )').search
+
+
+def find_plain(fields: bytes, name: bytes) -> tuple[int, int, int, int] | None:
+    """Where the cookie ``name`` stands in field lines that are as browsers write them: the beginning of its line, of its value, the end of
+    its value and of its line. None: it is not there, is there twice, or the line has to be looked at by :func:`change_cookie`."""
+    needle = name + b"="
+    at = fields.find(needle)
+    if at < 0 or fields.find(name, at + 1) >= 0:
+        return None
+    line = fields.rfind(b"\n", 0, at) + 1
+    if fields[line : line + 8].lower() != b"cookie: " or (at != line + 8 and fields[at - 2 : at] != b"; "):
+        return None
+    end = fields.index(b"\r", at)
+    if _unusual(fields, line + 8, end) is not None:
+        return None
+    stop = fields.find(b";", at, end)
+    return line, at + len(needle), end if stop < 0 else stop, end
+
+
+def without_plain(fields: bytes, name: bytes, line: int, start: int, stop: int, end: int) -> bytes:
+    """The field lines without the cookie that :func:`find_plain` found."""
+    at = start - len(name) - 1
+    if at > line + 8:
+        return fields[: at - 2] + fields[stop:]
+    return fields[:at] + fields[stop + 2 :] if stop < end else fields[:line] + fields[end + 2 :]

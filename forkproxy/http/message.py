@@ -139,6 +139,12 @@ class Head:
         self.changed = True
         return count
 
+    def put(self, fields: bytes) -> None:
+        """Other field lines in the place of all; they are as the reader would have left them."""
+        self.fields_raw = fields
+        self._lower = None
+        self.changed = True
+
     def edit(self, name: bytes, change: Callable[[bytes], bytes | None]) -> None:
         """Ask ``change(value)`` for every field called ``name`` (lower case) what its value shall be; None cuts the field."""
         needle = b"\n" + name + b":"

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from forkproxy.http.cookies import change_cookie, change_set_cookie
+from forkproxy.http.cookies import change_cookie, change_set_cookie, find_plain, without_plain
 from forkproxy.rules.web import split_values
 from forkproxy.wire import rdp
 
@@ -136,6 +136,17 @@ class Persistence:
         if cookie is None or cookie.name not in head.fields_raw:
             return
         assigned = kept.server is not None
+        raw = head.fields_raw
+        found = find_plain(raw, cookie.name)
+        if found is not None:  # as browsers write it: 3.3 µs instead of 7.5
+            _line, start, stop, _end = found
+            value = raw[start:stop]
+            left = self._read(s, kept, value, assigned)
+            if left is None:
+                head.put(without_plain(raw, cookie.name, *found))
+            elif left != value:
+                head.put(raw[:start] + left + raw[stop:])
+            return
 
         def change(value: bytes) -> bytes | None:
             return self._read(s, kept, value, assigned)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from forkproxy.http.cookies import change_cookie, change_set_cookie
+from forkproxy.http.cookies import change_cookie, change_set_cookie, find_plain, without_plain
 from forkproxy.http.message import RequestHead
 
 
@@ -99,3 +99,29 @@ def test_fields_are_edited_where_they_stand() -> None:
     untouched = RequestHead.create(b"GET", b"/", fields)
     untouched.edit(b"cookie", lambda value: value)
     assert not untouched.changed
+
+
+PLAIN = [b"S=x", b"a=1; S=x; b=2", b"S=x; b=2", b"a=1; S=x", b"a=1; S=; b=2", b"a=b=c; S=x=y", b"SX=1; S=2"]
+UNUSUAL = [
+    b"a=1;S=x", b"a=1; S=x ;b=2", b"a=1, S=x", b"S =x", b"S= x", b'a="S=x"', b"$V=1; S=x", b"S=1; S=2", b"a=S=x", b"XS=x", b"a=1;  S=x",
+    b"S; a=S=x", b"a=1; S=x;",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("line", PLAIN + UNUSUAL)
+@pytest.mark.parametrize(("before", "after"), [(b"", b""), (b"X: 1\r\n", b"Y: 2\r\n")])
+def test_the_usual_cookie_is_found_at_once(line: bytes, before: bytes, after: bytes) -> None:
+    fields = before + b"Cookie: " + line + b"\r\n" + after
+    found = find_plain(fields, b"S")
+    assert (found is not None) == (line in PLAIN)
+    if found is not None:
+        seen: list[bytes] = []
+        left = change_cookie(line, b"S", seen.append)
+        assert [fields[found[1] : found[2]]] == seen
+        assert without_plain(fields, b"S", *found) == before + (b"" if left is None else b"Cookie: " + left + b"\r\n") + after
+
+
+def test_a_cookie_of_another_field_is_none() -> None:
+    assert find_plain(b"X: S=x\r\n", b"S") is None
+    assert find_plain(b"X: S=x\r\nCookie: S=y\r\n", b"S") is None
+    assert find_plain(b"Cookie:S=y\r\n", b"S") is None
