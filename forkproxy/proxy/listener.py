@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from forkproxy.net.loop import EXCLUSIVE, READ, Watched
+from forkproxy.net.loop import EXCLUSIVE, READ, Timer, Watched
 from forkproxy.net.sockets import accept, quickack_off, reset_on_close, silent_drop
 from forkproxy.proxy import client, finish, greeting, marks, tcp, tracking
 from forkproxy.proxy.stream import ClientOrigin, Stream
@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 
 
 class Listener(Watched):
-    """One listening socket of one frontend. ``on`` tells whether it is watched now."""
+    """One listening socket of one frontend. ``on`` tells whether it is watched now, ``retry`` when it is tried again where time is
+    what lets connections in."""
 
-    __slots__ = ("batch", "bind", "door", "exclusive", "fe", "on", "rt", "sock")
+    __slots__ = ("batch", "bind", "door", "exclusive", "fe", "on", "retry", "rt", "sock")
 
     def __init__(self, rt: Runtime, fe: FrontendRt, bind: Bind, sock: socket.socket, exclusive: bool) -> None:
         super().__init__(sock.fileno(), ready)
@@ -40,6 +41,7 @@ class Listener(Watched):
         self.batch = rt.maxaccept
         self.door = fe.doors[bind.id]
         self.on = False
+        self.retry: Timer | None = None
         if "tcp-smart-accept" in fe.plan.options:
             quickack_off(sock)  # what it accepts inherits that
 

@@ -212,8 +212,8 @@ class Runtime:
         """A limit is reached: leave the connections of ``listener`` in the kernel until one of ours ends, or for ``pause_s``."""
         listener.unwatch()
         self._held.add(listener)
-        if pause_s:
-            self.loop.call_later(pause_s, self.release)
+        if pause_s and (listener.retry is None or not listener.retry.pending):
+            listener.retry = self.loop.call_later(pause_s, self._try, listener)
 
     def accept_failed(self, listener: Listener, _exc: OSError) -> None:
         """Out of descriptors or memory: try again in a moment instead of spinning."""
@@ -221,16 +221,19 @@ class Runtime:
 
     def release(self) -> None:
         """Accept again where a limit held connections back, as far as limits allow now."""
-        if self.paused or self.leaving:
+        for listener in list(self._held):
+            self._try(listener)
+
+    def _try(self, listener: Listener) -> None:
+        if listener not in self._held or self.paused or self.leaving:
             return
-        held, self._held = self._held, set()
-        for listener in held:
-            if listener.fe.plan.held:
-                listener.door.forgo()
-            else:
-                accept_from(listener, READ)
-                if listener not in self._held:
-                    listener.watch()
+        self._held.discard(listener)
+        if listener.fe.plan.held:
+            listener.door.forgo()
+            return
+        accept_from(listener, READ)
+        if listener not in self._held:
+            listener.watch()
 
     def _look(self, everything: bool) -> None:
         """The bell rang: something was given to who waits here. ``everything``: or may be free without being given to anybody."""

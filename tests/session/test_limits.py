@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from forkproxy.net.loop import READ
+from forkproxy.net.loop import READ, Loop
 from forkproxy.proxy import finish
+from forkproxy.proxy.listener import Listener
+from forkproxy.proxy.listener import ready as accept_from
 from forkproxy.rules.verdict import REJECT
 from forkproxy.state.doors import FULL, OPEN
 from forkproxy.state.limits import LIMIT, SESS_LIMIT, TOTAL, WAITING
@@ -135,3 +137,26 @@ def test_a_connection_that_moves_keeps_its_place(monkeypatch: pytest.MonkeyPatch
     assert cell(stage, "", TOTAL) == 2
     stage.passes(1.0)
     assert cell(stage, "", TOTAL) == 1
+
+
+def test_a_refused_listener_has_one_timer(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = http(monkeypatch)
+    stage.rt.area.set(stage.rt.state.rows.names.row("f/<frontend>"), SESS_LIMIT, 1)
+    assert stage.fe.doors[stage.bind.id].enter(stage.clock.now) == OPEN
+    later: list[float] = []
+    call_later = Loop.call_later
+
+    def counted(loop: Loop, delay_s: float, *args: Any) -> Any:
+        later.append(delay_s)
+        return call_later(loop, delay_s, *args)
+
+    monkeypatch.setattr(Loop, "call_later", counted)
+    sockets: list[Any] = [Wire("listener") for _ in range(2)]
+    listeners = [Listener(stage.rt, stage.fe, stage.bind, sock, True) for sock in sockets]
+    for one in listeners:
+        accept_from(one, READ)
+    for _ in range(5):
+        stage.rings()
+    assert later == [1.0, 1.0] and not any(one.on for one in listeners)
+    for sock in sockets:
+        sock.close()
