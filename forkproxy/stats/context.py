@@ -53,6 +53,7 @@ class Context:
             rows={kind: model.of_kind(kind) for kind in Kind},
             workers=info.own_families(self._facts()) + self._workers.families(self._restarts() if self._restarts else None),
             aggregates=model.aggregates,
+            descriptions={p.name: p.description for p in (*model.plan.backends.values(), *model.plan.frontends) if p.description},
             histograms=self._histograms if model.plan.global_.metered else None,
         )
 

@@ -17,7 +17,7 @@ from forkproxy.stats import histograms
 from forkproxy.stats.columns import NUMBER, Kind, Row
 from forkproxy.stats.families import COUNTER, FAMILIES, LISTENER_STATES, PROXY_STATES, SERVER_STATES, Family, state_of
 from forkproxy.stats.query import Query
-from forkproxy.values import frozen, record
+from forkproxy.values import field, frozen, record
 
 _PXNAME, _SVNAME, _STATUS, _UWEIGHT = NUMBER["pxname"], NUMBER["svname"], NUMBER["status"], NUMBER["uweight"]
 _CHECK_STATUS, _CHECK_CODE = NUMBER["check_status"], NUMBER["check_code"]
@@ -57,6 +57,8 @@ class Snapshot:
     rows: Mapping[Kind, Iterable[Row]]
     workers: Iterable[Plain] = ()
     aggregates: Callable[[str], Mapping[str, Mapping[str, int]]] = lambda backend: {}
+    #: descriptions of proxies that have one
+    descriptions: Mapping[str, str] = field(default_factory=dict)
     #: ``histograms(kind, no_maint)``: labels and cells of objects; None where no distributions are kept
     histograms: Callable[[Kind, bool], Iterable[histograms.Rowed]] | None = None
 
@@ -195,10 +197,13 @@ def _render_kind(kind: Kind, snapshot: Snapshot, query: Query, blocks: Blocks) -
         if query.no_maint and kind is Kind.SERVER and str(row[_STATUS]).startswith("MAINT"):
             continue
         text = f'proxy="{escape(str(row[_PXNAME]))}"'
+        described = snapshot.descriptions.get(str(row[_PXNAME])) if query.descriptions and kind is not Kind.SERVER else None
         if kind is Kind.SERVER:
             text += f',server="{escape(str(row[_SVNAME]))}"'
         elif kind is Kind.LISTENER:
             text += f',listener="{escape(str(row[_SVNAME]))}"'
+        if described:
+            text += f',desc="{escape(described)}"'
         slices[-1].append((text, row))
         if len(slices[-1]) >= _SLICE:
             slices.append([])

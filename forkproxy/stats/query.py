@@ -1,10 +1,9 @@
 """The query of a scrape: which scopes and families are wanted, in which format.
 
 As HAProxy's exporter: ``scope=global|frontend|backend|server|listener|*`` (may repeat; an empty value clears what was chosen),
-``no-maint`` (servers in maintenance
-are left out), ``metrics=a,b`` (only these; with ``-name``: all but these), ``extra-counters`` (there are none: accepted).
-``scope=worker`` is forkproxy's own.
-An unknown parameter or scope is a bad request. Pure.
+``no-maint`` (servers in maintenance are left out), ``metrics=a,b`` (only these; with ``-name``: all but these), ``desc-labels`` (the
+descriptions of proxies as labels), ``extra-counters`` (there are none). ``scope=worker`` is forkproxy's own. An unknown scope is a bad
+request, an unknown parameter is not (observed): scrapers may add their own. Pure.
 """
 
 from __future__ import annotations
@@ -25,6 +24,7 @@ class Query:
 
     scopes: frozenset[str] = SCOPES
     no_maint: bool = False
+    descriptions: bool = False
     only: frozenset[str] = frozenset()
     without: frozenset[str] = frozenset()
     openmetrics: bool = False
@@ -37,7 +37,7 @@ class Query:
 def parse_query(query: str, accept: bytes | None = None) -> Query:
     """From the query string (without "?") and the Accept field. Raises ValueError for what an exporter refuses."""
     scopes: set[str] | None = None
-    no_maint = False
+    no_maint = descriptions = False
     only: set[str] = set()
     without: set[str] = set()
     for part in query.split("&"):
@@ -63,10 +63,10 @@ def parse_query(query: str, accept: bytes | None = None) -> Query:
                     only.add(word.removeprefix("+"))
         elif name == "no-maint":
             no_maint = True
-        elif name != "extra-counters":
-            raise ValueError(f"unknown parameter '{name}'")
+        elif name == "desc-labels":
+            descriptions = True
     chosen = SCOPES if scopes is None else frozenset(scopes)
-    return Query(chosen, no_maint, frozenset(only - without), frozenset(without), accepts_openmetrics(accept))
+    return Query(chosen, no_maint, descriptions, frozenset(only - without), frozenset(without), accepts_openmetrics(accept))
 
 
 def accepts_openmetrics(accept: bytes | None) -> bool:

@@ -196,7 +196,7 @@ def test_service(full: World) -> None:
     assert handler(_Txn(b"/metrics", b"HEAD"))[0] == 200
     assert service.factory(None) is handler
     assert handler(_Txn(b"/metrics", b"POST"))[0] == 405
-    assert handler(_Txn(b"/metrics?x=y"))[0] == 400
+    assert handler(_Txn(b"/metrics?scope=y"))[0] == 400
     assert handler(_Txn(b"/metrics", b"GET", b"application/openmetrics-text"))[2].endswith(b"# EOF\n")
     service._bound.make = service._bound.context = None
 
@@ -211,3 +211,12 @@ def test_listeners_where_they_are_counted() -> None:
     assert one(body, "haproxy_listener_limit_sessions", proxy="f", listener="sock-1") == 100
     assert one(body, "haproxy_listener_sessions_total", proxy="f", listener="sock-1") == 0
     assert "proxy=\"tcpf\"" not in body
+
+
+def test_descriptions_are_labels_where_asked_for() -> None:
+    wanted = plan()
+    first = replace(wanted.frontends[0], description='the "first"')
+    context = world(replace(wanted, frontends=(first, *wanted.frontends[1:]))).context
+    line = r'haproxy_frontend_sessions_total{proxy="f",desc="the \"first\""} 0'
+    assert line in "".join(context.render(parse_query("desc-labels&something=else"))).splitlines()
+    assert "desc=" not in "".join(context.render(parse_query("")))
