@@ -123,7 +123,10 @@ class Shared:
     def forget(self, key: str) -> None:
         """Give the row of a server back that no worker knows any more."""
         names = self.state.names
-        self.state.rows.wipe(names.prune(set(names) - {key}))
+        rows = names.prune(set(names) - {key})
+        self.state.rows.wipe(rows)
+        for row in rows:
+            self.state.limits.vacate(row)
 
     def _home(self, key: str) -> int:
         """The row whose lock guards the limits of ``key``: a backend's for itself and its servers, else that of the process."""

@@ -102,6 +102,10 @@ class Area:
         """Whether :meth:`place` was called for this row, maybe by an earlier master."""
         return self.cells[row * LIMIT_CELLS + LIMIT] > 0
 
+    def vacate(self, row: int) -> None:
+        """Row ``row``, which nobody counts in and which is nobody's home, is not limited any more; whoever gets it next places it anew."""
+        self.cells[row * LIMIT_CELLS + LIMIT] = 0
+
     def set(self, row: int, cell: int, value: int) -> bool:
         """Let a LIMIT (0: none), SESS_LIMIT or CONN_LIMIT be ``value``. Whether it changed: then :meth:`ring_all` tells who waits."""
         if cell == LIMIT:

@@ -10,6 +10,7 @@ from forkproxy.master.shared import Shared
 from forkproxy.plan import Address, Backend, Bind, Frontend, Global, Plan, Server
 from forkproxy.state.limits import CONN_LIMIT, HOME, LIMIT, SESS_LIMIT, UNLIMITED
 from forkproxy.state.segment import LIMIT_CELLS
+from forkproxy.values import replace
 
 
 def plan(*servers: tuple[str, int], backend: str = "b", narrow: int = 0, rate: int = 0, **settings: Any) -> Plan:
@@ -67,3 +68,20 @@ def test_the_memory_of_a_dead_master_gets_the_limits_of_the_file() -> None:
         held = second.state.limits.enter(row)
         second.state.limits.leave(row, held)
         assert held
+
+
+def test_the_row_of_a_server_that_went_is_limited_anew() -> None:
+    one = plan(("s", 7), ("t", 5))
+    shared = Shared(one, 2, ManualClock())
+    row = shared.state.names.row("b/t")
+    shared.state.servers.set("b/t", uweight=9)
+    shared.forget("b/t")
+    shared.extend(replace(plan(("n", 0), backend="new"), backends={**plan(("s", 7)).backends, **plan(("n", 0), backend="new").backends}))
+    took = next(key for key in shared.state.names if shared.state.names.row(key) == row)
+    assert took in ("new/<backend>", "new/n")
+    other = replace(plan(("n", 0), backend="new"), backends=plan(("n", 0), ("m", 3), backend="new").backends)
+    shared.forget("new/n")
+    shared.extend(other)
+    home = shared.state.names.row("new/<backend>")
+    assert cells(shared, "new/n", LIMIT, HOME) == [UNLIMITED, home] and cells(shared, "new/m", LIMIT, HOME) == [3, home]
+    assert cells(shared, "b/s", LIMIT) == [7] and shared.state.servers.read("new/n", "uweight") == 0
