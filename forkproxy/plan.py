@@ -78,7 +78,6 @@ class Bind:
     save_syn: int = 0  # what the kernel keeps of the first packet: 1 from the IP header on, 2 from the link's
     mss: int = 0
     tcp_ut_ms: int = 0
-    nice: int = 0
     mode: int | None = None  # unix socket permissions
     uid: int | None = None
     gid: int | None = None
@@ -116,7 +115,6 @@ class Timeouts:
     tunnel_s: float | None = None
     client_fin_s: float | None = None
     server_fin_s: float | None = None
-    check_s: float | None = None
     tarpit_s: float | None = None
 
 

@@ -475,7 +475,6 @@ def _timeouts(said: Mapping[str, float]) -> Timeouts:
         tunnel_s=get("tunnel_s") or None,
         client_fin_s=get("client_fin_s") or client,
         server_fin_s=get("server_fin_s") or server,
-        check_s=get("check_s") or None,
         tarpit_s=get("tarpit_s") or connect,
     )
 

@@ -36,7 +36,7 @@ def build_check(draft: ProxyDraft, timeouts: Timeouts, context: RuleContext, glo
         options = _external(draft, global_draft)
     return Check(
         kind=kind,
-        timeout_s=timeouts.check_s,
+        timeout_s=draft.timeouts.get("check_s") or None,
         connect_timeout_s=timeouts.connect_s,
         steps=tuple(step for line, step in steps if step is not None and line in rules),
         disable_on_404=bool(draft.settings.get("check_disable_on_404")),

@@ -120,7 +120,6 @@ def _nice(bind: BindDraft, line: Line, text: str) -> None:
     value = _number(line, text)
     if not -1024 <= value <= 1024:
         line.fail(f"'nice' : invalid value {value}, allowed range is -1024..1024", line.kwlen)
-    bind.settings["nice"] = value
 
 
 @keyword("bind", "tcp-ut", args=(Word("a positive delay in milliseconds"),))

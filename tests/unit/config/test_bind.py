@@ -28,7 +28,6 @@ from tests.unit.config.reading import alerts, frontend, good, notes
         ("mss 1400", "mss", 1400),
         ("mss -12", "mss", -12),
         ("tcp-ut 3s", "tcp_ut_ms", 3000),
-        ("nice -5", "nice", -5),
         ("mode 660", "mode", 0o660),
         ("uid 12", "uid", 12),
         ("gid 13", "gid", 13),

@@ -43,11 +43,13 @@ def test_timeouts_fall_back_as_the_manual_says() -> None:
     t = frontend("").timeouts
     assert (t.client_s, t.http_request_s, t.http_keep_alive_s, t.client_fin_s) == (2.0, 2.0, 2.0, 2.0)
     assert (t.connect_s, t.queue_s, t.tarpit_s, t.server_s, t.server_fin_s) == (1.0, 1.0, 1.0, 3.0, 3.0)
-    assert (t.tunnel_s, t.check_s) == (None, None)
+    assert t.tunnel_s is None
     own = frontend("timeout http-request 5s\n timeout client-fin 7").timeouts
     assert (own.http_request_s, own.http_keep_alive_s, own.client_fin_s) == (5.0, 5.0, 0.007)
     assert frontend("timeout http-request 5s\n timeout http-keep-alive 250ms").timeouts.http_keep_alive_s == 0.25
-    assert backend("timeout queue 4s\n timeout tunnel 1h\n timeout check 6s\n server s 127.0.0.1:1").timeouts.queue_s == 4.0
+    made = backend("timeout queue 4s\n timeout tunnel 1h\n timeout check 6s\n server s 127.0.0.1:1 check")
+    assert made.timeouts.queue_s == 4.0
+    assert made.servers[0].check is not None and made.servers[0].check.timeout_s == 6.0
 
 
 def test_a_timeout_of_zero_is_none_and_is_warned_of() -> None:
