@@ -347,7 +347,7 @@ defaults
   log global
   option log-health-checks
   timeout connect 400ms
-  timeout check 500ms
+  timeout check 2s
   timeout client 5s
   timeout server 5s
   default-server inter 60s
