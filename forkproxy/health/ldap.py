@@ -14,7 +14,7 @@ from forkproxy.health.tcp import hex_regex, pattern
 from forkproxy.plan import Check
 
 #: message 1, bind request: version 3, no name, simple authentication without a password
-_BIND = bytes.fromhex("300c0201016007020103040080 00")
+_BIND = bytes.fromhex("300c020101600702010304008000")
 _NOT_LDAP = Result(Status.L7RSP, 0, "Not LDAPv3 protocol")
 
 
