@@ -24,7 +24,8 @@ _TREES = ("str", "ip", "beg")
 
 
 def _lists(session: Session) -> PatternFiles:
-    found: PatternFiles = session.master.plan.objects["patterns"]
+    current = session.master.supervisor.current  # those that :func:`_change` changes
+    found: PatternFiles = (session.master.plan if current is None else current.plan).objects["patterns"]
     return found
 
 
