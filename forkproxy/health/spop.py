@@ -11,6 +11,7 @@ from forkproxy.health.scope import Scope
 from forkproxy.health.sequence import Connect, Expect, Send, Sequence
 from forkproxy.health.status import Status
 from forkproxy.plan import Check
+from forkproxy.wire import varint
 
 _HELLO, _DISCONNECT, _AGENT_HELLO, _AGENT_DISCONNECT = 1, 2, 101, 102
 _FIN = b"\x00\x00\x00\x01"
@@ -27,44 +28,15 @@ _REASONS = {
 _TOO_BIG, _INVALID, _NO_VERSION, _NO_SIZE, _NO_CAPABILITIES, _FRAGMENTED = 3, 4, 5, 6, 7, 10
 
 
-def varint(number: int) -> bytes:
-    """An integer as the protocol writes it: one byte below 240, else four bits there and seven in each further byte."""
-    if number < 240:
-        return bytes([number])
-    out = bytearray([number & 0xFF | 0xF0])
-    number = (number - 240) >> 4
-    while number >= 128:
-        out.append(number & 0xFF | 0x80)
-        number = (number - 128) >> 7
-    out.append(number)
-    return bytes(out)
-
-
-def read_varint(data: bytes, at: int) -> tuple[int, int]:
-    """(number, offset after it). Raises IndexError."""
-    number = data[at]
-    at += 1
-    if number < 240:
-        return number, at
-    shift = 4
-    while True:
-        byte = data[at]
-        at += 1
-        number += byte << shift
-        shift += 7
-        if byte < 128:
-            return number, at
-
-
 def _text(text: str) -> bytes:
-    return varint(len(text)) + text.encode()
+    return varint.number(len(text)) + text.encode()
 
 
 def hello() -> bytes:
     """The frame with which a client that only checks begins."""
     body = bytes([_HELLO]) + _FIN + b"\0\0"
     body += _text("supported-versions") + bytes([_STRING]) + _text("2.0")
-    body += _text("max-frame-size") + bytes([_UINT32]) + varint(FRAME_BYTES)
+    body += _text("max-frame-size") + bytes([_UINT32]) + varint.number(FRAME_BYTES)
     body += _text("capabilities") + bytes([_STRING]) + _text("")
     body += _text("healthcheck") + bytes([_BOOL | 0x10])
     return len(body).to_bytes(4, "big") + body
@@ -80,12 +52,12 @@ def _value(data: bytes, at: int) -> tuple[object, int]:
     if kind == _BOOL:
         return bool(flags & 0x10), at
     if kind in (2, 3, 4, 5):
-        return read_varint(data, at)
+        return varint.read(data, at)
     if kind in (6, 7):
         size = 4 if kind == 6 else 16
         return data[at : at + size], at + size
     if kind in (8, 9):
-        size, at = read_varint(data, at)
+        size, at = varint.read(data, at)
         if at + size > len(data):
             raise IndexError(size)
         return data[at : at + size], at + size
@@ -96,7 +68,7 @@ def pairs(data: bytes, at: int) -> dict[bytes, object]:
     """Names and values to the end of a frame. Raises IndexError, ValueError."""
     found: dict[bytes, object] = {}
     while at < len(data):
-        size, at = read_varint(data, at)
+        size, at = varint.read(data, at)
         name = data[at : at + size]
         found[name], at = _value(data, at + size)
     return found
@@ -114,8 +86,8 @@ def answer(data: bytes, ended: bool, scope: Scope) -> bool | Result | None:
     frame = data[4 : 4 + size]
     try:
         kind, flags = frame[0], frame[1:5]
-        stream, at = read_varint(frame, 5)
-        number, at = read_varint(frame, at)
+        stream, at = varint.read(frame, 5)
+        number, at = varint.read(frame, at)
         found = pairs(frame, at)
     except (IndexError, ValueError):
         return _wrong(_INVALID)

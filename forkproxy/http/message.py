@@ -70,7 +70,10 @@ class Head:
         lower = self._lower
         if lower is None:
             lower = self._lower = b"\n" + self.fields_raw.lower()
-        at = lower.find(b"\n" + name + b":")
+        return self._value(lower.find(b"\n" + name + b":"), name)
+
+    def _value(self, at: int, name: bytes) -> bytes | None:
+        """The value of the field line before which ``at`` stands in the twin; -1 for none."""
         if at < 0:
             return None
         raw = self.fields_raw
@@ -79,15 +82,7 @@ class Head:
 
     def last(self, name: bytes) -> bytes | None:
         """The value of the last field called ``name`` (lower case); None without one."""
-        lower = self._lower
-        if lower is None:
-            lower = self._lower = b"\n" + self.fields_raw.lower()
-        at = lower.rfind(b"\n" + name + b":")
-        if at < 0:
-            return None
-        raw = self.fields_raw
-        start = at + len(name) + 1
-        return raw[start : raw.index(b"\r", start)].strip(b" \t")
+        return self._value(self._twin().rfind(b"\n" + name + b":"), name)
 
     def get_all(self, name: bytes) -> list[bytes]:
         """The values of every field called ``name`` (lower case), one entry per line, in order."""

@@ -1,4 +1,4 @@
-"""Actions on lists of header fields in one block of bytes: add-headers-bin, set-headers-bin, del-headers-bin (manual 4.4, rules.varint)."""
+"""Actions on lists of header fields in one block of bytes: add-headers-bin, set-headers-bin, del-headers-bin (manual 4.4, wire.varint)."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 from forkproxy.plan import Step
 from forkproxy.registry import Needs, Type, action
-from forkproxy.rules import varint
 from forkproxy.rules.action import ALL_HTTP, Parser
 from forkproxy.rules.logencode import http_safe
 from forkproxy.rules.words import to_bytes
+from forkproxy.wire import varint
 
 _TOKEN = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _TESTS: dict[str, Any] = {"str": bytes.__eq__, "beg": bytes.startswith, "end": bytes.endswith, "sub": bytes.__contains__}

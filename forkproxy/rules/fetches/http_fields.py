@@ -12,11 +12,12 @@ from operator import attrgetter
 from typing import Any
 
 from forkproxy.registry import Needs, Type, fetch, string_aliases
-from forkproxy.rules import phases, varint
+from forkproxy.rules import phases
 from forkproxy.rules.args import Arg, Int, Str
 from forkproxy.rules.expr import FetchFn, Multi
 from forkproxy.rules.types import Addr, parse_addr, read_int
 from forkproxy.rules.web import split_values
+from forkproxy.wire import varint
 
 _REQ: dict[str, Any] = {"needs": Needs.HEADERS, "uses": phases.REQUEST}
 _RES: dict[str, Any] = {"needs": Needs.RES_HEADERS, "uses": phases.RESPONSE}
@@ -164,7 +165,7 @@ def _register_headers(side: str, place: dict[str, Any], prefix: str, old: str, *
         return get
 
     def hdrs_bin() -> FetchFn:
-        """All header fields as names and values, each behind its length (rules.varint); two empty ones are the end."""
+        """All header fields as names and values, each behind its length (wire.varint); two empty ones are the end."""
 
         def get(txn: Any) -> bytes | None:
             head = txn.req if side == "req" else txn.res

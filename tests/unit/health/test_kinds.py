@@ -13,7 +13,7 @@ from forkproxy import registry
 from forkproxy.clock import ManualClock
 from forkproxy.health import kinds  # noqa: F401
 from forkproxy.health.conversation import About, Conversation, Hop, Next, Parting, Result, View
-from forkproxy.health.spop import hello, pairs, read_varint, varint
+from forkproxy.health.spop import hello, pairs
 from forkproxy.health.status import Status
 from forkproxy.plan import Address, Backend, Check, CheckStep, Server
 
@@ -146,11 +146,6 @@ def test_a_full_buffer_is_the_end() -> None:
     conversation.start()
     assert conversation.feed(b"x" * 99) is None
     assert conversation.feed(b"x") == Result(Status.L7RSP, 0, "TCPCHK did not match content 'b'needle'' at step 1")
-
-
-@pytest.mark.parametrize("number", [0, 1, 239, 240, 241, 2287, 2288, 16380, 1 << 20, (1 << 32) - 1])
-def test_numbers_of_stream_processing(number: int) -> None:
-    assert read_varint(varint(number), 0) == (number, len(varint(number)))
 
 
 def test_the_hello_of_stream_processing() -> None:

@@ -18,6 +18,7 @@ from forkproxy.state.doors import FULL, OPEN, Door
 from forkproxy.state.limits import LIMIT, SESS_LIMIT, TOTAL, WAITING, Area
 from forkproxy.state.queues import Gate, Queues, Ticket, rank
 from forkproxy.state.segment import LIMIT_CELLS, Segment
+from tests.unit.state.progress import Progress
 
 BACKEND, FRONTEND, BIND, SERVER = 1, 2, 3, 4
 #: the backend's own queue, where servers are named by their index
@@ -344,12 +345,14 @@ def test_a_slot_that_was_given_to_a_worker_that_died_before_it_knew() -> None:
 def test_killed_at_random_under_load() -> None:
     """Children take, free, wait and collect as fast as they can until they are killed; what is left is right, and the limit was kept."""
     house = House(3, (3, 2))
+    progress = Progress(3)
 
     def work(slot: int) -> None:
         queues, dice = house.queues[slot], random.Random(slot)
         having: list[Gate] = []
         tickets: list[Ticket] = []
         while True:
+            progress.step(slot)
             deed = dice.random()
             if deed < 0.4:
                 gate = dice.choice(queues.gates)
@@ -389,10 +392,10 @@ def test_killed_at_random_under_load() -> None:
         start(slot)
     try:
         for _ in range(60):
-            time.sleep(dice.random() * 0.01)  # load is what this test is about
+            slot = dice.randrange(3)
+            progress.wait(slot, dice.randrange(1, 200))
             for i, most in ((0, 3), (1, 2)):
                 assert 0 <= house.cell(SERVER + i, TOTAL) <= most
-            slot = dice.randrange(3)
             os.kill(children[slot], signal.SIGKILL)
             _, status = os.waitpid(children.pop(slot), 0)
             assert os.WIFSIGNALED(status), "it must not end by itself"

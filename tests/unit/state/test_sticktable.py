@@ -20,6 +20,7 @@ from forkproxy.state.ledger import UNSURE, Ledger
 from forkproxy.state.stickspec import HOLDERS, Store, TableRef, TableSpec
 from forkproxy.state.sticktable import Table
 from forkproxy.state.sticktables import Tables
+from tests.unit.state.progress import Progress
 
 COUNTS = (Store("gpc0"), Store("conn_cnt"), Store("conn_cur"), Store("http_req_cnt"), Store("http_req_rate", 1, 10_000))
 
@@ -209,6 +210,7 @@ def test_workers_killed_at_any_moment_leave_a_usable_table(tables: tuple[Tables,
     """Inserting, evicting, holding and letting go, killed 40 times at random: no lock stays, no slot is lost, nobody is held for ever."""
     everything, t = tables
     chance = random.Random(7)
+    progress = Progress(3)
 
     def work(number: int) -> None:
         mine = random.Random(os.getpid())
@@ -223,14 +225,15 @@ def test_workers_killed_at_any_moment_leave_a_usable_table(tables: tuple[Tables,
             if len(held) > 5 or got is None:
                 t.let_go(held.pop(mine.randrange(len(held))), now, 1, 1)  # type: ignore[arg-type]
             put(t, b"%d" % mine.randrange(90), now)
+            progress.step(number)
 
     pids = {}
     for slot in range(3):
         everything.ledger(slot, 64)
         (pids[slot],) = children(1, lambda number, slot=slot: work(slot))  # type: ignore[misc]
     for _ in range(40):
-        time.sleep(chance.random() * 0.01)
         slot = chance.randrange(3)
+        progress.wait(slot, chance.randrange(1, 200))
         os.kill(pids[slot], signal.SIGKILL)
         os.waitpid(pids[slot], 0)
         everything.settle(slot)
