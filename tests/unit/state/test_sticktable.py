@@ -206,6 +206,24 @@ def tables() -> Iterator[tuple[Tables, Table]]:
     yield all_tables, ref.table
 
 
+def test_what_a_dead_writer_left_undone_is_repaired() -> None:
+    """It had taken a slot, and counted it, but not linked it: the slot is free again, and the count is that of the chains."""
+    t = table(4, expire_ms=0)
+    assert put(t, b"0", 0)
+    pid = os.fork()
+    if not pid:
+        t._take(0)
+        t._slot(0)
+        t.cells[t._used] += 1
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(pid, 0)
+    assert t.used() == 2
+    assert put(t, b"1", 1)
+    assert t.used() == 2
+    assert put(t, b"2", 2) and put(t, b"3", 3)
+    assert t.used() == 4 and keys(t, 9) == {b"0", b"1", b"2", b"3"}
+
+
 def test_workers_killed_at_any_moment_leave_a_usable_table(tables: tuple[Tables, Table]) -> None:
     """Inserting, evicting, holding and letting go, killed 40 times at random: no lock stays, no slot is lost, nobody is held for ever."""
     everything, t = tables
