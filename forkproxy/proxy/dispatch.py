@@ -252,7 +252,7 @@ def touch_body(s: Stream) -> None:
         # A client that stalls in the middle of its body is given twice the time (observed behaviour).
         c.loop.set_deadline(c, now + 2 * limit)
     if up is not None:
-        limit = marks.timeout(s, "server", s.be.plan.timeouts.server_s)
+        limit = marks.timeout(s, "server", up.srv.server_timeout)
         if limit is not None:
             up.loop.set_deadline(up, now + limit)
 

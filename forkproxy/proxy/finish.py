@@ -137,7 +137,7 @@ def close_client(c: Client) -> None:
     if own is not None:
         for up in own.values():
             up.owner = None
-            pool.discard(up)
+            close(up)
     if c.fd >= 0:
         close(c)
         c.rt.client_closed(c)

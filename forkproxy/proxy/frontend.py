@@ -82,8 +82,7 @@ class FrontendRt:
             and not self.restrict
         )
         self.plain_response = (
-            plan.tcp_response_content is None
-            and plan.http_response is None
+            plan.http_response is None
             and plan.http_after_response is None
             and not plan.capture_response
             and plan.capture_cookie is None

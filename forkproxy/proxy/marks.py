@@ -1,7 +1,7 @@
 """What rules decided about a stream's treatment (``txn.marks``), carried out: addresses, timeouts, packet marks, early hints.
 
-Nobody comes here for a stream without marks: callers look at ``s.marks`` first. Which names there are is told by
-``rules.actions.connection.MARKS``; what each one means to sockets is told here. Knows streams and sockets, no rules.
+``apply`` and ``on_server`` are for streams that have marks, callers look first; the others serve any stream. Which names there are is told
+by ``rules.actions.connection.MARKS``; what each one means to sockets is told here. Knows streams and sockets, no rules.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 #: marks that put something in the place of an address
 _ADDRESSES = ("src", "src_port", "dst", "dst_port")
+_ADDRESS_SET = frozenset(_ADDRESSES)
 
 
 def timeout(s: Stream, name: str, configured: float | None) -> float | None:
@@ -37,7 +38,7 @@ def apply(s: Stream) -> None:
     """After a set of rules that left marks: what they say of the client's side takes effect."""
     marks = s.marks
     assert marks is not None
-    if any(name in marks for name in _ADDRESSES):
+    if not _ADDRESS_SET.isdisjoint(marks):
         s.origin = Claimed(s.origin.connection(), *(marks.get(name) for name in _ADDRESSES))
     sock = s.client.sock
     if "fc_tos" in marks:

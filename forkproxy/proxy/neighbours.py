@@ -45,5 +45,5 @@ class Neighbours:
 
     def streams(self, server: ServerRt) -> int:
         """How many streams the others had on ``server`` at the last look."""
-        at: int = self._rt.state.rows.base(server.key) + SESS_CUR
+        at: int = server.base + SESS_CUR
         return sum([cells[at] for cells in self._others])

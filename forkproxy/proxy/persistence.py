@@ -77,9 +77,9 @@ class Kept:
 
 
 class Persistence:
-    """How one backend does it. Made when the worker starts."""
+    """How one backend does it. ``BackendRt.settle`` makes it anew; a stream keeps the one with which it entered."""
 
-    __slots__ = ("_by_address", "_by_cookie", "_cookie", "_indirect", "_made", "_rdp", "_rules", "_stays", "_use_server", "told")
+    __slots__ = ("_by_address", "_by_cookie", "_cookie", "_indirect", "_rdp", "_rules", "_stays", "_use_server", "told")
 
     def __init__(self, backend: BackendRt) -> None:
         plan: plans.Backend = backend.plan
@@ -94,15 +94,12 @@ class Persistence:
         self._indirect = plan.cookie is not None and plan.cookie.indirect and plan.cookie.mode == "insert"
         self._by_cookie: dict[bytes, list[ServerRt]] = {}
         self._by_address: dict[tuple[str, int], ServerRt] = {}
-        #: the beginning of the cookie for each server, up to its times
-        self._made: list[bytes] = []
         for srv in backend.servers:
             value, address = srv.plan.cookie, srv.plan.address
             if value:
                 self._by_cookie.setdefault(value, []).append(srv)
             if address.family == "ipv4":
                 self._by_address.setdefault((address.host, address.port), srv)
-            self._made.append(plan.cookie.name + (b"=" + value if value else _EXPIRED) if plan.cookie is not None else b"")
 
     def enter(self, s: Stream) -> Kept:
         """``s`` entered the backend: the first rule that matches decides whether persistence is forced or ignored."""
@@ -258,9 +255,10 @@ class Persistence:
     def _made_for(self, srv: ServerRt, kept: Kept, wall: float) -> bytes:
         """The cookie that brings its client back to ``srv``; for a server without one, the end of any that the client has."""
         cookie: Any = self._cookie
-        made = self._made[srv.index]
-        if not srv.plan.cookie:
-            return made + bytes(cookie.tail)
+        value = srv.plan.cookie
+        if not value:
+            return bytes(cookie.name + _EXPIRED + cookie.tail)
+        made: bytes = cookie.name + b"=" + value
         if cookie.maxidle_s or cookie.maxlife_s:
             now = write_time(wall + 3)
             made += b"|" + now

@@ -52,14 +52,14 @@ def give(up: Upstream, s: Stream) -> None:
         if c.own is None:
             c.own = {}
         if s.close_client or c.fd < 0 or srv in c.own or len(c.own) >= c.fe.most_own:
-            discard(up)
+            close(up)
             return
         up.owner = c
         up.deadline = INF
         c.own[srv] = up
         return
     if rt.leaving or (srv.bounded and not has_room(srv, up)):
-        discard(up)
+        close(up)
         return
     (srv.proven if up.uses > 1 else srv.fresh).append(up)
     # One deadline per connection: whoever was not used for that long goes.
@@ -74,11 +74,6 @@ def has_room(srv: ServerRt, up: Upstream) -> bool:
     if 0 <= plan.pool_max_conn <= len(srv.proven) + len(srv.fresh):
         return False
     return plan.max_reuse < 0 or up.uses <= plan.max_reuse
-
-
-def discard(up: Upstream) -> None:
-    """Close an idle connection."""
-    close(up)
 
 
 def idle_ready(up: Upstream, _mask: int) -> None:
@@ -105,11 +100,11 @@ def remove(up: Upstream) -> None:
             if up in place:
                 place.remove(up)
                 break
-    discard(up)
+    close(up)
 
 
 def clear(srv: ServerRt) -> None:
     """Close all idle connections of a server (it went down, or the worker drains)."""
     for place in (srv.fresh, srv.proven):
         while place:
-            discard(place.pop())
+            close(place.pop())

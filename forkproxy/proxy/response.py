@@ -271,7 +271,7 @@ def body_moved(up: Upstream, s: Stream, outcome: int) -> None:
     """What a move of the response's body came to."""
     now = up.rt.clock.now
     if outcome == flow.MORE:
-        limit = s.be.plan.timeouts.server_s
+        limit = up.srv.server_timeout
         if s.marks is not None:
             limit = marks.timeout(s, "server", limit)
         if limit is not None:

@@ -272,11 +272,7 @@ class Runtime:
         """A request was denied by a rule."""
         if s.fe.tracks:
             tracking.client_error(s)
-        s.fe.count.error("req_denied")
-        if s.fe.ports is not None:
-            counting.port_event(s.fe.ports[s.origin.bind.id], "req_denied")
-        if s.be is not None:
-            s.be.count.error("req_denied")
+        counting.count_error(s, ERRORS["request-rejected"])
 
     def count_response_denied(self, s: Stream) -> None:
         """A response was denied by a rule."""

@@ -34,7 +34,7 @@ def server_key(server: ServerPlan, srvkey: str) -> int:
 class Sticking:
     """The ``stick`` rules of one backend."""
 
-    __slots__ = ("_by_id", "_by_key", "_match", "_persist", "_places", "_response")
+    __slots__ = ("_by_id", "_by_key", "_keys", "_match", "_persist", "_places", "_response")
 
     def __init__(self, be: BackendRt) -> None:
         rules = be.plan.stick
@@ -42,8 +42,10 @@ class Sticking:
         self._response = tuple(rule for rule in rules if rule.response)
         self._persist = "persist" in be.plan.options
         self._by_id = {srv.plan.id: srv for srv in be.servers}
+        #: how entries name each server, by srvkey
+        self._keys = {how: {srv: server_key(srv.plan, how) for srv in be.servers} for how in {rule.table.spec.srvkey for rule in rules}}
         self._by_key: dict[str, dict[int, ServerRt]] = {
-            how: {server_key(srv.plan, how): srv for srv in be.servers} for how in {rule.table.spec.srvkey for rule in rules}
+            how: {key: srv for srv, key in keys.items()} for how, keys in self._keys.items()
         }
         #: of each table: where in an entry the server's id and key stand
         self._places = {
@@ -97,7 +99,7 @@ class Sticking:
         now = now_ms(s)
         for rule, key in pending:
             id_at, key_at = self._places[rule.table]
-            name = server_key(srv.plan, rule.table.spec.srvkey)
+            name = self._keys[rule.table.spec.srvkey][srv]
 
             def write(cells: memoryview, base: int, now: int, id_at: int = id_at, key_at: int = key_at, name: int = name) -> bool:
                 cells[base + key_at] = name

@@ -113,8 +113,8 @@ class Stream(Txn):
     """``client`` and ``up`` are the two sides (``up`` None while no server's connection is in use).
 
     ``req_flow``/``res_flow`` exist only for bodies that did not come whole with their head. ``sending`` is the request as it goes out,
-    kept until the answer begins so that it can be sent again. ``then`` is what happens when the awaited event (a buffered body, a
-    turn-around delay) arrives. ``error`` is set once, by ``finish.fail``.
+    kept until the answer begins so that it can be sent again. ``then`` is what happens when the awaited event (a buffered body, the
+    first bytes of a TCP session) arrives. ``error`` is set once, by ``finish.fail``.
     """
 
     __slots__ = (

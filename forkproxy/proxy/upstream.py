@@ -230,7 +230,7 @@ def request_sent(s: Stream) -> None:
     if not s.res_flow:
         resume(c)
     if up is not None and s.res is None:
-        limit = marks.timeout(s, "server", s.be.plan.timeouts.server_s)
+        limit = marks.timeout(s, "server", up.srv.server_timeout)
         up.loop.set_deadline(up, None if limit is None else up.rt.clock.now + limit)
 
 
@@ -343,7 +343,7 @@ def answer_timeout(up: Upstream) -> None:
     s = up.stream
     if not s.req_done and s.req_flow is not None and s.req_flow.dst is up and not up.out:
         # It is the client who owes the rest of the body; its own timer speaks for that.
-        limit = marks.timeout(s, "server", s.be.plan.timeouts.server_s)
+        limit = marks.timeout(s, "server", up.srv.server_timeout)
         if limit is not None:
             up.loop.set_deadline(up, up.rt.clock.now + limit)
         return

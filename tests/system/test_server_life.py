@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.conftest import Proxy, eventually, free_ports, get
+from tests.ports import free_ports
+from tests.system.conftest import Proxy, eventually, get
 from tests.system.scripts import command
 
 pytestmark = pytest.mark.system
@@ -59,8 +60,8 @@ class Server:
 def server() -> Iterator[Callable[..., Server]]:
     made: list[Server] = []
 
-    def make(*args: int, **more: float) -> Server:
-        made.append(Server(*args, **more))
+    def make(port: int = 0, busy_s: float = 0.0) -> Server:
+        made.append(Server(port, busy_s))
         return made[-1]
 
     yield make
