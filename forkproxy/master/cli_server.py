@@ -99,7 +99,8 @@ class CliServer:
             return
         sock = found[0]
         alike = sum(client.session.mastercli is listener.mastercli for client in self._clients)
-        if alike >= (MASTER_SESSIONS if listener.mastercli else self.maxconn):
+        own, most = sum(client.session.bind is listener.bind for client in self._clients), listener.bind.maxconn
+        if alike >= (MASTER_SESSIONS if listener.mastercli else self.maxconn) or 0 < most <= own:
             sock.close()
             return
         session = Session(self._master, listener.bind, mastercli=listener.mastercli, sock=sock)

@@ -75,7 +75,7 @@ class Session:
         self.prompt = False
         self.timed = False
         self.modes: set[str] = set()  # "expert", "experimental", "mcli-debug"
-        self.severity = "none"
+        self.severity: str = bind.options.get("severity-output", "none")
         self.timeout_s: float | None = None  # instead of "stats timeout"
         self.closing = False
         self.wake: Callable[[], None] = lambda: None

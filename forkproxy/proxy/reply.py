@@ -137,7 +137,7 @@ def tarpit(s: Stream, v: Reply) -> None:
     """Hold the client for ``timeout tarpit``, then deny."""
     s.fe.rt.count_denied(s)
     s.flags = finish.TARPIT
-    delay = marks.timeout(s, "tarpit", s.fe.plan.timeouts.tarpit_s)
+    delay = marks.timeout(s, "tarpit", (s.be or s.fe).plan.timeouts.tarpit_s)
     s.timer = s.client.loop.call_later(delay if delay is not None else 1.0, tarpit_over, s, v)
 
 

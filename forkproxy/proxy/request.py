@@ -274,7 +274,7 @@ def buffer_body(s: Stream, then: Callable[[Stream], None]) -> None:
         gather(s, f, flow.MORE, then)
         return
     s.then = then
-    limit = marks.timeout(s, "body", s.fe.head_timeout)
+    limit = marks.timeout(s, "body", s.fe.head_timeout if s.be is None else s.be.plan.timeouts.http_request_s)
     if c.deadline == INF and limit is not None:
         c.expire = client.client_timeout
         c.loop.set_deadline(c, s.t_request + limit)

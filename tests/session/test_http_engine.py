@@ -9,6 +9,7 @@ import pytest
 
 from forkproxy.proxy import upstream
 from forkproxy.rules.verdict import Reply
+from forkproxy.values import replace
 from tests.session.stage import Stage, Wire
 
 HTTP = {"mode": "http"}
@@ -372,3 +373,22 @@ def test_what_a_frontend_answers_itself_meets_its_rules(mp: pytest.MonkeyPatch, 
     stage.says(c, GET)
     assert c.got.startswith(b"HTTP/1.1 403 ") and b"\r\nx-after: yes\r\n" in c.got and stage.log[-1][0] == "PR"
     assert c.got.endswith(b"mine" if raw else b"</html>\n")
+
+
+def test_timeouts_of_a_backend_are_those_of_its_own_rules(mp: pytest.MonkeyPatch) -> None:
+    """``timeout tarpit`` and ``timeout http-request`` where a backend holds a request (as in haproxy)."""
+    held = Reply("tarpit", status=500, denied=True)
+    stage = Stage(mp, front=dict(HTTP), back={**HTTP, "http_request": (lambda txn: held,)}, tarpit_s=1.0)
+    stage.be.plan = replace(stage.be.plan, timeouts=replace(stage.be.plan.timeouts, tarpit_s=3.0))
+    c = stage.client()
+    stage.says(c, GET)
+    stage.passes(1.5)
+    assert not c.got
+    stage.passes(2.0)
+    assert c.got.startswith(b"HTTP/1.1 500 ")
+    stage = Stage(mp, front=dict(HTTP), back={**HTTP, "options": frozenset({"http-buffer-request"})}, http_request_s=9.0)
+    stage.be.plan = replace(stage.be.plan, timeouts=replace(stage.be.plan.timeouts, http_request_s=1.0))
+    c = stage.client()
+    stage.says(c, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab")
+    stage.passes(1.5)
+    assert c.got.startswith(b"HTTP/1.1 408 ")

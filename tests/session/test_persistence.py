@@ -189,3 +189,19 @@ def test_times_in_cookies() -> None:
     assert write_time(1_700_000_002.9) == write_time(1_700_000_000) == b"ZVPxA"
     assert read_time(b"ZVPxA") == read_time(b"ZVPxA|rest") == 1_700_000_000
     assert read_time(b"ZVPx") == read_time(b"ZVPx!") == 0
+
+
+def test_a_server_in_front_of_its_own_was_deleted_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cookie is that of the server that answers, whatever its place in the list became while it did."""
+    stage = theatre(monkeypatch)
+    for srv in stage.be.servers:
+        srv.settle(replace(srv.plan, cookie=srv.name.encode()))
+    stage.be.settle(stage.be.servers)
+    clients = [ask(stage) for _ in range(3)]
+    first, *others = stage.be.servers
+    stage.be.settle(others)
+    for client, wire in zip(clients, stage.dialled, strict=True):
+        stage.stands(wire)
+        stage.says(wire, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        assert b"set-cookie: S=s%d;" % (int(wire.label.split()[1]) - 1000) in client.got
+    assert first not in stage.be.servers

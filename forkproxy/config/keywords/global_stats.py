@@ -16,11 +16,14 @@ def _listener(line: Line, start: int) -> BindDraft:
         line.fail(f"'{line.keyword}' in global section expects an address or a path to a UNIX socket", start)
     name = line.keyword
     try:
-        return read_bind(line, start, f"'{name}'")
+        bind = read_bind(line, start, f"'{name}'")
     except ConfigError as exc:
         if exc.message.startswith("'bind' :"):
             exc.message = f"'{name}' :" + exc.message.removeprefix("'bind' :")
         raise
+    if bind.settings.get("accept_proxy"):
+        line.fail(f"'{name}' : 'accept-proxy' is not supported on it by forkproxy", line.words.index("accept-proxy"))
+    return bind
 
 
 @keyword("global", "stats socket", args=(Rest(),), synopsis="<address:port>|<path> [param*]")

@@ -133,7 +133,7 @@ _VALUES: tuple[tuple[str, str, Arg, str], ...] = (
     ("maxconn", "maxconn", Int(0, MAXINT), "The most streams on the server at a time, over all workers; others wait. 0: no limit."),
     ("maxqueue", "maxqueue", Int(0, MAXINT), "The most streams waiting for the server; more go elsewhere. 0: no limit."),
     ("minconn", "minconn", Int(0, MAXINT), "The limit while the backend is idle; it grows to maxconn with the load (see fullconn)."),
-    ("pool-low-conn", "pool_low_conn", Int(0, MAXINT), "Idle connections below which a worker does not take over another's."),
+    ("pool-low-conn", "pool_low_conn", Int(0, MAXINT), "So many idle connections are kept although nobody uses them."),
     ("pool-max-conn", "pool_max_conn", Int(-1, MAXINT), "The most idle connections kept; -1: no limit, 0: none."),
     ("max-reuse", "max_reuse", Int(-1, MAXINT), "How often an idle connection is used again; -1: no limit."),
     ("pool-purge-delay", "pool_purge_delay_s", Time("ms"), "How often idle connections beyond need are closed."),

@@ -16,6 +16,7 @@ from forkproxy.master.cli_session import WAITING, Deferred, Session
 from forkproxy.net.loop import Loop
 from forkproxy.plan import Address, Bind, Global, Plan
 from forkproxy.registry import COMMANDS, Command, Level, gather
+from forkproxy.values import replace
 
 gather("forkproxy.master.commands")
 
@@ -169,3 +170,10 @@ def test_a_reload_keeps_sessions(hall: Hall) -> None:
     client.close()
     hall.turn()
     assert not hall.server._clients
+
+
+def test_a_socket_with_a_limit_of_its_own(hall: Hall) -> None:
+    listener = hall.server._listeners[0]
+    listener.bind = replace(listener.bind, maxconn=1)
+    first, second = hall.connect(), hall.connect()
+    assert hall.says(first, b"help\n") and second.recv(10) == b""

@@ -197,3 +197,11 @@ def test_workers_commands_in_the_master_for_those_who_look_for_faults() -> None:
     one.feed(b"show env PATH\nmcli-debug-mode on\nshow env PATH\nprompt\n")
     answer = said(one)
     assert answer.startswith("Unknown command") and f"PATH={os.environ['PATH']}\n" in answer and answer.endswith("master(d)> ")
+
+
+def test_the_socket_says_how_answers_begin() -> None:
+    """``severity-output`` of the line (management manual 9.3)."""
+    bind = Bind(address=Address("unix", "/s"), level="admin", options={"severity-output": "number"})
+    one = Session(session().master, bind, mastercli=False)
+    one.feed(b"set timeout cli x\n")
+    assert said(one).startswith("[3]:")
