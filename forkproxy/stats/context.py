@@ -12,7 +12,7 @@ from forkproxy.plan import Plan
 from forkproxy.state.counters import Rows
 from forkproxy.state.names import PROCESS
 from forkproxy.state.servers import ServerTable
-from forkproxy.stats import histograms, info
+from forkproxy.stats import histograms, info, own
 from forkproxy.stats.columns import Kind
 from forkproxy.stats.exposition import Snapshot, labels, render
 from forkproxy.stats.info import Facts
@@ -51,7 +51,7 @@ class Context:
         return Snapshot(
             process=info.families(self.info()),
             rows={kind: model.of_kind(kind) for kind in Kind},
-            workers=info.own_families(self._facts()) + self._workers.families(self._restarts() if self._restarts else None),
+            own=own.of_service(self._facts()) + self._workers.families(self._restarts() if self._restarts else None),
             aggregates=model.aggregates,
             descriptions={p.name: p.description for p in (*model.plan.backends.values(), *model.plan.frontends) if p.description},
             histograms=self._histograms if model.plan.global_.metered else None,

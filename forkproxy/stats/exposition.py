@@ -1,23 +1,26 @@
 """Metrics as text: Prometheus 0.0.4 and OpenMetrics 1.0.0 from rows and samples, a slice at a time.
 
-Written by hand instead of with prometheus_client, whose families rename counters (two of HAProxy's do not end in ``_total``) and cost
-five times as much per
-sample; its parser reads the result back in the tests. A scrape of 1,000 servers is some 100,000 lines, so :func:`render` is a
-generator: whoever sends it takes a
-slice, sends it, and lets the loop turn. Sets of states are one cached block of text per object and state.
+forkproxy's own families are prometheus_client's and rendered by it. HAProxy's are written by hand: the library would rename two of its
+counters (which do not end in ``_total``) and costs five times as much per sample, where a scrape of 1,000 servers is some 100,000 lines.
+For the same reason :func:`render` is a generator: whoever sends it takes a slice, sends it, and lets the loop turn. Sets of states are one
+cached block of text per object and state.
 Source: prometheus.io "exposition formats", OpenMetrics 1.0.0.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from forkproxy.health.status import EXPORTED
-from forkproxy.stats import histograms
+from forkproxy.stats import histograms, own
 from forkproxy.stats.columns import NUMBER, Kind, Row
 from forkproxy.stats.families import COUNTER, FAMILIES, LISTENER_STATES, PROXY_STATES, SERVER_STATES, Family, state_of
 from forkproxy.stats.query import Query
 from forkproxy.values import field, frozen, record
+
+if TYPE_CHECKING:
+    from prometheus_client import Metric
 
 _PXNAME, _SVNAME, _STATUS, _UWEIGHT = NUMBER["pxname"], NUMBER["svname"], NUMBER["status"], NUMBER["uweight"]
 _CHECK_STATUS, _CHECK_CODE = NUMBER["check_status"], NUMBER["check_code"]
@@ -37,7 +40,7 @@ class Sample:
 
 @frozen
 class Plain:
-    """A family of the process or of the workers."""
+    """A family of the process."""
 
     name: str
     type: str
@@ -55,7 +58,8 @@ class Snapshot:
 
     process: Iterable[Plain]
     rows: Mapping[Kind, Iterable[Row]]
-    workers: Iterable[Plain] = ()
+    #: forkproxy's own families: of the program and of its workers
+    own: Iterable[Metric] = ()
     aggregates: Callable[[str], Mapping[str, Mapping[str, int]]] = lambda backend: {}
     #: descriptions of proxies that have one
     descriptions: Mapping[str, str] = field(default_factory=dict)
@@ -90,7 +94,7 @@ def _number(value: float | int) -> str:
 
 
 def render_plain(family: Plain, openmetrics: bool) -> str:
-    """One family of the process or a worker."""
+    """One family of the process."""
     lines = [_header(family.name, family.type, family.help, openmetrics)]
     for sample in family.samples:
         braces = f"{{{sample.labels}}}" if sample.labels else ""
@@ -164,7 +168,7 @@ def render(snapshot: Snapshot, query: Query, blocks: Blocks = _BLOCKS) -> Iterat
             if snapshot.histograms is not None and kind is not Kind.LISTENER:
                 yield from _render_histograms(kind, snapshot.histograms, query)
     if "worker" in query.scopes:
-        yield "".join([render_plain(family, openmetrics) for family in snapshot.workers if query.wants(family.name)])
+        yield own.render([family for family in snapshot.own if query.wants(own.sample_name(family))], openmetrics)
     if openmetrics:
         yield "# EOF\n"
 

@@ -238,13 +238,3 @@ def families(shown: Iterable[Field]) -> list[Plain]:
     found.append(Plain("haproxy_process_build_info", GAUGE, "Version that this program answers with.", (Sample(1, build),)))
     found.append(Plain("haproxy_process_node", GAUGE, "Name of this node.", (Sample(1, labels(node=str(values["node"]))),)))
     return found
-
-
-def own_families(facts: Facts) -> list[Plain]:
-    """forkproxy's families of the service."""
-    build = labels(version=__version__, compat=COMPAT_VERSION)
-    reloads = (Sample(facts.reloads, labels(result="success")), Sample(facts.failed_reloads, labels(result="failure")))
-    return [
-        Plain("forkproxy_build_info", GAUGE, "Version of forkproxy and of the language that it speaks.", (Sample(1, build),)),
-        Plain("forkproxy_reloads_total", COUNTER, "Reloads by result.", reloads),
-    ]

@@ -80,7 +80,7 @@ def factory(words: Any) -> Handler:
 
     Query parameters: scope=global|frontend|backend|server|worker (may repeat), no-maint, metrics=name,-name.
     """
-    for module in ("forkproxy.stats.context", "psutil"):
+    for module in ("forkproxy.stats.context", "prometheus_client.openmetrics.exposition", "psutil"):
         importlib.import_module(module)  # now, because a worker may live where there are no files (chroot)
     return prometheus_exporter
 

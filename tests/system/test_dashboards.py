@@ -13,7 +13,6 @@ import pytest
 from forkproxy.stats import histograms
 from forkproxy.stats.columns import Kind
 from forkproxy.stats.families import FAMILIES
-from forkproxy.stats.info import own_families
 
 ETC = Path(__file__).resolve().parents[2] / "etc"
 RULES = ETC / "prometheus" / "forkproxy.rules.yml"
@@ -50,10 +49,10 @@ def known() -> set[str]:
     for kind in (Kind.FRONTEND, Kind.BACKEND, Kind.SERVER):
         for what, _, _ in histograms.KINDS:
             names |= {f"{histograms.name(kind, what)}_{part}" for part in ("bucket", "sum", "count")}
-    from forkproxy.stats import info
+    from forkproxy.stats import info, own
 
     names |= {f"haproxy_process_{suffix}" for suffix, *_ in info._FAMILIES}
-    return names | {family.name for family in own_families(info.Facts())}
+    return names | {own.sample_name(family) for family in own.of_service(info.Facts())}
 
 
 def test_every_family_exists() -> None:
