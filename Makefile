@@ -50,8 +50,8 @@ quick: $(VENV)/.dev
 	$(BIN)/pytest tests -m "not system" -n auto --dist loadfile
 
 # The real peers: haproxy, nginx, wrk … A test that needs one that cannot be had is skipped and says so.
-peers:
-	@sh tests/install-peers.sh
+peers: $(VENV)/.dev
+	@sh tests/install-peers.sh $(BIN)/python
 
 system: $(VENV)/.dev peers
 	$(BIN)/pytest -rs tests -m system $(PARALLEL)

@@ -26,16 +26,26 @@ def detach() -> int | None:
 _tell = -1
 
 
-def ready() -> None:
-    """Let the waiting parent end with status 0, and let go of the terminal."""
-    global _tell
-    if _tell < 0:
-        return
+def waited() -> bool:
+    """Whether a parent waits for :func:`ready`: a daemon is starting."""
+    return _tell >= 0
+
+
+def let_go() -> None:
+    """Leave the terminal, or the pipe of whoever started us and reads to its end. Every process of a daemon must, once it serves."""
     null = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):
         os.dup2(null, fd)
     if null > 2:
         os.close(null)
+
+
+def ready() -> None:
+    """Let the waiting parent end with status 0, and let go of the terminal."""
+    global _tell
+    if _tell < 0:
+        return
+    let_go()
     os.write(_tell, b"1")
     os.close(_tell)
     _tell = -1

@@ -184,9 +184,10 @@ class Master:
         _signal_all(self.options.sf_pids, signal.SIGUSR1)
         _signal_all(self.options.st_pids, signal.SIGTERM)
         self._tell_manager(f"READY=1\nMAINPID={os.getpid()}\nSTATUS=Ready.\n")
-        for worker in generation.workers.values():
-            self.messages.notice(f"New worker ({worker.pid}) forked")
-        self.messages.notice("Loading success.")
+        if self.options.master_worker or not daemon.waited():  # as HAProxy: scripts take a daemon's words on stderr for an error
+            for worker in generation.workers.values():
+                self.messages.notice(f"New worker ({worker.pid}) forked")
+            self.messages.notice("Loading success.")
         daemon.ready()
 
     def _write_pid(self) -> None:

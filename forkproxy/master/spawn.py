@@ -12,6 +12,7 @@ import socket
 from collections.abc import Callable
 from typing import Protocol
 
+from forkproxy.master import daemon
 from forkproxy.net.loop import Loop, Watched
 from forkproxy.worker import main as worker_main
 from forkproxy.worker.heritage import Heritage, RuntimeFactory
@@ -68,7 +69,8 @@ class Forker:
             if heritage.inbox is not None:
                 keep.update(end.fileno() for end in heritage.inbox)
             close_others(keep)
-            worker_main.run(heritage, self.factory, drop_to=Privileges.of(heritage.plan.global_))
+            let_go = daemon.let_go if daemon.waited() else None
+            worker_main.run(heritage, self.factory, drop_to=Privileges.of(heritage.plan.global_), let_go=let_go)
         finally:
             os._exit(70)
 

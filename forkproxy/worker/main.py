@@ -356,8 +356,11 @@ class WorkerRole:
         self._watched.clear()
 
 
-def run(heritage: Heritage, factory: RuntimeFactory, *, drop_to: privileges.Privileges) -> NoReturn:
-    """The whole life of a worker process, called right after the fork with signals blocked; never returns."""
+def run(
+    heritage: Heritage, factory: RuntimeFactory, *, drop_to: privileges.Privileges, let_go: Callable[[], None] | None = None
+) -> NoReturn:
+    """The whole life of a worker process, called right after the fork with signals blocked; never returns. ``let_go`` is called when it
+    is ready: until then what it complains of reaches the terminal."""
     status = 70
     try:
         loop = Loop(heritage.state.rows.clock)
@@ -370,6 +373,8 @@ def run(heritage: Heritage, factory: RuntimeFactory, *, drop_to: privileges.Priv
         environment.apply(heritage.plan)
         privileges.drop(drop_to)
         role = WorkerRole(heritage, loop, factory, done)
+        if let_go is not None:
+            let_go()
         settings = heritage.plan.global_
         loop.add_signal(signal.SIGTERM, role.stop)
         loop.add_signal(signal.SIGUSR1, role.drain, settings.close_spread_s, settings.hard_stop_after_s)

@@ -371,8 +371,14 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]
     yield found
 
 
+HALOG = [
+    ["-st"], ["-srv"], ["-u"], ["-uc"], ["-ut"], ["-ubt", "-query"], ["-ic"], ["-tc"], ["-cc"], ["-e"], ["-hs", "400:599"], ["-pct"],
+    ["-H", "-c"], ["-E", "-H", "-c"], ["-TCN", "SC", "-c"], ["-hdr", "1:1"], ["-v", "-hs", "200", "-u"],
+]  # fmt: skip
+
+
 @pytest.mark.skipif(shutil.which("halog") is None, reason="needs halog")
-@pytest.mark.parametrize("words", [["-st"], ["-srv"], ["-u"], ["-uc"], ["-ic"], ["-tc"], ["-cc"], ["-e"], ["-hs", "400:599"]])
+@pytest.mark.parametrize("words", HALOG)
 def test_halog(files: dict[str, Path], words: list[str]) -> None:
     found = {}
     for name, path in files.items():
@@ -381,7 +387,9 @@ def test_halog(files: dict[str, Path], words: list[str]) -> None:
         text = done.stdout.decode()
         if words == ["-srv"]:  # the last columns are averages of times
             text = "\n".join(" ".join(line.split()[:8]) for line in text.splitlines())
-        if words in (["-u"], ["-uc"], ["-ic"]):  # average times and bytes
+        if words == ["-pct"]:  # times
+            text = "\n".join(" ".join(line.split()[:2]) for line in text.splitlines())
+        if any(word.startswith(("-u", "-ic")) for word in words):  # average times and bytes
             text = "\n".join(sorted(f"{line.split()[:2]} {line.split()[-1]}" for line in text.splitlines()))
         found[name] = len(text.splitlines()) if words[0] in ("-e", "-hs") else text
     assert found["forkproxy"] == found["haproxy"] and found["forkproxy"]

@@ -1,5 +1,5 @@
 """The tools that operators of HAProxy have, as they are: hatop in a terminal, haproxyadmin, haproxytool, haproxy-cli, Prometheus' exporter,
-Nagios' check. What they ask for and does not work is a bug here.
+Nagios' check, Ansible's module, npm's haproxy. What they ask for and does not work is a bug here. ``tests/install-peers.sh`` brings them.
 """
 
 from __future__ import annotations
@@ -21,15 +21,20 @@ import termios
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.ports import free_ports
-from tests.system.conftest import Proxy, eventually, get
+from tests.system.conftest import ROOT, Proxy, eventually, get, gone
 
 pytestmark = pytest.mark.system
+PEERS = ROOT / "build" / "peers"
+ANSIBLE = PEERS / "ansible"
+NODE = PEERS / "node" / "node_modules" / "haproxy"
 
 CONFIG = """
 global
@@ -212,25 +217,85 @@ def test_check_haproxy_stats(service: Service) -> None:
     assert run("perl", str(path), "-s", service.socket, "-p", "fe,be,origin").startswith("Check haproxy OK - checked ")
 
 
-@pytest.mark.skipif(importlib.util.find_spec("ansible_collections") is None, reason="needs ansible")
-def test_ansibles_module(service: Service, tmp_path: Path) -> None:
-    """community.general.haproxy, run as Ansible runs it on a host: arguments in a file, the result as JSON."""
+#: what an operator's play says of server s2, and the state and weight that the module reports after it
+PLAY: list[tuple[dict[str, object], tuple[str, str]]] = [
+    ({"state": "disabled", "shutdown_sessions": True, "wait": True}, ("MAINT", "1")),
+    ({"state": "enabled", "weight": "20", "wait": True, "wait_interval": 1}, ("UP", "20")),
+    ({"state": "drain", "wait": True, "drain": True, "wait_interval": 1}, ("DRAIN", "20")),
+    ({"state": "disabled", "drain": True, "wait": True, "wait_interval": 1}, ("MAINT", "20")),
+    ({"state": "enabled", "weight": "50%", "health": True, "fail_on_not_found": True}, ("UP", "0")),
+    ({"state": "enabled", "weight": "1", "backend": None}, ("UP", "1")),
+    ({"state": "disabled", "host": "nope", "fail_on_not_found": True}, ("was not found!", "")),
+]
 
-    def play(**arguments: object) -> dict[str, Any]:
-        file = tmp_path / "arguments.json"
-        file.write_text(json.dumps({"ANSIBLE_MODULE_ARGS": {"socket": service.socket, "backend": "be", "host": "s2", **arguments}}))
-        done = subprocess.run(
-            [sys.executable, "-m", "ansible_collections.community.general.plugins.modules.haproxy", str(file)],
-            capture_output=True, text=True, timeout=30,
-        )  # fmt: skip
-        result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-        return result
 
-    def after(result: dict[str, Any]) -> tuple[str, str]:
-        return result["state_after"][0]["status"].partition(" ")[0], result["state_after"][0]["weight"]
+@pytest.mark.skipif(not (ANSIBLE / ".done").exists(), reason="needs ansible in build/peers")
+def test_ansible(service: Service, tmp_path: Path) -> None:
+    """community.general.haproxy in a play on this host."""
+    tasks: list[dict[str, Any]] = []
+    for number, (words, _) in enumerate(PLAY):
+        said = {"socket": service.socket, "backend": "be", "host": "s2", **words}
+        said = {key: value for key, value in said.items() if value is not None}
+        tasks.append({"community.general.haproxy": said, "register": f"r{number}", "ignore_errors": True})
+    content = "{{ [" + ", ".join(f"r{number}" for number in range(len(PLAY))) + "] | to_json }}"
+    tasks.append({"ansible.builtin.copy": {"dest": str(tmp_path / "found.json"), "content": content, "mode": "0600"}})
+    play = {"hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": tasks}
+    (tmp_path / "play.yml").write_text(json.dumps([play]))
+    done = subprocess.run(
+        [sys.executable, "-m", "ansible.cli.playbook", "-i", "localhost,", "-e", f"ansible_python_interpreter={sys.executable}",
+         "play.yml"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=90,
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "LC_ALL": "C.UTF-8", "PYTHONPATH": str(ANSIBLE),
+             "ANSIBLE_COLLECTIONS_PATH": str(ANSIBLE), "ANSIBLE_HOME": str(tmp_path / "ansible"), "ANSIBLE_LOCALHOST_WARNING": "0"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads((tmp_path / "found.json").read_text())
+    *reached, missing = found
+    after = [result["state_after"][0] for result in reached]
+    assert [(state["status"].partition(" ")[0], state["weight"]) for state in after] == [state for _, state in PLAY[:-1]]
+    assert reached[0]["changed"] and PLAY[-1][1][0] in missing["msg"]
+    answers = {line for result in reached for output in result["output"] for line in output.splitlines() if line}
+    assert all(re.fullmatch(r"\d+ \(initial 1\)", line) for line in answers), "no command was refused"
 
-    assert after(play(state="disabled")) == ("MAINT", "1")
-    assert after(play(state="enabled", weight="20", wait=True)) == ("UP", "20")
-    assert after(play(state="drain", wait=True, shutdown_sessions=True)) == ("DRAIN", "20")
-    assert after(play(state="enabled", weight="1", health=True, fail_on_not_found=True)) == ("UP", "1")
-    assert "was not found" in play(state="enabled", host="nope", fail_on_not_found=True)["msg"]
+
+@pytest.mark.skipif(not NODE.exists() or shutil.which("node") is None, reason="needs npm's haproxy in build/peers, and node")
+def test_npms_haproxy(service: Service, tmp_path: Path) -> None:
+    def call(options: dict[str, str], *calls: tuple[object, ...]) -> list[Any]:
+        script = str(Path(__file__).with_name("npm_haproxy.js"))
+        found: list[Any] = json.loads(run("node", script, str(NODE), json.dumps({"which": "/none", **options}), json.dumps(calls)))
+        return found
+
+    asked: list[tuple[tuple[object, ...], object]] = [
+        (("weight", "be", "s2", 7), True), (("weight", "be", "s2"), {"current": 7, "initial": 1}), (("weight", "be", "s2", 1), True),
+        (("disable", "be", "s2"), True), (("enable", "be", "s2"), True), (("pause", "fe"), True), (("resume", "fe"), True),
+        (("maxconn", "fe", 90), True), (("ratelimit", 0), True),
+        (("clear",), True), (("clear", True), True), (("disable", "be", "nope"), {"error": "No such server."}),
+    ]  # fmt: skip
+    *found, info, rows, row, sessions = call(
+        {"socket": service.socket}, *(words for words, _ in asked), ("info",), ("stat",), ("stat", "-1", 4, -1), ("session",)
+    )
+    assert found == [answer for _, answer in asked]
+    assert (info["Name"], info["Maxconn"], info["Nbthread"]) == ("HAProxy", 200, 2)
+    assert [(one["pxname"], one["svname"]) for one in rows if one["pxname"] == "be"] == [("be", "s1"), ("be", "s2"), ("be", "BACKEND")]
+    assert [one["svname"] for one in row] == ["s1", "s2"] and len(sessions) >= 1
+
+    # it starts, reloads and ends a daemon of its own
+    file, pids = tmp_path / "own.cfg", tmp_path / "own.pid"
+    (port,) = free_ports(1)
+    file.write_text(f"defaults\n  mode http\n  timeout client 5s\nfrontend f\n  bind 127.0.0.1:{port}\n  http-request return status 200\n")
+    program = tmp_path / "haproxy"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} {ROOT}/bin/forkproxy "$@"\n')
+    program.chmod(0o755)
+    own = {"which": str(program), "pidFile": str(pids), "config": str(file)}
+    call(own, ("verify",), ("start",))
+    first = int(pids.read_text())
+    try:
+        assert get(port)[0] == 200
+        call({**own, "pid": str(first)}, ("reload",))
+        second = int(pids.read_text())
+        assert second != first and get(port)[0] == 200
+    finally:
+        call({**own, "pid": pids.read_text().strip()}, ("stop",))
+    for pid in (first, second):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            eventually(partial(gone, [psutil.Process(pid)]), "its end")

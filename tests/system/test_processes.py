@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import signal
@@ -11,13 +12,14 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
 
 from tests.ports import free_ports
-from tests.system.conftest import DEFAULTS, ROOT, Load, Proxy, eventually, get, hello, refused
+from tests.system.conftest import DEFAULTS, ROOT, Load, Proxy, eventually, get, gone, hello, refused
 
 pytestmark = pytest.mark.system
 
@@ -182,6 +184,23 @@ def test_daemon_mode_and_pid_file(start: Start, tmp_path: Path) -> None:
     os.kill(master, signal.SIGTERM)
     eventually(lambda: not psutil.pid_exists(master), "the daemon's end")
     assert refused(port)
+
+
+def test_a_daemon_lets_go_of_what_it_was_started_with(tmp_path: Path) -> None:
+    """Whoever reads its output to the end is not kept waiting by workers, and HAProxy's daemon says nothing when all is well."""
+    (port,) = free_ports(1)
+    file, pidfile = tmp_path / "f.cfg", tmp_path / "pid"
+    file.write_text(hello(port))
+    command = [sys.executable, str(ROOT / "bin" / "forkproxy"), "-D", "-f", str(file), "-p", str(pidfile)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    master = int(pidfile.read_text())
+    try:
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        assert get(port) == (200, b"hello")
+    finally:
+        os.kill(master, signal.SIGTERM)
+    with contextlib.suppress(psutil.NoSuchProcess):
+        eventually(partial(gone, [psutil.Process(master)]), "the daemon's end")
 
 
 def test_daemon_mode_reports_a_failure(start: Start) -> None:
