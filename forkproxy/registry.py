@@ -151,7 +151,8 @@ class Named:
 
 @frozen
 class Command:
-    """A command of the runtime CLI. ``where`` is "master", "worker" or both; ``handler(session, words)``."""
+    """A command of the runtime CLI. ``where`` is "master", "worker" or both; ``mode`` is "expert" or "experimental" if the session must be
+    in that mode; ``handler(session, words)``."""
 
     name: str
     handler: Callable[..., Any]
@@ -159,6 +160,7 @@ class Command:
     where: tuple[str, ...] = ("worker",)
     synopsis: str = ""
     doc: str = ""
+    mode: str = ""
 
 
 KEYWORDS: dict[tuple[str, str], Keyword] = {}
@@ -302,12 +304,12 @@ def formatter(name: str, *, synopsis: str = "", **extra: Any) -> Callable[[F], F
 
 
 def command(
-    name: str, *, level: Level, where: tuple[str, ...] = ("worker",), synopsis: str = ""
+    name: str, *, level: Level, where: tuple[str, ...] = ("worker",), synopsis: str = "", mode: str = ""
 ) -> Callable[[F], F]:
     """Register a command of the runtime CLI."""
 
     def deco(fn: F) -> F:
-        _once(COMMANDS, name, Command(name, fn, level, where, synopsis, _doc(fn)))
+        _once(COMMANDS, name, Command(name, fn, level, where, synopsis, _doc(fn), mode))
         return fn
 
     return deco

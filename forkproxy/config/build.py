@@ -107,7 +107,7 @@ class _Builder:
             frontends=tuple(frontends),
             backends=_full(linked, frontends),
             files=tuple(dict.fromkeys(p.line.file for p in self.proxies if p.line is not None)),
-            objects={**self.objects, "patterns": self.files},
+            objects={**self.objects, "patterns": self.files, "variables": dict(self.global_draft.options.get("variables", {}))},
             tables=self.tables,
         )
 

@@ -1,7 +1,7 @@
 """What expressions and formats of checks may look at: a transaction without a client (manual: "tcp-check", "http-check", column be-check).
 
 Made only for checks that have something to evaluate. ``res_body`` is what the server has sent since the last question, ``res`` the head
-of its answer in an HTTP check. ``check.*`` variables live as long as the check; ``proc.*`` ones are the master's.
+of its answer in an HTTP check. ``check.*`` variables live as long as the check; ``proc.*`` ones are those of all processes.
 """
 
 from __future__ import annotations

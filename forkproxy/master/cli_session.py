@@ -8,20 +8,19 @@ master, which sees the shared state of every worker; the context only decides wh
 
 from __future__ import annotations
 
-import difflib
-import re
-import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from forkproxy.registry import COMMANDS, Command, Level
+from forkproxy.master.cli_text import Payload, find, help_text, payload_of, split, uptime, words_of
+from forkproxy.registry import Level
 
 if TYPE_CHECKING:
     from forkproxy.master.generation import Worker
     from forkproxy.master.master import Master
     from forkproxy.master.orders import Reply
+    from forkproxy.plan import Plan
 
 #: A line may be so long (``tune.bufsize`` of HAProxy), and so many commands may wait.
 LINE_BYTES = 16384
@@ -29,7 +28,6 @@ WAITING = 100
 
 #: What stands among the lines: the end of all that the client says.
 _END = "\x04\n"
-_PAYLOAD = re.compile(r"(?:^|\s)<<(\S{0,64})$")
 #: Syslog's levels that messages have.
 ERR, WARNING, NOTICE = 3, 4, 5
 _LEVELS = {ERR: "err", WARNING: "warning", NOTICE: "notice"}
@@ -82,7 +80,7 @@ class Session:
         self._input = b""
         self._lines: deque[str] = deque()  # not read yet
         self._commands: deque[tuple[str, str | None]] = deque()  # of the line that was read last, with their payloads
-        self._payload: _Payload | None = None
+        self._payload: Payload | None = None
         self._out: deque[Iterator[str]] = deque()
         self._waiting = False
 
@@ -119,10 +117,10 @@ class Session:
             commands, text = self._payload.commands, self._payload.text()
             self._payload = None
         else:
-            line, found, ending = _payload_of(line)
+            line, found, ending = payload_of(line)
             commands = split(line)
             if found:
-                self._payload = _Payload(commands, ending)
+                self._payload = Payload(commands, ending)
                 if self.prompt:
                     self._out.append(iter(("+ ",)))
                 return
@@ -213,7 +211,7 @@ class Session:
         """``> ``, or the context's name on the master's socket."""
         if not self.prompt:
             return ""
-        time = f"[{_uptime(self.started())}]" if self.timed else ""
+        time = f"[{uptime(self.started())}]" if self.timed else ""
         if not self.mastercli:
             return f"{time}> "
         if self.context == "master":
@@ -274,6 +272,9 @@ class Session:
         if command.level > self.level:
             self._say("Permission denied\n")
             return
+        if command.mode and command.mode not in self.modes:
+            self._say(self.message(f"This command is restricted to {command.mode} mode only.", ERR))
+            return
         try:
             answer = command.handler(self, words)
         except Refused as exc:
@@ -313,125 +314,22 @@ class Session:
         self.master.supervisor.orders.give(self.targets(), what, done, **fields)
         return deferred
 
+    @property
+    def plan(self) -> Plan:
+        """What the workers that serve now have, and the next ones will begin with."""
+        current = self.master.supervisor.current
+        return self.master.plan if current is None else current.plan
+
     def targets(self) -> list[Worker]:
         """The workers that the command is about."""
         workers = self.master.supervisor.workers()
         return workers if self.only is None else [w for w in workers if w.pid == self.only]
 
-    # -- help
-
     def help_text(self, prefix: str = "", *, unknown: bool = False, where: str = "") -> str:
         """The commands at this level that begin with ``prefix``; ``unknown``: as the answer to a command that does not exist."""
         where = where or ("master" if self.context == "master" else "worker")
-        mine = [c for c in COMMANDS.values() if where in c.where and c.level <= self.level and c.synopsis]
-        title = "The following commands are valid at this level:\n"
-        chosen = [c for c in mine if c.name.startswith(prefix)] or mine
-        if unknown:
-            title = "Unknown command. Please enter one of the following commands only:\n"
-            close = difflib.get_close_matches(prefix, [c.name for c in mine], n=6, cutoff=0.5) if prefix else []
-            if close:
-                title = "Unknown command, but maybe one of the following ones is a better match:\n"
-                chosen = [COMMANDS[name] for name in close]
-            else:
-                chosen = mine
-        lines = [title]
-        if self.mastercli and chosen is mine:
-            lines.append(f"  {'@!<pid>':<40}: send a command to the <pid> process\n")
-            lines.append(f"  {'@<relative pid>':<40}: send a command to the <relative pid> process\n")
-            lines.append(f"  {'@master':<40}: send a command to the master process\n")
-        lines += [f"  {c.synopsis:<40}: {summary(c)}\n" for c in sorted(chosen, key=lambda c: c.name)]
-        return "".join(lines)
-
-
-class _Payload:
-    """Lines that follow ``commands``, up to one that is ``ending`` ("": empty)."""
-
-    __slots__ = ("commands", "ending", "lines", "size")
-
-    def __init__(self, commands: list[str], ending: str) -> None:
-        self.commands = commands
-        self.ending = ending
-        self.lines: list[str] = []
-        self.size = 0
-
-    def ends(self, line: str) -> bool:
-        """Whether this line is the last one."""
-        return line == self.ending
-
-    def add(self, line: str) -> int:
-        """One more line; returns how much there is."""
-        self.lines.append(line)
-        self.size += len(line) + 1
-        return self.size
-
-    def text(self) -> str:
-        """All of it, with a line feed after every line."""
-        return "".join(f"{line}\n" for line in self.lines)
-
-
-def _payload_of(line: str) -> tuple[str, bool, str]:
-    """(the commands of a line, whether a payload follows, the line that ends it)."""
-    found = _PAYLOAD.search(line)
-    return (line, False, "") if found is None else (line[: found.start()], True, found[1])
-
-
-def _uptime(started: float) -> str:
-    seconds = int(time.monotonic() - started)
-    return f"{seconds // 86400}:{seconds // 3600 % 24:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+        return help_text(self.level, where, prefix, unknown=unknown, mastercli=self.mastercli)
 
 
 class Refused(Exception):
     """A command cannot be carried out; the text is the answer."""
-
-
-def summary(command: Command) -> str:
-    """The first line of its documentation as ``help`` shows it."""
-    line = command.doc.partition("\n")[0].rstrip(".")
-    return line[:1].lower() + line[1:]
-
-
-def find(words: list[str], where: str) -> Command | None:
-    """The command with the longest name that ``words`` begin with."""
-    for count in range(min(len(words), 4), 0, -1):
-        command = COMMANDS.get(" ".join(words[:count]))
-        if command is not None and where in command.where:
-            return command
-    return None
-
-
-def split(line: str) -> list[str]:
-    """The commands of a line: separated by ``;`` unless a backslash stands before it."""
-    parts, part, escaped = [], "", False
-    for char in line:
-        if escaped:
-            part += "\\" + char if char != ";" else ";"
-            escaped = False
-        elif char == "\\":
-            escaped = True
-        elif char == ";":
-            parts.append(part)
-            part = ""
-        else:
-            part += char
-    parts.append(part + ("\\" if escaped else ""))
-    return [p.strip() for p in parts if p.strip()]
-
-
-def words_of(command: str) -> list[str]:
-    """The words of a command: separated by blanks; a backslash takes the meaning from what follows it."""
-    words: list[str] = []
-    word, started, escaped = "", False, False
-    for char in command:
-        if escaped:
-            word, escaped = word + char, False
-        elif char == "\\":
-            escaped = started = True
-        elif char in " \t":
-            if started:
-                words.append(word)
-            word, started = "", False
-        else:
-            word, started = word + char, True
-    if started:
-        words.append(word)
-    return words

@@ -17,7 +17,7 @@ from setproctitle import setproctitle
 
 from forkproxy.config.options import Options
 from forkproxy.health.entry import Entry
-from forkproxy.master import daemon, limits, oldsocks, states
+from forkproxy.master import daemon, limits, oldsocks, states, variables
 from forkproxy.master.changes import Changes
 from forkproxy.master.desk import Desk
 from forkproxy.master.generation import Generation, Worker
@@ -129,6 +129,7 @@ class Master:
             self._write_pid()  # before a chroot hides the path
             privileges.drop(privileges.Privileges.of(self.plan.global_))
         self._watch_strangers()
+        variables.begin(self.loop, self.supervisor, self.plan.objects.get("variables", {}))
         self.supervisor.start(self.plan, rack, self.size)
         self.loop.run()
         self._clean_up()
@@ -417,6 +418,7 @@ class Master:
         self.plan = plan
         self.shared.limit(plan)
         environment.apply(plan)
+        variables.begin(self.loop, self.supervisor, plan.objects.get("variables", {}))
         self.logs.replace(plan)
         self.desk.commit(plan, self.context)
 

@@ -15,7 +15,7 @@ import os
 import signal
 from collections.abc import Callable
 
-from forkproxy.master import patterns
+from forkproxy.master import patterns, variables
 from forkproxy.master.generation import Generation, Worker
 from forkproxy.master.listeners import Rack, SocketId
 from forkproxy.master.messages import Messages
@@ -193,7 +193,10 @@ class Supervisor:
         elif op == "released":
             self._on_released(worker)
         elif op == "changed":
-            patterns.spread(self, worker.generation, message["ops"])
+            if "variables" in message:
+                variables.spread(self, worker.generation, message["variables"])
+            else:
+                patterns.spread(self, worker.generation, message["ops"])
         elif op == "answer":
             self.orders.answered(worker, message)
         elif op == "form":

@@ -50,7 +50,7 @@ class Runtime:
         self.process = cells[: layout.ROW_CELLS]
         settings = plan.global_
         self.workers = max(1, settings.nbproc)
-        variables.begin(settings.options.get("variables") or {})
+        variables.begin(plan.objects.get("variables") or {})
         self.bufsize = settings.bufsize_bytes
         self.maxaccept = settings.maxaccept or 64
         self.area: Area = state.limits.of(slot, number)

@@ -1,20 +1,24 @@
 """Variables (manual 2.8): names with a scope, and where each scope is kept.
 
 ``txn``, ``req``, ``res`` and ``check`` live in ``txn.vars``, ``sess`` in ``txn.origin.vars``, ``proc`` in this process's
-:data:`PROCESS` (a worker's own copy of what the configuration set).
+:data:`PROCESS`: every process has a copy of them, and what a rule, a check or the operator sets goes to all by way of the master
+(:class:`Shared`).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
+
+from forkproxy.rules.types import Addr
 
 SCOPES = ("proc", "sess", "txn", "req", "res", "check")
 #: proc.* variables of this process
 PROCESS: dict[str, Any] = {}
-
+#: A larger value stays in the process that set it: a message could not hold it.
+LARGEST = 24_000
 
 
 @contextmanager
@@ -33,6 +37,89 @@ def begin(held: Mapping[str, Any]) -> None:
     PROCESS.clear()
     PROCESS.update(held)
 
+
+#: One change: name, value as :func:`pack` gives it, number of the worker whose rule it was (0: the operator, or a check).
+Op = list[Any]
+
+
+def pack(value: Any) -> Any:
+    """A value as JSON has it; None, which is no value, stays None."""
+    if isinstance(value, bytes):
+        return value.decode("latin-1")
+    if isinstance(value, Addr):
+        return [value.text]
+    return value
+
+
+def unpack(packed: Any) -> Any:
+    """The inverse of :func:`pack`."""
+    if isinstance(packed, str):
+        return packed.encode("latin-1")
+    if isinstance(packed, list):
+        return Addr(packed[0])
+    return packed
+
+
+def put(held: dict[str, Any], name: str, value: Any) -> None:
+    """Set a variable, or forget it (None)."""
+    if value is None:
+        held.pop(name, None)
+    else:
+        held[name] = value
+
+
+class Shared:
+    """One process's side of the agreement on ``proc`` variables: what it changed and what all know of it.
+
+    Theory. The master hears of changes in some order, which is the order that counts, and tells them to all workers, the one that made
+    the change included. That one goes by its own until it has heard all of its own changes of that name again: what it hears of others
+    meanwhile came before, and its own is the last word. So all agree in the end, and a worker that counts never loses its own count to
+    the echo of an earlier one.
+
+    ``wake`` is called when there is something to :meth:`collect`; while it is None nobody wants to know. ``number`` is the worker's, 0
+    the master's."""
+
+    __slots__ = ("_owed", "_waiting", "number", "wake")
+
+    def __init__(self) -> None:
+        self.begin(0)
+
+    def begin(self, number: int, wake: Callable[[], object] | None = None) -> None:
+        """A new life: nothing has changed yet."""
+        self.number = number
+        self.wake = wake
+        self._waiting: set[str] = set()  # changed, not told yet
+        self._owed: dict[str, int] = {}  # told, not heard again yet
+
+    def changed(self, name: str) -> None:
+        """A rule of this process set or forgot a variable."""
+        if self.wake is not None:
+            if not self._waiting:
+                self.wake()
+            self._waiting.add(name)
+
+    def collect(self) -> list[Op]:
+        """What is to be told to the master now: the last value of each variable that changed."""
+        ops: list[Op] = []
+        for name in self._waiting:
+            value = PROCESS.get(name)
+            if not isinstance(value, bytes) or len(value) <= LARGEST:
+                self._owed[name] = self._owed.get(name, 0) + 1
+                ops.append([name, pack(value), self.number])
+        self._waiting.clear()
+        return ops
+
+    def apply(self, ops: Iterable[Op]) -> None:
+        """What the master says."""
+        for name, packed, number in ops:
+            if number == self.number and (owed := self._owed.pop(name, 0)) > 1:
+                self._owed[name] = owed - 1
+            if name not in self._owed and name not in self._waiting:
+                put(PROCESS, name, unpack(packed))
+
+
+#: This process's.
+SHARED = Shared()
 
 _NAME = re.compile(r"(\w+)\.([A-Za-z0-9_.]+)")
 
@@ -75,12 +162,11 @@ def setter(name: str) -> Setter:
     """``set(txn, value)`` for a checked name; a value of None removes the variable."""
     scope = name.partition(".")[0]
     if scope == "proc":
+        changed = SHARED.changed
 
         def set_proc(txn: Any, value: Any) -> None:
-            if value is None:
-                PROCESS.pop(name, None)
-            else:
-                PROCESS[name] = value
+            put(PROCESS, name, value)
+            changed(name)
 
         return set_proc
     at_origin = scope == "sess"

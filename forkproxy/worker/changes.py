@@ -1,4 +1,5 @@
-"""What rules of this worker change for all workers: lists of patterns (``set-map`` …), told to the master at the end of a turn.
+"""What rules of this worker change for all workers: lists of patterns (``set-map`` …) and process-wide variables, told to the master at
+the end of a turn.
 
 Many requests of a turn, or of a time in which the master is slow, may change one key: only what it is in the end is told. Knows the
 channel and the plan.
@@ -9,10 +10,13 @@ from __future__ import annotations
 from forkproxy.net.loop import Loop
 from forkproxy.plan import Plan
 from forkproxy.rules.patternfiles import Op, PatternFiles, lots
+from forkproxy.rules.variables import SHARED
 from forkproxy.worker.channel import Channel
 
 #: So many keys may wait; a change beyond is this worker's own until somebody changes the key again.
 WAITING = 100_000
+#: Variables wait so long for a master that is slow.
+SLOW_S = 0.05
 
 
 class Changes:
@@ -20,7 +24,7 @@ class Changes:
 
     __slots__ = ("_channel", "_files", "_loop", "_waiting")
 
-    def __init__(self, plan: Plan, channel: Channel, loop: Loop) -> None:
+    def __init__(self, plan: Plan, channel: Channel, loop: Loop, number: int = 0) -> None:
         self._channel = channel
         self._loop = loop
         self._waiting: dict[tuple[int, str], Op] = {}
@@ -28,6 +32,14 @@ class Changes:
         if self._files is not None and self._files.lists:
             self._files.announce = self._note
             loop.on_turn.append(self._tell)
+        SHARED.begin(number, lambda: loop.call_soon(self._tell_variables))
+
+    def _tell_variables(self) -> None:
+        if self._channel.backlog:
+            self._loop.call_later(SLOW_S, self._tell_variables)
+            return
+        for op in SHARED.collect():  # a message for each: two large values may not fit into one
+            self._channel.send("changed", variables=[op])
 
     def _note(self, op: Op) -> None:
         name = (op[1], op[2])
@@ -43,6 +55,8 @@ class Changes:
 
     def close(self) -> None:
         """Tell what is left, and listen no more."""
+        self._tell_variables()
+        SHARED.begin(0)
         if self._files is not None and self._files.announce is not None:
             self._tell()
             self._files.announce = None

@@ -20,7 +20,8 @@ master → worker
 worker → master
 ``ready``             the worker accepts
 ``stopped``           the worker accepts no more (answer to ``drain``)
-``changed``           rules changed lists of patterns: ``ops`` (``rules.patternfiles``), which the master passes on to all as an order
+``changed``           rules changed lists of patterns: ``ops`` (``rules.patternfiles``), or process-wide variables: ``variables`` (ops of
+                      ``rules.variables``), which the master passes on to all as an order
 ``answer``            to an order: ``slice`` is a part of a text, ``value`` or ``error`` the end of it
 ``form``              have a form of the statistics page carried out (``action``, ``backend``, ``servers``); answered by ``managed``
 ``paused`` ``resumed`` ``released``

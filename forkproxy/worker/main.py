@@ -76,7 +76,7 @@ class WorkerRole:
         self.runtime.attach([heritage.escrow[name] for name in heritage.share])
         self._inbox = Inbox(heritage.inbox, loop, self.runtime.adopt) if heritage.inbox is not None else None
         self.channel = Channel(heritage.channel, loop, self._on_message, self._on_master_gone)
-        self._changes = Changes(heritage.plan, self.channel, loop) if not heritage.inline else None
+        self._changes = Changes(heritage.plan, self.channel, loop, heritage.number) if not heritage.inline else None
         loop.on_wake.append(self._look_at_servers)
         loop.on_turn.append(self._turn)
         self._beat()

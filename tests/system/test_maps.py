@@ -32,6 +32,8 @@ frontend fe
   acl both path -M -f {dir}/one
   http-request deny if uid
   http-request set-map({dir}/one) %[path] %[url_param(v)] if {{ url_param(v) -m found }}
+  http-request set-var(proc.said) url_param(p) if {{ url_param(p) -m found }}
+  http-request return content-type text/plain lf-string "<%[var(proc.said)]>" if {{ path /said }}
   http-request return content-type text/plain lf-string "%[path,map({dir}/one,none)] %[path,map_beg({dir}/two,none)] %[path,map_str_int({dir}/num,0)]"
 """  # noqa: E501
 
@@ -105,3 +107,28 @@ def test_every_worker_has_it(start: Callable[..., Proxy], tmp_path: Path) -> Non
     victim.kill()
     eventually(lambda: len(proxy.workers) == 3 and victim not in proxy.workers, "another worker")
     assert answers("/n3999") == {"v3999 none 0"}, "a worker forked later has it"
+
+
+def test_every_worker_has_process_wide_variables(start: Callable[..., Proxy], tmp_path: Path) -> None:
+    """Those that the operator sets, those that a rule of one worker sets, those of a worker that came later; a reload begins anew."""
+    (port,) = free_ports(1)
+    proxy = start(write(tmp_path, "fp", port, "nbthread 3\n  set-var proc.said str(file)")).ready()
+
+    def answers() -> set[str]:
+        return {get(port, "/said")[1].decode() for _ in range(12)}
+
+    def operator(command: str) -> str:
+        return ask(tmp_path / "fp.sock", f"experimental-mode on; {command}").strip()
+
+    assert answers() == {"<file>"}
+    assert operator("set var proc.said var(proc.said),concat(-told)") == ""
+    assert answers() == {"<file-told>"}, "answered when all have it"
+    assert get(port, "/said?p=by-rule")[1] == b"<by-rule>"
+    eventually(lambda: answers() == {"<by-rule>"}, "every worker has what one worker's rule said")
+    assert operator("get var proc.said") == "proc.said: type=str value=<by-rule>"
+    victim = proxy.workers[0]
+    victim.kill()
+    eventually(lambda: len(proxy.workers) == 3 and victim not in proxy.workers, "another worker")
+    assert answers() == {"<by-rule>"}, "a worker forked later has it"
+    proxy.reload()
+    assert answers() == {"<file>"}

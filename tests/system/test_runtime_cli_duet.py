@@ -27,6 +27,10 @@ global
   maxconn 200
   nbthread 1
   setenv FOO bar
+  set-var proc.word str(hello)
+  set-var proc.number int(5)
+  set-var proc.flag bool(1)
+  set-var proc.net str(1.2.3.4),ipmask(24)
 defaults
   mode http
   timeout client 5s
@@ -146,6 +150,22 @@ SAME = """
 show backend
 show env FOO
 show env NOPE
+get var proc.word
+get var proc.number
+get var proc.flag
+get var proc.net
+get var proc.nope
+get var sess.x
+get var
+set var proc.z int(3)
+experimental-mode on; set var
+experimental-mode on; set var proc.z
+experimental-mode on; set var sess.z int(3)
+experimental-mode on; set var proc.z int(3); get var proc.z
+experimental-mode on; set var proc.z expr str(a),upper; get var proc.z
+experimental-mode on; set var proc.z fmt a\\ %[var(proc.number)]\\ b; get var proc.z
+experimental-mode on; set var proc.z str(a) str(b)
+experimental-mode on; set var proc.z var(proc.nope); get var proc.z
 get weight be/s1
 get weight #3/#2
 get weight nope/s

@@ -153,7 +153,7 @@ def _check_codes(read: Reader, text: str) -> None:
     synopsis="{ set-var(<name>[,<cond>]) <expr> | set-var-fmt(<name>[,<cond>]) <fmt> | unset-var(<name>) }",
 )  # fmt: skip
 def _others(draft: ProxyDraft, line: Line, start: int) -> None:
-    """Set a variable that the rules after it can use (scopes check, sess and proc; those of proc are the master's own), or forget one."""
+    """Set a variable that the rules after it can use (scopes check, sess and proc), or forget one."""
     if read_variable(draft, line, start):
         return
     got = line.words[start] if start < len(line.words) else ""

@@ -110,7 +110,7 @@ def _expect(draft: ProxyDraft, line: Line, start: int) -> None:
     synopsis="{ set-var(<name>[,<cond>]) <expr> | set-var-fmt(<name>[,<cond>]) <fmt> | unset-var(<name>) }",
 )  # fmt: skip
 def _others(draft: ProxyDraft, line: Line, start: int) -> None:
-    """Set a variable that the rules after it can use (scopes check, sess and proc; those of proc are the master's own), or forget one."""
+    """Set a variable that the rules after it can use (scopes check, sess and proc), or forget one."""
     if not read_variable(draft, line, start):
         _unknown(line, start)
 

@@ -23,7 +23,7 @@ def expert_mode(session: Session, words: list[str]) -> str | None:
 
 @command("experimental-mode", level=Level.ADMIN, where=BOTH, synopsis="experimental-mode [on|off]")
 def experimental_mode(session: Session, words: list[str]) -> str | None:
-    """Enable or disable experimental mode; forkproxy has no command that needs it."""
+    """Enable or disable the commands that are experimental."""
     return _mode(session, words, "experimental")
 
 

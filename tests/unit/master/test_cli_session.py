@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from forkproxy.master.cli_session import Deferred, Session, split, words_of
+from forkproxy.master.cli_session import Deferred, Session
+from forkproxy.master.cli_text import split, words_of
 from forkproxy.plan import Address, Bind, Global, Plan
 from forkproxy.registry import COMMANDS, Command, Level, gather
 

@@ -9,6 +9,8 @@ import pytest
 
 from forkproxy.master.patterns import spread
 from forkproxy.rules.patternfiles import PatternFiles
+from forkproxy.rules.types import Addr
+from forkproxy.rules.variables import setter
 from forkproxy.worker import changes
 from forkproxy.worker.changes import Changes
 
@@ -18,13 +20,15 @@ class Channel:
         self.backlog = 0
         self.sent: list[list[Any]] = []
 
-    def send(self, op: str, ops: list[Any]) -> None:
+    def send(self, op: str, ops: list[Any] | None = None, variables: list[Any] | None = None) -> None:
         assert op == "changed"
-        self.sent += ops
+        self.sent += ops or variables or []
 
 
 def a_worker() -> tuple[PatternFiles, Channel, Any, Changes]:
-    files, channel, loop = PatternFiles(), Channel(), SimpleNamespace(on_turn=[])
+    files, channel, loop = PatternFiles(), Channel(), SimpleNamespace(on_turn=[], soon=[], later=[])
+    loop.call_soon = lambda fn: loop.soon.append(fn)
+    loop.call_later = lambda _s, fn: loop.later.append(fn)
     files.get("virt@m", True)
     files.settle()
     plan: Any = SimpleNamespace(objects={"patterns": files})
@@ -78,3 +82,24 @@ def test_the_master_has_it_first() -> None:
     ops = [["put", 0, "k", "v" * 20_000], ["put", 0, "l", "v" * 20_000]]
     spread(supervisor, generation, ops, lambda: finished.append(1))
     assert given == [([mine], "patterns", ops[:1]), ([mine], "patterns", ops[1:])] and finished == [1]
+
+
+def test_variables_of_the_process() -> None:
+    """Each once with its last value; a slow master is waited for; nothing is told after the end."""
+    _, channel, loop, told = a_worker()
+    put, forget = (setter(name) for name in ("proc.a", "proc.b"))
+    for value in (b"1", b"\xff", 7):
+        put(None, value)
+    forget(None, None)
+    tell, = loop.soon
+    channel.backlog = 1
+    tell()
+    assert channel.sent == [] and len(loop.later) == 1
+    channel.backlog = 0
+    loop.later.pop()()
+    assert sorted(channel.sent) == [["proc.a", 7, 0], ["proc.b", None, 0]]
+    put(None, Addr("::1"))
+    told.close()
+    assert channel.sent[2:] == [["proc.a", ["::1"], 0]]
+    put(None, 8)
+    assert len(loop.soon) == 2 and len(channel.sent) == 3

@@ -1,0 +1,127 @@
+"""Text of the runtime CLI, without a session: a line and its commands, a command and its words, payloads, help.
+
+Knows the registry of commands, nothing of who says something.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import time
+
+from forkproxy.registry import COMMANDS, Command, Level
+
+_PAYLOAD = re.compile(r"(?:^|\s)<<(\S{0,64})$")
+
+
+class Payload:
+    """Lines that follow ``commands``, up to one that is ``ending`` ("": empty)."""
+
+    __slots__ = ("commands", "ending", "lines", "size")
+
+    def __init__(self, commands: list[str], ending: str) -> None:
+        self.commands = commands
+        self.ending = ending
+        self.lines: list[str] = []
+        self.size = 0
+
+    def ends(self, line: str) -> bool:
+        """Whether this line is the last one."""
+        return line == self.ending
+
+    def add(self, line: str) -> int:
+        """One more line; returns how much there is."""
+        self.lines.append(line)
+        self.size += len(line) + 1
+        return self.size
+
+    def text(self) -> str:
+        """All of it, with a line feed after every line."""
+        return "".join(f"{line}\n" for line in self.lines)
+
+
+def payload_of(line: str) -> tuple[str, bool, str]:
+    """(the commands of a line, whether a payload follows, the line that ends it)."""
+    found = _PAYLOAD.search(line)
+    return (line, False, "") if found is None else (line[: found.start()], True, found[1])
+
+
+def uptime(started: float) -> str:
+    """``d:hh:mm:ss`` since a monotonic reading."""
+    seconds = int(time.monotonic() - started)
+    return f"{seconds // 86400}:{seconds // 3600 % 24:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+
+
+def help_text(level: Level, where: str, prefix: str, *, unknown: bool, mastercli: bool) -> str:
+    """The commands at ``level`` in a context that begin with ``prefix``; ``unknown``: as the answer to a command that does not exist."""
+    mine = [c for c in COMMANDS.values() if where in c.where and c.level <= level and c.synopsis]
+    title = "The following commands are valid at this level:\n"
+    chosen = [c for c in mine if c.name.startswith(prefix)] or mine
+    if unknown:
+        title = "Unknown command. Please enter one of the following commands only:\n"
+        close = difflib.get_close_matches(prefix, [c.name for c in mine], n=6, cutoff=0.5) if prefix else []
+        if close:
+            title = "Unknown command, but maybe one of the following ones is a better match:\n"
+            chosen = [COMMANDS[name] for name in close]
+        else:
+            chosen = mine
+    lines = [title]
+    if mastercli and chosen is mine:
+        lines.append(f"  {'@!<pid>':<40}: send a command to the <pid> process\n")
+        lines.append(f"  {'@<relative pid>':<40}: send a command to the <relative pid> process\n")
+        lines.append(f"  {'@master':<40}: send a command to the master process\n")
+    lines += [f"  {c.synopsis:<40}: {summary(c)}\n" for c in sorted(chosen, key=lambda c: c.name)]
+    return "".join(lines)
+
+
+def summary(command: Command) -> str:
+    """The first line of its documentation as ``help`` shows it."""
+    line = command.doc.partition("\n")[0].rstrip(".")
+    return line[:1].lower() + line[1:]
+
+
+def find(words: list[str], where: str) -> Command | None:
+    """The command with the longest name that ``words`` begin with."""
+    for count in range(min(len(words), 4), 0, -1):
+        command = COMMANDS.get(" ".join(words[:count]))
+        if command is not None and where in command.where:
+            return command
+    return None
+
+
+def split(line: str) -> list[str]:
+    """The commands of a line: separated by ``;`` unless a backslash stands before it."""
+    parts, part, escaped = [], "", False
+    for char in line:
+        if escaped:
+            part += "\\" + char if char != ";" else ";"
+            escaped = False
+        elif char == "\\":
+            escaped = True
+        elif char == ";":
+            parts.append(part)
+            part = ""
+        else:
+            part += char
+    parts.append(part + ("\\" if escaped else ""))
+    return [p.strip() for p in parts if p.strip()]
+
+
+def words_of(command: str) -> list[str]:
+    """The words of a command: separated by blanks; a backslash takes the meaning from what follows it."""
+    words: list[str] = []
+    word, started, escaped = "", False, False
+    for char in command:
+        if escaped:
+            word, escaped = word + char, False
+        elif char == "\\":
+            escaped = started = True
+        elif char in " \t":
+            if started:
+                words.append(word)
+            word, started = "", False
+        else:
+            word, started = word + char, True
+    if started:
+        words.append(word)
+    return words
