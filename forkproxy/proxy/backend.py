@@ -191,9 +191,9 @@ class BackendRt:
     __slots__ = (
         "addresses", "adjust", "buffer_body", "by_algorithm", "by_name", "checks_cache", "close_server", "count", "crowds", "direct",
         "drops_trailers", "forwarded", "forwardfor", "fullconn", "keep_queue", "keeps_requests", "limits", "marked", "may_stay", "name",
-        "nolinger", "offset",
-        "originalto", "peak", "persistence", "picker", "plain", "plain_response", "plan", "prefer_last", "pretends", "queues", "relaxed",
-        "restrict", "retry_statuses", "round_robin", "rt", "servers", "stick", "streams", "tallies", "tcpka", "use_server",
+        "nolinger", "offset", "originalto", "peak", "persistence", "picker", "plain", "plain_response", "plan", "prefer_last", "pretends",
+        "queues", "reads_answers", "relaxed", "restrict", "retry_statuses", "round_robin", "rt", "servers", "stick", "streams", "tallies",
+        "tcpka", "use_server",
     )  # fmt: skip
 
     def __init__(self, rt: Runtime, plan: plans.Backend) -> None:
@@ -218,6 +218,8 @@ class BackendRt:
         self.plain = plan.tcp_request_content is None and plan.http_request is None and plan.statistics is None
         self.plain = self.plain and not self.buffer_body and not self.restrict
         self.plain_response = plan.tcp_response_content is None and plan.http_response is None and plan.http_after_response is None
+        #: rules look at bodies of answers
+        self.reads_answers = bool(plan.needs & Needs.RES_BODY)
         self.retry_statuses = frozenset(int(word) for word in plan.retry_on if word.isdigit())
         self.plain_response = self.plain_response and not self.retry_statuses and plan.connection_mode != "tunnel"
         self.plain_response = self.plain_response and plan.cookie is None and "checkcache" not in plan.options

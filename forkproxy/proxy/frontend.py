@@ -37,9 +37,9 @@ class FrontendRt:
 
     __slots__ = (
         "addresses", "adjust", "buffer_body", "captures", "choose", "close_client", "close_server", "connections", "count", "default",
-        "doors", "drops_trailers", "forwardfor", "head_timeout", "http", "idle_timeout", "keeps_ends", "kept", "limits", "listeners", "log",
-        "log_connect", "log_early", "most_own", "name", "originalto", "per_bind", "plain", "plain_response", "plan", "ports", "restrict",
-        "rt", "socket_options", "tallies", "told", "tracks", "tracks_connections", "twin", "unique_id_header",
+        "doors", "drops_trailers", "forwardfor", "head_timeout", "http", "idle_timeout", "keeps_ends", "kept", "limits", "listeners",
+        "log", "log_connect", "log_early", "most_own", "name", "originalto", "per_bind", "plain", "plain_response", "plan", "ports",
+        "reads_answers", "restrict", "rt", "socket_options", "tallies", "told", "tracks", "tracks_connections", "twin", "unique_id_header",
     )  # fmt: skip
 
     def __init__(self, rt: Runtime, plan: plans.Frontend, backends: dict[str, BackendRt], log: AccessLog) -> None:
@@ -57,6 +57,7 @@ class FrontendRt:
         self.originalto = plan.originalto
         self.addresses = plan.forwardfor is not None or plan.originalto is not None
         self.buffer_body = bool(plan.needs & Needs.BODY) or "http-buffer-request" in plan.options
+        self.reads_answers = bool(plan.needs & Needs.RES_BODY)
         self.restrict = restriction(plan)
         self.adjust = case_adjuster(rt.plan.global_, plan, "h1-case-adjust-bogus-client")
         #: there are stick tables, and rules may track entries of them; rules of connections, too

@@ -165,6 +165,7 @@ def local(
     if ruled(s):
         head = ResponseHead.create(status, reason or writer.phrase(status), headers, body=BodyKind.LENGTH, length=len(body))
         s.res = head
+        s.res_body = body
         if not response.run_after(s):
             return
         headers, status, reason = head.items(), head.status, head.reason

@@ -15,9 +15,9 @@ from forkproxy.http.grammar import elements
 from forkproxy.http.message import BodyKind
 from forkproxy.http.upgrade import check_switch
 from forkproxy.net.loop import ERR, INF, WRITE
-from forkproxy.proxy import captures, client, finish, flow, marks, persistence, relay, reply, request, tracking, upstream
+from forkproxy.proxy import captures, client, finish, flow, holding, marks, persistence, relay, reply, request, tracking, upstream
 from forkproxy.proxy.sides import pause, send
-from forkproxy.rules.verdict import ALLOW, Reply
+from forkproxy.rules.verdict import ALLOW, WAIT, Pause, Reply
 from forkproxy.rules.web import split_values
 
 if TYPE_CHECKING:
@@ -68,29 +68,51 @@ def run(s: Stream, steps: Steps) -> bool:
     return True
 
 
+def heard(s: Stream, steps: Steps) -> bool:
+    """As :func:`run`, for sets whose rules may hold the answer back: then ``s.step`` is where to go on."""
+    if steps is None:
+        return True
+    done = s.step
+    for step in steps[done:] if done else steps:
+        verdict = step(s)
+        if verdict is not None:
+            if verdict is ALLOW:
+                break
+            if verdict is WAIT or isinstance(verdict, Pause):
+                s.step = done
+                holding.hold(s, verdict)
+                return False
+            reply.response_verdict(s, verdict)
+            return False
+        done += 1
+    s.step = 0
+    return True
+
+
 def begin(up: Upstream, s: Stream, head: ResponseHead, body: bytes) -> None:
-    """The answer's head is complete; ``body`` is what came with it."""
+    """The answer's head is complete; ``body`` is what came with it. Called again for an answer that rules have held back."""
     c = s.client
     rt = up.rt
-    s.res = head
-    s.t_response = rt.clock.now
-    s.status = head.status
     be: BackendRt = s.be
     fe: FrontendRt = s.fe
-    if up.srv.watch is not None:
-        up.srv.watch.answered(head.status)
-    if fe.tracks and head.status >= 400:
-        tracking.answered(s, head.status)
-    if be.stick is not None:
-        be.stick.store(s)
-    if (head.status == 401 or head.status == 407) and challenges(head):
-        up.private = True
-    up.inbuf = body  # where rules that look at a response's bytes find them
+    if s.res is not head:
+        s.res = head
+        s.t_response = rt.clock.now
+        s.status = head.status
+        if up.srv.watch is not None:
+            up.srv.watch.answered(head.status)
+        if fe.tracks and head.status >= 400:
+            tracking.answered(s, head.status)
+        if be.stick is not None:
+            be.stick.store(s)
+        if (head.status == 401 or head.status == 407) and challenges(head):
+            up.private = True
     if not (be.plain_response and fe.plain_response):
-        if not rules(s, head):
+        up.inbuf = body  # where rules that look at a response's bytes find them
+        if not rules(up, s, head):
             return
         s.status = head.status
-    up.inbuf = b""
+        up.inbuf = b""
     kind = head.body
     if kind is _TUNNEL:
         tunnel(up, s, head, body)
@@ -179,16 +201,30 @@ def complain(s: Stream) -> None:
     s.fe.log.say(ALERT, s.clock.wall, text.encode())
 
 
-def rules(s: Stream, head: ResponseHead) -> bool:
-    """Captures and every rule set that looks at a response; False when the stream was answered otherwise."""
+#: ``s.stage`` of an answer: the set of rules that is being walked
+_TCP, _BACKEND, _FRONTEND = 1, 2, 3
+
+
+def rules(up: Upstream, s: Stream, head: ResponseHead) -> bool:
+    """Captures and every rule set that looks at a response; False when the stream was answered otherwise, or is held back."""
     be, fe = s.be, s.fe
-    if head.status in be.retry_statuses and s.up is not None and upstream.repeat(s.up, s, str(head.status)):
-        return False
-    if fe.plan.capture_response or fe.plan.capture_cookie:
-        capture(s, head)
-    if not run(s, be.plan.tcp_response_content) or not run(s, be.plan.http_response):
-        return False
-    if fe.twin is not be and not run(s, fe.plan.http_response):
+    if not s.stage:
+        if head.status in be.retry_statuses and upstream.repeat(up, s, str(head.status)):
+            return False
+        if fe.plan.capture_response or fe.plan.capture_cookie:
+            capture(s, head)
+        if be.reads_answers or fe.reads_answers:
+            holding.look(up, s, head)
+        s.stage = _TCP
+    if s.stage == _TCP:
+        if not heard(s, be.plan.tcp_response_content):
+            return False
+        s.stage = _BACKEND
+    if s.stage == _BACKEND:
+        if not heard(s, be.plan.http_response):
+            return False
+        s.stage = _FRONTEND
+    if fe.twin is not be and not heard(s, fe.plan.http_response):
         return False
     if s.kept is not None:
         s.kept.rule.response(s, s.kept, head)
@@ -256,15 +292,20 @@ def body_ready(up: Upstream, mask: int) -> None:
     if mask & ERR and flow.blocked(f):  # reported whether or not we read: what the kernel held is gone with the reset
         body_moved(up, s, flow.SRC_GONE)
         return
-    if mask & WRITE:  # the rest of a request whose answer came early
-        try:
-            flow.drain_to(s.req_flow, up)
-        except OSError:
-            up.loop.modify(up, up.mask & ~WRITE)
-            up.out = b""
+    if mask & WRITE:
+        rest_of_request(up, s)
         if not mask & ~WRITE:
             return
     body_moved(up, s, flow.move(f))
+
+
+def rest_of_request(up: Upstream, s: Stream) -> None:
+    """The server takes more of a request whose answer came early."""
+    try:
+        flow.drain_to(s.req_flow, up)
+    except OSError:
+        up.loop.modify(up, up.mask & ~WRITE)
+        up.out = b""
 
 
 def body_moved(up: Upstream, s: Stream, outcome: int) -> None:

@@ -110,6 +110,18 @@ def says(raw: bytes) -> Script:
     return script
 
 
+def pieces(*parts: bytes, pause_s: float = 0.06) -> Script:
+    """A server that reads a head, sends one part after the other at its own pace, and closes."""
+
+    def script(sock: socket.socket) -> None:
+        read_head(sock)
+        for part in parts:
+            sock.sendall(part)
+            time.sleep(pause_s)
+
+    return script
+
+
 def hangs(sock: socket.socket) -> None:
     """A server that never answers."""
     read_head(sock)

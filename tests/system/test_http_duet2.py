@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.system.duet import BESIDE_HAPROXY, Duet, read_all
-from tests.system.scripts import GET, LAST, OK, Case, Different, alike, answer, ask, asks, differences, last, told
+from tests.system.scripts import GET, LAST, OK, Case, Different, alike, answer, ask, asks, differences, last, pieces, told
 
 pytestmark = BESIDE_HAPROXY
 
@@ -26,6 +26,8 @@ defaults
   retries 2
 """
 
+TEN = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n"
+CHUNKS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 ROOT = GET % b"/"
 SECOND = LAST % (b"/2", b"")
 WEBSOCKET = b"Upgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -453,6 +455,29 @@ backend be
 """,
         {"one": (last(b"/p?q=1"), answer(OK), 1), "bad": (ask(b"BAD\r\n\r\n"), answer(OK), 1)},
     ),
+    "answers held back": (
+        """
+listen fe
+  bind 127.0.0.1:{port}
+  http-request set-var(txn.least) path
+  http-response wait-for-body time 200ms at-least 4 if {{ var(txn.least) -m str /least }}
+  http-response wait-for-body time 200ms unless {{ var(txn.least) -m str /least }}
+  http-response set-header X-Len %[res.body_len]
+  http-response set-header X-Body %[res.body]
+  http-response deny if {{ res.body -m sub bad }}
+  server s 127.0.0.1:{origin}
+""",
+        {
+            "whole": (last(), pieces(TEN + b"hello", b"world"), 1),
+            "chunks": (last(), pieces(CHUNKS + b"5\r\nhello\r\n", b"5\r\nworld\r\n0\r\n\r\n"), 1),
+            "until the end": (last(), pieces(b"HTTP/1.1 200 OK\r\n\r\nhello", b"abc"), 1),
+            "too late": (last(), pieces(TEN + b"hello", b"", b"", b"", b"", b"", b"world"), 1),
+            "cut": (last(), pieces(TEN + b"hello"), 1),
+            "refused": (last(), pieces(TEN + b"a ba", b"d word"), 1),
+            "bad chunks": (last(), pieces(CHUNKS + b"5\r\nhello\r\n", b"zz\r\n"), 1),
+            "enough": (last(b"/least"), pieces(TEN + b"h", b"ello", b"", b"", b"", b"world"), 1),
+        },
+    ),
     "no format": (
         """
 frontend fe
@@ -473,6 +498,7 @@ DIFFERENT: dict[str, dict[str, Different]] = {
         "forged": ("2.6 answers 500; here no rule can make a head lie about its body", b" 200 OK"),
         "no length to the client": ("2.6 sends chunks, here the end of the connection ends the body", b"connection: close"),
     },
+    "answers held back": {"too late": ("2.6 logs sR, and a request it was not that timed out", " sH-- ")},
     "errors of its own": {"errorloc303": ("2.6 has only its own page for what never became a request", b" 303 ")},
 }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from forkproxy.http.message import BodyKind
 from forkproxy.plan import Step
 from forkproxy.registry import Needs, Type, action
 from forkproxy.rules.action import (
@@ -45,6 +46,7 @@ MARKS = {
     "priority_class": "int, -2047 … 2047, of the queue",
     "priority_offset_ms": "int, -524287 … 524287, of the queue",
     "strict": "bool: a rewrite that fails ends the stream (default True)",
+    "answer_wait": "(seconds, bytes) that a rule of the answer waits for its body",
     "body_least": "int, bytes of the body after which rules go on (absent: all of it, or a full buffer)",
     "early_hints": "list of (name, value) to send in a 103 response before the real one",
     "request_line": "(method, target, version) as received, once a rule changed them",
@@ -248,7 +250,7 @@ def disable_l7_retry(p: Parser) -> Step:
     return step
 
 
-@action("pause", at=(HTTP_REQ,), synopsis="{ <timeout> | <expr> }")
+@action("pause", at=(HTTP_REQ, HTTP_RES), synopsis="{ <timeout> | <expr> }")
 def pause(p: Parser) -> Step:
     """Wait before the next rule; a bare number or a sample is in milliseconds. A sample without a value does not wait."""
     if p.is_time():
@@ -266,9 +268,14 @@ def pause(p: Parser) -> Step:
 _SIZE = re.compile(r"(\d+)([kKmMgG]?)")
 
 
-@action("wait-for-body", at=(HTTP_REQ,), synopsis="time <time> [ at-least <bytes> ]")
+#: answers that have no body to wait for
+_BODILESS = frozenset({BodyKind.NONE, BodyKind.TUNNEL})
+
+
+@action("wait-for-body", at=(HTTP_REQ, HTTP_RES), synopsis="time <time> [ at-least <bytes> ]")
 def wait_for_body(p: Parser) -> Step:
-    """Wait for the body, or as many bytes of it as asked for, before the next rule."""
+    """Wait for the body, or as many bytes of it as asked for, before the next rule, no longer than a time: then a request ends with
+    408, a response with 504. One buffer (tune.bufsize) is as much as rules ever see."""
     if p.word("'time'") != "time":
         p.words.fail("expects 'time <time>' first")
     limit_s = p.time_s()
@@ -279,6 +286,17 @@ def wait_for_body(p: Parser) -> Step:
         if found is None:
             p.words.fail(f"'{text}' is not a size")
         least = int(found[1]) << {"": 0, "k": 10, "m": 20, "g": 30}[found[2].lower()]
+    if not p.on_request:
+        p.needs |= Needs.RES_HEADERS | Needs.RES_BODY
+        limits = (limit_s, least)
+
+        def response_step(txn: Any) -> Verdict | None:
+            if txn.res_done or txn.res.body in _BODILESS or 0 < least <= len(txn.res_body):
+                return None
+            mark(txn, "answer_wait", limits)
+            return WAIT
+
+        return response_step
     p.needs |= Needs.HEADERS
 
     def step(txn: Any) -> Verdict | None:
