@@ -255,6 +255,7 @@ class Server:
     pool_max_conn: int = -1  # -1 unlimited
     pool_purge_delay_s: float = 5.0
     pool_low_conn: int = 0
+    strict_maxconn: bool = False
     max_reuse: int = -1
     init_state: str = "up"
     non_stick: bool = False

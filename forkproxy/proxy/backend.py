@@ -39,9 +39,10 @@ class ServerRt:
     ``refresh`` reads them anew."""
 
     __slots__ = (
-        "alive", "backend", "base", "bounded", "count", "dial_options", "exclusive", "first_takes_fresh", "first_takes_proven", "fresh",
-        "gate", "greets", "idle_limit", "index", "key", "label", "limits", "marked", "maxconn", "name", "named", "peak", "plan", "proven",
-        "redirect", "rt", "served", "server_timeout", "tallies", "told", "usable", "watch", "weight",
+        "alive", "backend", "base", "bounded", "count", "dial_options", "exclusive", "fewest_idle", "first_takes_fresh",
+        "first_takes_proven", "fresh", "gate", "greets", "idle_limit", "index", "key", "label", "limits", "marked", "maxconn", "most_idle",
+        "name", "named", "peak", "plan", "proven", "redirect", "rt", "served", "server_timeout", "strict", "tallies", "told", "usable",
+        "watch", "weight",
     )  # fmt: skip
 
     def __init__(self, rt: Runtime, backend: BackendRt, plan: plans.Server, index: int) -> None:
@@ -62,11 +63,12 @@ class ServerRt:
         self.weight = plan.weight * balance.SCALE
         self.settle(plan)
         self.greets = plan.send_proxy  # version of the PROXY header that begins every connection; 0 none
-        self.idle_limit = max(plan.pool_purge_delay_s, 1.0) * 2
+        #: a connection that nobody used for so long is closed, seconds
+        self.idle_limit = plan.pool_purge_delay_s * 2
+        #: how many connections this worker keeps though nobody uses them
+        self.fewest_idle = -(-plan.pool_low_conn // rt.workers)
         #: its connections stay with the client for which they were opened: their header says whose they are, or ``http-reuse never``
         self.exclusive = plan.send_proxy > 0 or backend.plan.http_reuse == "never"
-        #: whether there is a limit to what is kept idle
-        self.bounded = plan.pool_max_conn >= 0 or plan.max_reuse >= 0
         #: whether a client's first request may take a proven idle connection, or any (http-reuse)
         self.first_takes_proven = backend.plan.http_reuse in ("aggressive", "always")
         self.first_takes_fresh = backend.plan.http_reuse == "always"
@@ -104,6 +106,12 @@ class ServerRt:
         """Take on what the operator may change while we run: limits, and the address."""
         self.plan = plan
         self.maxconn = plan.maxconn
+        #: "strict-maxconn": an idle connection of one worker would be one too many for another
+        self.strict = plan.strict_maxconn and plan.maxconn > 0
+        #: the most that all workers together keep idle, -1: no limit
+        self.most_idle = 0 if self.strict or not plan.pool_purge_delay_s else plan.pool_max_conn
+        #: whether there is a limit to what is kept idle
+        self.bounded = self.most_idle >= 0 or plan.max_reuse >= 0
 
     def relimit(self) -> None:
         """A limit may have come that was not there: what it has counts in it."""

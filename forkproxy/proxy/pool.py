@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from forkproxy.net.loop import INF, READ
 from forkproxy.proxy.sides import close
+from forkproxy.state.layout import IDLE_CUR
 
 if TYPE_CHECKING:
     from forkproxy.proxy.backend import ServerRt
@@ -51,7 +52,7 @@ def give(up: Upstream, s: Stream) -> None:
         c = s.client
         if c.own is None:
             c.own = {}
-        if s.close_client or c.fd < 0 or srv in c.own or len(c.own) >= c.fe.most_own:
+        if s.close_client or c.fd < 0 or srv in c.own or len(c.own) >= c.fe.most_own or srv.strict:
             close(up)
             return
         up.owner = c
@@ -69,11 +70,20 @@ def give(up: Upstream, s: Stream) -> None:
 
 
 def has_room(srv: ServerRt, up: Upstream) -> bool:
-    """Whether ``up`` may be kept under ``pool-max-conn`` and ``max-reuse``."""
-    plan = srv.plan
-    if 0 <= plan.pool_max_conn <= len(srv.proven) + len(srv.fresh):
+    """Whether ``up`` may be kept under ``max-reuse`` and, over all workers, ``pool-max-conn``."""
+    plan, most = srv.plan, srv.most_idle
+    if 0 <= plan.max_reuse < up.uses:
         return False
-    return plan.max_reuse < 0 or up.uses <= plan.max_reuse
+    if most <= 0:
+        return most < 0
+    # Said before it is asked: of two workers with a connection each for the last place none gets it, rather than both.
+    cell = srv.base + IDLE_CUR
+    mine, segment = srv.count.row, srv.rt.state.segment
+    mine[IDLE_CUR] = had = len(srv.proven) + len(srv.fresh) + 1
+    if had <= most and sum([segment.slot(slot)[cell] for slot in segment.live()]) <= most:
+        return True
+    mine[IDLE_CUR] = had - 1
+    return False
 
 
 def idle_ready(up: Upstream, _mask: int) -> None:
@@ -83,8 +93,9 @@ def idle_ready(up: Upstream, _mask: int) -> None:
 
 def idle_timeout(up: Upstream) -> None:
     """Not used for so long."""
-    if len(up.srv.proven) + len(up.srv.fresh) <= up.srv.plan.pool_low_conn and up.owner is None:
-        up.loop.set_deadline(up, up.rt.clock.now + up.srv.idle_limit)
+    srv = up.srv
+    if len(srv.proven) + len(srv.fresh) <= srv.fewest_idle and up.owner is None:
+        up.loop.set_deadline(up, up.rt.clock.now + srv.idle_limit)
         return
     remove(up)
 

@@ -1,11 +1,13 @@
 """What rules may ask about the running service beyond their own stream (``rules.world.View``), answered by a worker.
 
-Numbers are over all workers: totals of the shared segment, which are added up at most once per name in a turn of the loop, however many
-requests ask in it. What only this worker knows (is it leaving?) comes from the runtime.
+Numbers are over all workers, those that drain included: totals of the shared segment, which are added up at most once per name in a turn
+of the loop, however many requests ask in it; of connections, which many ask for, only their one cell of each worker. What only this
+worker knows (is it leaving?) comes from the runtime.
 """
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from forkproxy.rules.world import View
@@ -18,12 +20,14 @@ if TYPE_CHECKING:
     from forkproxy.proxy.runtime import Runtime
 
 _NOTHING: list[int] = []
+#: For how long log lines may show what the other workers had, seconds: asking costs 1 µs for four numbers of three workers.
+_RECENT_S = 0.02
 
 
 class WorkerView(View):
     """See the head of this file. Unknown names give None, as the contract says."""
 
-    __slots__ = ("_at", "_lines", "_names", "_rt", "_totals")
+    __slots__ = ("_at", "_backs", "_due", "_fronts", "_lines", "_names", "_others", "_recent", "_rt", "_totals")
 
     def __init__(self, rt: Runtime) -> None:
         self._rt = rt
@@ -31,6 +35,13 @@ class WorkerView(View):
         self._totals: dict[str, list[int]] = {}
         self._lines: dict[str, int] = {}
         self._names = frozenset(rt.plan.backends) | {fe.name for fe in rt.plan.frontends}
+        base = rt.state.rows.base
+        self._fronts = {name: base(frontend_key(name)) + L.SESS_CUR for name in rt.frontends}
+        self._backs = {name: base(backend_key(name)) + L.SESS_CUR for name in rt.backends}
+        self._due = -1.0
+        self._others: list[memoryview] = []
+        #: what the others have in a cell, for :meth:`connections`
+        self._recent: dict[int, int] = {}
 
     def _row(self, name: str) -> list[int]:
         """All cells of one row over all workers, as of this turn. What this worker counted in it goes to the segment first."""
@@ -45,10 +56,40 @@ class WorkerView(View):
                 found = self._rt.state.rows.totals(name)
             except KeyError:
                 found = _NOTHING
-            else:  # without what this worker has now: that moves within a turn, and its owner knows it
-                found[L.SESS_CUR] -= self._rt.row(name)[L.SESS_CUR]
             self._totals[name] = found
         return found
+
+    def _elsewhere(self, cell: int) -> int:
+        """What a gauge comes to in all other workers, now; what this worker has in it its owner knows better."""
+        self._look()
+        return sum([cells[cell] for cells in self._others])
+
+    def _look(self) -> None:
+        now = self._rt.clock.now
+        if now >= self._due:
+            segment, me = self._rt.state.segment, os.getpid()
+            self._others = [segment.slot(slot) for slot in segment.live() if segment.owner(slot) != me]
+            self._recent.clear()
+            self._due = now + _RECENT_S
+
+    def _lately(self, cell: int) -> int:
+        found = self._recent.get(cell)
+        if found is None:
+            found = self._recent[cell] = sum([cells[cell] for cells in self._others])
+        return found
+
+    def connections(self, txn: Any) -> tuple[int, int, int, int]:
+        own: tuple[int, int, int, int] = txn.conn_counts
+        self._look()
+        if not self._others:
+            return own
+        be, srv = txn.be, txn.srv
+        return (
+            own[0] + self._lately(L.CONN_CUR),
+            own[1] + self._lately(self._fronts[txn.fe.name]),
+            own[2] + self._lately(self._backs[be.name]) if be is not None else 0,
+            own[3] + self._lately(srv.base + L.SESS_CUR) if srv is not None else 0,
+        )
 
     def _of_frontend(self, frontend: str, offset: int) -> int | None:
         if frontend not in self._rt.frontends:
@@ -80,8 +121,8 @@ class WorkerView(View):
         return None if be is None else len(be.picker.candidates)
 
     def backend_connections(self, backend: str) -> int | None:
-        others = self._of_backend(backend, L.SESS_CUR)
-        return None if others is None else others + self._rt.backends[backend].streams
+        cell = self._backs.get(backend)
+        return None if cell is None else self._elsewhere(cell) + self._rt.backends[backend].streams
 
     def backend_free(self, backend: str) -> int | None:
         be = self._rt.backends.get(backend)
@@ -97,13 +138,16 @@ class WorkerView(View):
         for srv in be.servers:
             if not srv.usable:
                 continue
-            row = self._row(srv.key)
-            if not srv.maxconn or (queues and not srv.plan.maxqueue) or not row:
+            if not srv.maxconn or (queues and not srv.plan.maxqueue):
                 return -1
-            total += max(0, srv.maxconn - row[L.SESS_CUR] - srv.served)
+            total += max(0, srv.maxconn - self._streams(srv))
             if queues:
-                total += max(0, srv.plan.maxqueue - row[L.QUEUE_CUR])
+                row = self._row(srv.key)
+                total += max(0, srv.plan.maxqueue - row[L.QUEUE_CUR]) if row else 0
         return total
+
+    def _streams(self, srv: ServerRt) -> int:
+        return self._elsewhere(srv.base + L.SESS_CUR) + srv.served
 
     def backend_queue(self, backend: str) -> int | None:
         be = self._rt.backends.get(backend)
@@ -118,8 +162,8 @@ class WorkerView(View):
     # -- frontends
 
     def frontend_connections(self, frontend: str) -> int | None:
-        others = self._of_frontend(frontend, L.SESS_CUR)
-        return None if others is None else others + self._rt.frontends[frontend].connections
+        cell = self._fronts.get(frontend)
+        return None if cell is None else self._elsewhere(cell) + self._rt.frontends[frontend].connections
 
     def frontend_rate(self, frontend: str) -> int | None:
         return self._of_frontend(frontend, L.SESS_RATE)
@@ -147,8 +191,7 @@ class WorkerView(View):
 
     def server_connections(self, backend: str, server: str) -> int | None:
         srv = self._server(backend, server)
-        others = self._of_server(backend, server, L.SESS_CUR)
-        return None if others is None or srv is None else others + srv.served
+        return None if srv is None else self._streams(srv)
 
     def server_free(self, backend: str, server: str) -> int | None:
         srv = self._server(backend, server)
@@ -156,8 +199,7 @@ class WorkerView(View):
             return None
         if not srv.maxconn:
             return -1
-        row = self._row(srv.key)
-        return max(0, srv.maxconn - row[L.SESS_CUR] - srv.served) if row else None
+        return max(0, srv.maxconn - self._streams(srv))
 
     def server_queue(self, backend: str, server: str) -> int | None:
         return self._of_server(backend, server, L.QUEUE_CUR)
@@ -177,8 +219,7 @@ class WorkerView(View):
     # -- the service
 
     def process_connections(self) -> int:
-        row = self._row("")
-        return row[L.CONN_CUR] if row else self._rt.connections
+        return self._elsewhere(L.CONN_CUR) + self._rt.connections
 
     def workers(self) -> int:
         return self._rt.workers

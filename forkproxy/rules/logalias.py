@@ -56,7 +56,7 @@ _QUEUE = "tq = txn.t_queue"
 _CONNECT = "tc = txn.t_connect"
 _RESPONSE = "tp = txn.t_response"
 _END = "te = txn.t_end or txn.clock.now"
-_COUNTS = "cc = txn.conn_counts"
+_COUNTS = "cc = connections(txn)"
 _LINE = "rl = request_line(txn)"
 #: a difference of two readings in whole milliseconds; the small term keeps 4.9999… from becoming 4
 _MS = "({}) * 1000 + 0.01"
@@ -172,6 +172,7 @@ NAMES: dict[str, Any] = {
     "getpid": os.getpid,
     "unique_id": world.unique_id,
     "log_count": world.log_count,
+    "connections": world.connections,
     "log_origin": _origin,
     "HOST": socket.gethostname().encode(),
 }
@@ -254,10 +255,10 @@ _simple("sslv", "TLS version", 'b"-"')
 # counts
 _simple("B", "Bytes to the client", "txn.bytes_out", "d", needs=_END_NEEDS, plus=True)
 _simple("U", "Bytes from the client", "txn.bytes_in", "d", needs=_END_NEEDS)
-_simple("ac", "Connections of the process", "cc[0]", "d", _COUNTS)
-_simple("fc", "Connections of the frontend", "cc[1]", "d", _COUNTS)
-_simple("bc", "Connections of the backend", "cc[2]", "d", _COUNTS)
-_simple("sc", "Connections of the server", "cc[3]", "d", _COUNTS)
+_simple("ac", "Connections of the service, over all workers", "cc[0]", "d", _COUNTS)
+_simple("fc", "Connections of the frontend, over all workers", "cc[1]", "d", _COUNTS)
+_simple("bc", "Streams of the backend, over all workers", "cc[2]", "d", _COUNTS)
+_simple("sc", "Streams on the server, over all workers", "cc[3]", "d", _COUNTS)
 _simple("rc", "Retries, + after a redispatch", '(b"+%d" if txn.redispatched else b"%d") % rc if (rc := txn.retries) else b"0"', "b")
 _simple("sq", "Streams ahead in the server's queue", "txn.queue_srv", "d")
 _simple("bq", "Streams ahead in the backend's queue", "txn.queue_be", "d")

@@ -64,7 +64,7 @@ class Txn:
         "captures_req",
         "captures_res",
         "clock",
-        "conn_counts",  # (actconn, feconn, beconn, srvconn) at the end, for logs
+        "conn_counts",  # (actconn, feconn, beconn, srvconn) of this worker at the end, for logs
         "cookie_req",
         "cookie_res",
         "fe",  # frontend's runtime: .name .plan

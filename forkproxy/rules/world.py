@@ -82,6 +82,12 @@ class View:
         """Connections of the whole service now."""
         return 0
 
+    def connections(self, txn: Any) -> tuple[int, int, int, int]:
+        """Connections now of service, frontend, backend and server of a stream that ends, for its log line: as of a moment ago, where
+        other workers have some."""
+        own: tuple[int, int, int, int] = txn.conn_counts
+        return own
+
     def workers(self) -> int:
         """How many workers there are."""
         return 1
@@ -139,6 +145,11 @@ def unique_id(txn: Any) -> bytes:
             return b""
         found = txn.unique_id = render(txn)
     return found
+
+
+def connections(txn: Any) -> tuple[int, int, int, int]:
+    """See :meth:`View.connections`."""
+    return VIEW[0].connections(txn)
 
 
 def log_count(txn: Any) -> int:

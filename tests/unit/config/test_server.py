@@ -43,6 +43,7 @@ from tests.unit.config.reading import alerts, backend, good, notes, server
         ("max-reuse 3", "max_reuse", 3),
         ("init-state fully-down", "init_state", "fully-down"),
         ("non-stick", "non_stick", True),
+        ("strict-maxconn", "strict_maxconn", True),
         ("hash-key addr-port", "hash_key", "addr-port"),
         ("source 192.0.2.9 interface lo", "source", Address("ipv4", "192.0.2.9")),
         ("source 192.0.2.9 interface lo weight 3", "weight", 3),
