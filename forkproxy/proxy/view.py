@@ -7,7 +7,6 @@ worker knows (is it leaving?) comes from the runtime.
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 from forkproxy.rules.world import View
@@ -67,8 +66,8 @@ class WorkerView(View):
     def _look(self) -> None:
         now = self._rt.clock.now
         if now >= self._due:
-            segment, me = self._rt.state.segment, os.getpid()
-            self._others = [segment.slot(slot) for slot in segment.live() if segment.owner(slot) != me]
+            segment, me = self._rt.state.segment, self._rt.slot
+            self._others = [segment.slot(slot) for slot in segment.live() if slot != me]
             self._recent.clear()
             self._due = now + _RECENT_S
 
