@@ -61,6 +61,12 @@ class Logs:
             if place not in self.sinks:
                 sink.close()
 
+    def close(self) -> None:
+        """Send what is to be sent yet, and give everything back."""
+        for sink in self.sinks.values():
+            sink.close()
+        self.sinks.clear()
+
     def _open(self, targets: Iterable[LogTarget], tag: str, hostname: str, old: dict[Any, Sink]) -> list[Outlet]:
         outlets = []
         for target in targets:

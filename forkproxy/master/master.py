@@ -442,6 +442,7 @@ class Master:
             generation.rack.close()
         if self.supervisor.current is not None:
             self.supervisor.current.rack.close()
+        self.logs.close()
 
 
 def _signal_all(pids: Iterable[int], signum: int) -> None:

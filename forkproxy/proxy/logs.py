@@ -25,7 +25,7 @@ def open_target(target: LogTarget, loop: Loop, on_drop: Callable[[], object] | N
     """The sink of one target, for workers and master alike; raises as ``open_sink``."""
     ring = target.ring
     if ring is None:
-        return open_sink(target.address, target.stream, loop.clock, on_drop)
+        return open_sink(target.address, target.stream, loop, on_drop)
     servers = [(server.address, server.octet_count) for server in ring.servers]
     return Ring(loop, ring.size_bytes, servers, ring.connect_s, ring.server_s, bool(ring.name), on_drop)
 
