@@ -10,7 +10,7 @@ The master owns the only board. It does no I/O and sets no timer: the runner tel
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from forkproxy.clock import Clock
 from forkproxy.health import reports
@@ -21,7 +21,7 @@ from forkproxy.health.machine import Admin, Outcome, State
 from forkproxy.health.status import Status
 from forkproxy.plan import Backend, Plan, Server
 from forkproxy.state.names import backend_key
-from forkproxy.state.servers import SCALE, ServerTable
+from forkproxy.state.servers import AGENT_TEXT, CHECK_TEXT, SCALE, ServerTable
 
 #: ``log(backend, level, text)``: one line for the log targets of a backend.
 Log = Callable[[Backend, int, str], object]
@@ -148,8 +148,8 @@ class Board:
         if machine is None or entry.admin.maint:
             return Outcome.NOTHING
         outcome = machine.apply(result)
-        entry.text = reports.printable(result.text)
         key, table = entry.key, self._table
+        table.say(key, CHECK_TEXT, reports.printable(result.text))
         table.set(
             key, srv_health=machine.health, check_status=int(result.status), check_code=result.code, check_duration_ms=duration_ms or 0
         )
@@ -182,7 +182,8 @@ class Board:
         else:
             outcome = Outcome.STATUS if result.status is not machine.result.status else Outcome.NOTHING
             machine.result = result
-        entry.agent_text = reports.printable(f"agent warns : {problem}" if problem and not result.text else result.text)
+        text = f"agent warns : {problem}" if problem and not result.text else result.text
+        self._table.say(entry.key, AGENT_TEXT, reports.printable(text))
         self._table.set(
             entry.key, agent_health=machine.health, agent_status=int(result.status), agent_code=result.code, agent_duration_ms=duration_ms
         )
@@ -469,11 +470,3 @@ class Board:
         """The effective weights of the servers in use (active ones, else backups), in the user's unit."""
         backups = not group.active
         return sum(-(-e.effective() // SCALE) for e in group.entries if e.usable and e.server.backup is backups)
-
-    def texts(self) -> Mapping[str, str]:
-        """``last_chk`` by key, of servers that have one."""
-        return {key: entry.text for key, entry in self.entries.items() if entry.text}
-
-    def agent_texts(self) -> Mapping[str, str]:
-        """``last_agt`` by key, of servers that have one."""
-        return {key: entry.agent_text for key, entry in self.entries.items() if entry.agent_text}

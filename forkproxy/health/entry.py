@@ -36,8 +36,7 @@ class Entry:
     """One server. ``op`` is the published state; ``since`` the epoch of its last change; ``root`` the entry it tracks."""
 
     __slots__ = (
-        "admin", "agent", "agent_text", "followers", "group", "machine", "op", "root", "server", "since", "slow_since", "text",
-        "throttle", "usable", "uweight",
+        "admin", "agent", "followers", "group", "machine", "op", "root", "server", "since", "slow_since", "throttle", "usable", "uweight",
     )  # fmt: skip
 
     def __init__(self, server: Server, group: Group, now: float) -> None:
@@ -53,8 +52,6 @@ class Entry:
         self.throttle = 0  # percent while starting slowly, else 0
         self.slow_since = 0.0  # monotonic
         self.since = now
-        self.text = ""  # last_chk
-        self.agent_text = ""  # last_agt
         self.usable = False
 
     @property
@@ -111,14 +108,13 @@ def inherited(entry: Entry) -> Admin:
 
 def carry(old: Entry, new: Entry) -> None:
     """What a reload keeps of a server: health, the operator's wishes that the file does not speak of, times."""
-    new.since, new.text = old.since, old.text
+    new.since = old.since
     kept = old.admin & (Admin.FORCED_MAINT | Admin.FORCED_DRAIN)
     new.admin |= kept
     if new.machine is not None and old.machine is not None:
         new.machine.restore(old.machine.health, old.machine.state, old.machine.result)
     if new.agent is not None and old.agent is not None:
         new.agent.restore(old.agent.health, old.agent.state, old.agent.result)
-        new.agent_text = old.agent_text
     if new.server.weight == old.server.weight:
         new.uweight = old.uweight
     if new.server.slowstart_s > 0:

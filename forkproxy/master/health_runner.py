@@ -31,7 +31,7 @@ from forkproxy.master.observer import Observer
 from forkproxy.net import sockets as net_sockets
 from forkproxy.net.loop import READ, WRITE, Loop, Timer, Watched
 from forkproxy.plan import Check, Plan, Server
-from forkproxy.state.servers import ServerTable
+from forkproxy.state.servers import IN_FLIGHT, SUSPENDED, ServerTable
 
 _RECV_BYTES = 16384
 #: Steps of a slow start.
@@ -130,6 +130,8 @@ class Runner:
             job = _Job(self, self.board.entries[key], check, program, agent)
             self._jobs[job.key] = job
         self._spread([job for job in self._jobs.values() if job.key in old or not _disabled(job)])
+        for job in self._jobs.values():
+            self._mark(job)
         self._observer.replace([entry for entry in self.board.entries.values() if entry.server.observe and entry.machine is not None])
         self._watch_slow()
 
@@ -162,6 +164,7 @@ class Runner:
         for agent, check in _checks(server):
             job = _Job(self, entry, check, registry.CHECKS[check.kind].factory(check), agent)
             self._jobs[job.key] = job
+            self._mark(job)
 
     def remove(self, key: str) -> None:
         """Forget a server that is in maintenance and that nobody tracks."""
@@ -176,16 +179,14 @@ class Runner:
         job = self._jobs[_key(key, agent)]
         if job.timer is None and job.probe is None:
             job.timer = self._loop.call_at(self._loop.clock.now, _start, job)
-
-    def active(self, key: str, *, agent: bool = False) -> bool:
-        """Whether a server is being checked (or its agent asked), and not suspended."""
-        job = self._jobs.get(_key(key, agent))
-        return job is not None and (job.timer is not None or job.probe is not None)
+            self._mark(job)
 
     def suspend(self, key: str, *, agent: bool = False) -> None:
         """Check a server no more for a while: it counts as up; or ask its agent no more: its last word holds. Raises KeyError for one
         without checks."""
-        self._cancel(self._jobs[_key(key, agent)])
+        job = self._jobs[_key(key, agent)]
+        self._cancel(job)
+        self._mark(job)
         if not agent:
             self.board.unchecked(key)
 
@@ -242,11 +243,12 @@ class Runner:
             if job.timer is not None:
                 job.timer.cancel()
             job.timer = self._loop.call_at(self._loop.clock.now, _start, job)
+            self._mark(job)
 
-    def checking(self, key: str, agent: bool = False) -> bool:
-        """Whether a check of this server (or of its agent) is in flight: the asterisk in ``check_status`` and ``agent_status``."""
-        job = self._jobs.get(_key(key, agent))
-        return job is not None and job.probe is not None
+    def _mark(self, job: _Job) -> None:
+        """Let statistics know whether a check is in flight (an asterisk in ``check_status`` and ``agent_status``) or suspended."""
+        look = IN_FLIGHT if job.probe is not None else SUSPENDED if job.timer is None else 0
+        self._servers.set(job.entry.key, **{"agent_look" if job.agent else "check_look": look})
 
     # -- one check
 
@@ -265,6 +267,7 @@ class Runner:
             self._run(job, conversation)
         else:
             self._connect(job, conversation, conversation.hop(), self._loop.clock.now)
+        self._mark(job)
 
     def _run(self, job: _Job, command: Command) -> None:
         started = self._loop.clock.now
@@ -397,6 +400,7 @@ class Runner:
             self.board.result(job.entry, result, took_ms)
         self._watch_slow()
         self._again(job)
+        self._mark(job)
 
     def _again(self, job: _Job) -> None:
         if self._stopped or self._jobs.get(job.key) is not job:

@@ -250,16 +250,9 @@ class Master:
     def context(self, plan: Plan) -> Context:
         """What statistics show of ``plan``."""
         from forkproxy.stats.context import Context  # only where somebody can ask
-        from forkproxy.stats.model import Extras
 
         state = self.shared.state
-        extras = Extras(
-            texts=self.health.board.texts,
-            agent_texts=self.health.board.agent_texts,
-            checking=self.health.checking,
-            active=lambda key, agent: self.health.active(key, agent=agent),
-        )
-        return Context(plan, state.rows, state.servers, lambda: self._facts(plan), extras, lambda: self.supervisor.restarts)
+        return Context(plan, state.rows, state.servers, lambda: self._facts(plan), lambda: self.supervisor.restarts)
 
     def _facts(self, plan: Plan) -> Facts:
         return facts.of(

@@ -13,13 +13,13 @@ lasted less and was spread over workers shows too low, never too high.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from forkproxy.clock import Clock
 from forkproxy.state import rates
 from forkproxy.state.layout import COUNTERS, ROW_CELLS, SECOND, TIMES, Kind, of_kind
 from forkproxy.state.names import NameTable
-from forkproxy.state.segment import Segment
+from forkproxy.state.segment import TEXT_CELLS, Segment
 
 _GREATEST = tuple(c.offset for c in of_kind(Kind.MAX, Kind.STAMP))
 _MEANS = tuple(c.offset for c in of_kind(Kind.MEAN))
@@ -147,13 +147,16 @@ class Rows:
                 if total[at] > cells[base + at]:
                     cells[base + at] = total[at]
 
-    def wipe(self, rows: Iterable[int]) -> None:
-        """Zero rows that ``NameTable.prune`` gave back, in every slot. No worker may use them any more."""
+    def wipe(self, rows: Collection[int]) -> None:
+        """Zero rows that ``NameTable.prune`` gave back, in every slot, and their texts. No worker may use them any more."""
         zeros = memoryview(bytes(ROW_CELLS * 8)).cast("q")
         segment = self.segment
         for slot in [*segment.live(), segment.master, segment.retired]:
             for row in rows:
                 segment.slot(slot)[row * ROW_CELLS : (row + 1) * ROW_CELLS] = zeros
+        silence = memoryview(bytes(TEXT_CELLS * 8)).cast("q")
+        for row in rows:
+            segment.texts[row * TEXT_CELLS : (row + 1) * TEXT_CELLS] = silence
 
     # -- "clear counters"
 

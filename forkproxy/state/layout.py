@@ -332,6 +332,8 @@ AGENT_STATUS: Final = _declare("agent_status", _T, "S", "How the last agent chec
 AGENT_CODE: Final = _declare("agent_code", _T, "S", "Code of the last agent check.", csv="agent_code")
 AGENT_MS: Final = _declare("agent_duration_ms", _T, "S", "Duration of the last agent check.", csv="agent_duration")
 AGENT_HEALTH: Final = _declare("agent_health", _T, "S", "What the agent says: 1 up, 0 down.", csv="agent_health")
+CHECK_LOOK: Final = _declare("check_look", _T, "S", "Its checks: 0 between two, 1 one is in flight, 2 suspended.")
+AGENT_LOOK: Final = _declare("agent_look", _T, "S", "The questions to its agent: as its checks.")
 CHK_FAIL: Final = _declare("chk_fail", _T, "S", "Failed checks while up.", csv="chkfail", family="check_failures_total")
 CHK_DOWN: Final = _declare("chk_down", _T, "BS", "Changes from up to down.", csv="chkdown", family="check_up_down_total")
 LAST_CHANGE: Final = _declare("last_change", _T, "BS", "Epoch of the last change.", csv="lastchg", family="check_last_change_seconds")

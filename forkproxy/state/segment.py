@@ -2,11 +2,11 @@
 
 ::
 
-    header page | slot 0 | slot 1 | ... | slot N-1 | master's slot | retired slot | limits | part 0 | part 1 | ... | part N-1
+    header page | slot 0 | slot 1 | ... | slot N-1 | master's slot | retired slot | limits | part 0 | ... | part N-1 | texts
     a slot:       row 0 (the process) | row 1 | ... | row R-1         a row: layout.ROW_CELLS cells of 8 bytes
 
 What stands behind the slots is ``state.limits``' alone: for every row what all workers count together under a lock, and for every worker
-its part in it.
+its part in it. At the end the master keeps texts for every row (``state.servers``).
 
 Only its owner writes a slot (the retired one is the master's too), everybody reads all. Cells are aligned 64-bit integers, which
 the processor loads and stores in one piece, so a reader never sees half a number; ``cells[i] += 1`` needs no atomicity because
@@ -24,7 +24,7 @@ import os
 
 from forkproxy.state.layout import FINGERPRINT, ROW_CELLS
 
-_MAGIC = 0x666F726B70727879 + 1  # "forkprxy", and the version of what the layout table does not tell
+_MAGIC = 0x666F726B70727879 + 2  # "forkprxy", and the version of what the layout table does not tell
 _PAGE = mmap.PAGESIZE
 # Cells of the header page.
 _H_MAGIC, _H_FINGERPRINT, _H_SLOTS, _H_ROWS, _H_CHANGES, _H_TOP, _H_OWNERS = 0, 1, 2, 3, 4, 5, 8
@@ -33,15 +33,18 @@ MAX_SLOTS = _PAGE // 8 - _H_OWNERS - 2
 #: Cells that a row has among the limits, and in each worker's part of them.
 LIMIT_CELLS = 24
 PART_CELLS = 24
+#: Cells of texts that a row has.
+TEXT_CELLS = 34
 
 
 class Segment:
     """``slots`` worker slots (numbers 0 to ``slots - 1``), then ``master`` and ``retired``; ``rows`` rows in each, ``fd`` the
-    memory file, ``memory`` its mapping. ``limits`` (from byte ``limits_at`` on) and ``parts`` are the cells of ``state.limits``."""
+    memory file, ``memory`` its mapping. ``limits`` (from byte ``limits_at`` on) and ``parts`` are the cells of ``state.limits``, ``texts``
+    those of ``state.servers``, for every row :data:`TEXT_CELLS`, of the master to write."""
 
     __slots__ = (
         "_header", "_part_bytes", "_parts_at", "_slot_bytes", "_views", "fd", "limits", "limits_at", "master", "memory", "parts", "retired",
-        "rows", "slots",
+        "rows", "slots", "texts",
     )  # fmt: skip
 
     def __init__(self, fd: int, slots: int, rows: int) -> None:
@@ -62,6 +65,8 @@ class Segment:
         self.limits = whole[self.limits_at // 8 : self._parts_at // 8]
         first, step = self._parts_at // 8, self._part_bytes // 8
         self.parts = [whole[first + i * step : first + (i + 1) * step] for i in range(slots)]
+        first += slots * step
+        self.texts = whole[first : first + rows * TEXT_CELLS]
 
     @classmethod
     def create(cls, slots: int = 64, rows: int = 1024) -> Segment:
@@ -139,7 +144,7 @@ class Segment:
 
     def close(self) -> None:
         """Unmap and close; views that were handed out must be gone."""
-        for view in (*self._views, *self.parts, self.limits, self._header):
+        for view in (*self._views, *self.parts, self.limits, self.texts, self._header):
             view.release()
         try:
             self.memory.close()
@@ -157,4 +162,5 @@ def _pages(cells: int) -> int:
 
 
 def _size(slots: int, rows: int) -> int:
-    return _PAGE + (slots + 2) * _slot_bytes(rows) + _pages(rows * LIMIT_CELLS) + slots * _pages(rows * PART_CELLS)
+    limits = _pages(rows * LIMIT_CELLS) + slots * _pages(rows * PART_CELLS)
+    return _PAGE + (slots + 2) * _slot_bytes(rows) + limits + _pages(rows * TEXT_CELLS)

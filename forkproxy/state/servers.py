@@ -1,8 +1,9 @@
 """What the master says about servers: state, weight, last check. Cells of the master's slot, and one number that tells that
-something changed.
+something changed. What the last checks said in words stands in the segment's texts.
 
 The master writes the cells first and the epoch last; a worker compares the epoch once per turn and reads again on a change. If it
-reads while the master is writing the next change, the epoch has moved once more by its next turn, so it ends with what is true.
+reads while the master is writing the next change, the epoch has moved once more by its next turn, so it ends with what is true. Before
+a text stands a number that is odd while the master writes; a reader that meets one, or another one after reading, looks again.
 Source of the numbers: management manual 9.3 "show servers state" (srv_op_state, srv_admin_state).
 """
 
@@ -24,6 +25,7 @@ from forkproxy.state.layout import (
     WEIGHT,
     Kind,
 )
+from forkproxy.state.segment import TEXT_CELLS
 
 STOPPED: Final = 0
 STARTING: Final = 1
@@ -35,6 +37,18 @@ DRAIN_MASK: Final = 0x08 | 0x10
 
 #: Effective weights are kept in this fraction of the user's unit.
 SCALE: Final = 16
+
+#: Values of CHECK_LOOK and AGENT_LOOK.
+IN_FLIGHT: Final = 1
+SUSPENDED: Final = 2
+
+#: Which text of a server: what its last check, or its agent, said.
+CHECK_TEXT: Final = 0
+AGENT_TEXT: Final = 1
+#: A text is cut to so many bytes, as HAProxy does.
+TEXT_BYTES: Final = 128
+_STRIDE: Final = 1 + TEXT_BYTES // 8  # cells: the number of changes, the text
+_LOOKS = 5  # how often a reader looks at a text that is being written
 
 #: Changes of these concern the workers; the others (checks, times) are for who looks at statistics.
 _CONCERNING: Final = frozenset(("srv_op", "srv_admin", "weight", "uweight"))
@@ -79,11 +93,12 @@ def shown_weight(weight: int) -> int:
 class ServerTable:
     """Server cells of the master's slot. Only the master calls :meth:`set`."""
 
-    __slots__ = ("_cells", "_rows")
+    __slots__ = ("_cells", "_rows", "_texts")
 
     def __init__(self, rows: Rows) -> None:
         self._rows = rows
         self._cells = rows.segment.slot(rows.segment.master)
+        self._texts = rows.segment.texts
 
     @property
     def rows(self) -> Rows:
@@ -143,6 +158,33 @@ class ServerTable:
     def add(self, name: str, counter: str, n: int = 1) -> None:
         """Add to a STATE cell that counts (``chk_fail``, ``chk_down``, ``downtime_s``)."""
         self._cells[self._rows.base(name) + COUNTERS[counter].offset] += n
+
+    def say(self, name: str, which: int, text: str) -> None:
+        """Keep a text of server ``name`` (``which``: CHECK_TEXT or AGENT_TEXT), cut to :data:`TEXT_BYTES`. Raises KeyError."""
+        at, cells = self._text_at(name, which), self._texts
+        data = text.encode("utf-8", "replace")[:TEXT_BYTES].ljust(TEXT_BYTES, b"\0")
+        with memoryview(data).cast("q") as wanted:
+            if cells[at + 1 : at + _STRIDE] == wanted:
+                return
+            cells[at] |= 1  # odd already: a master died while it wrote
+            cells[at + 1 : at + _STRIDE] = wanted
+            cells[at] += 1
+
+    def said(self, name: str, which: int) -> str:
+        """What :meth:`say` keeps; "" when there is nothing. Raises KeyError."""
+        at, cells = self._text_at(name, which), self._texts
+        if not cells[at]:
+            return ""
+        data = b""
+        for _ in range(_LOOKS):
+            before = cells[at]
+            data = cells[at + 1 : at + _STRIDE].tobytes()
+            if not before & 1 and cells[at] == before:
+                break
+        return data.rstrip(b"\0").decode("utf-8", "ignore")
+
+    def _text_at(self, name: str, which: int) -> int:
+        return self._rows.names.row(name) * TEXT_CELLS + which * _STRIDE
 
     def bump(self) -> None:
         """Tell the workers to look again, though no cell says so (a server was added, an address changed)."""

@@ -1,7 +1,7 @@
 """The context of statistics: everything that showing them needs, made once per process and plan by the master or a worker.
 
 The master's endpoint and CLI and a worker's ``use-service prometheus-exporter`` show the same through the same code; they differ in
-``facts`` and ``extras``.
+``facts``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from forkproxy.stats import histograms, info, own
 from forkproxy.stats.columns import Kind
 from forkproxy.stats.exposition import Snapshot, labels, render
 from forkproxy.stats.info import Facts
-from forkproxy.stats.model import Extras, Model
+from forkproxy.stats.model import Model
 from forkproxy.stats.query import Query
 from forkproxy.stats.workers import Workers
 
@@ -32,14 +32,13 @@ class Context:
         rows: Rows,
         servers: ServerTable,
         facts: Callable[[], Facts],
-        extras: Extras | None = None,
         restarts: Callable[[], int] | None = None,
     ) -> None:
         self._rows = rows
         self._facts = facts
         self._restarts = restarts
         self._workers = Workers(rows)
-        self.model = Model(plan, rows, servers, extras)
+        self.model = Model(plan, rows, servers)
 
     def info(self) -> list[info.Field]:
         """The fields of "show info"."""
@@ -53,9 +52,14 @@ class Context:
             rows={kind: model.of_kind(kind) for kind in Kind},
             own=own.of_service(self._facts()) + self._workers.families(self._restarts() if self._restarts else None),
             aggregates=model.aggregates,
-            descriptions={p.name: p.description for p in (*model.plan.backends.values(), *model.plan.frontends) if p.description},
+            descriptions=self.descriptions(),
             histograms=self._histograms if model.plan.global_.metered else None,
         )
+
+    def descriptions(self) -> dict[str, str]:
+        """What the file says of proxies, by name."""
+        plan = self.model.plan
+        return {proxy.name: proxy.description for proxy in (*plan.backends.values(), *plan.frontends) if proxy.description}
 
     def _histograms(self, kind: Kind, no_maint: bool) -> Iterator[histograms.Rowed]:
         model = self.model

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 from forkproxy.plan import StatsPage
 from forkproxy.stats.columns import NUMBER, Kind, Row
 from forkproxy.stats.forms import ACTIONS, MEANING
-from forkproxy.stats.info import Field
 
 if TYPE_CHECKING:
+    from forkproxy.stats.context import Context
     from forkproxy.stats.history import History
     from forkproxy.stats.page import Query
 
@@ -66,10 +66,11 @@ def _text(value: object) -> str:
 
 
 def render(
-    rows: Iterable[Row], page: StatsPage, query: Query, uri: str, info: list[Field], history: History | None, *, admin: bool
+    rows: Iterable[Row], page: StatsPage, query: Query, uri: str, context: Context, history: History | None, *, admin: bool
 ) -> Iterator[str]:
     """The page in slices. ``uri`` is its prefix, ``admin`` whether forms are offered."""
-    facts = {field.name: field.value for field in info}
+    facts = {field.name: field.value for field in context.info()}
+    said = context.descriptions()
     style, script = assets()
     every = page.refresh_s if query.refresh else 0
     proxies: dict[str, list[Row]] = {}
@@ -99,7 +100,7 @@ def render(
 <main>
 """
     for name, group in proxies.items():
-        yield from _proxy(name, group, page, query, uri, admin)
+        yield from _proxy(name, said.get(name, ""), group, page, query, uri, admin)
     yield f"""</main><p id="nothing" hidden>Nothing matches.</p>
 <footer>{len(proxies)} {'proxy' if len(proxies) == 1 else 'proxies'} · sums of all workers</footer>
 <script type="application/json" id="history">{_history(proxies, history)}</script>
@@ -135,7 +136,7 @@ def _links(uri: str, query: Query, page: StatsPage) -> str:
     return " ".join(f'<a href="{_text(href)}">{title}</a>' for href, title in links)
 
 
-def _proxy(name: str, rows: list[Row], page: StatsPage, query: Query, uri: str, admin: bool) -> Iterator[str]:
+def _proxy(name: str, said: str, rows: list[Row], page: StatsPage, query: Query, uri: str, admin: bool) -> Iterator[str]:
     """One card: heading, table, and the form where servers can be changed."""
     kinds = {row[_N["type"]] for row in rows}
     what = "listen" if {Kind.FRONTEND, Kind.BACKEND} <= kinds else "frontend" if Kind.FRONTEND in kinds else "backend"
@@ -144,7 +145,7 @@ def _proxy(name: str, rows: list[Row], page: StatsPage, query: Query, uri: str, 
     legend = f" <small>id {rows[0][_N['iid']]}, mode {_text(rows[0][_N['mode']])}</small>" if page.show_legends else ""
     box = '<th rowspan="2" class="box"></th>' if form else ""
     yield f"""<section class="proxy" data-name="{_text(name)}" id="{_text(name)}"><h2><a href="#{_text(name)}">{_text(name)}</a>
-<small class="kind">{what}</small>{legend}<span class="spark" data-chart="{side}/{_text(name)}"></span></h2>
+<small class="kind">{what}</small>{legend}{f'<span class="said">{_text(said)}</span>' if said else ''}<span class="spark" data-chart="{side}/{_text(name)}"></span></h2>
 """
     if form:
         yield f'<form method="post" action="{_text(uri + query.suffix())}">'

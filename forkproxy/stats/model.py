@@ -1,14 +1,13 @@
 """What is shown: one row per frontend, listener, server and backend, from the plan, the counters and the states of servers.
 
 The one place that knows how a column is computed; CSV, JSON, the exporter and the statistics page only format rows. Works the same in
-the master and in a worker;
-what only the master knows (the text of the last check, whether one is running) comes through :class:`Extras` and stays empty elsewhere.
+the master and in a worker: everything is read from shared memory.
 Source: management manual 9.1; which columns an object has was compared with HAProxy's output.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from forkproxy.health.machine import Admin, State, status_text
 from forkproxy.health.status import Status
@@ -16,7 +15,7 @@ from forkproxy.plan import Address, Backend, Bind, Frontend, Plan, Server
 from forkproxy.state import layout
 from forkproxy.state.counters import Rows
 from forkproxy.state.names import backend_key, frontend_key, listener_key
-from forkproxy.state.servers import ServerState, ServerTable, shown_weight
+from forkproxy.state.servers import AGENT_TEXT, CHECK_TEXT, IN_FLIGHT, SUSPENDED, ServerState, ServerTable, shown_weight
 from forkproxy.stats.columns import HIDDEN, NUMBER, Kind, Row, empty_row
 from forkproxy.stats.families import state_of
 from forkproxy.values import field, record
@@ -47,19 +46,6 @@ _COPIES = {(letter, http): _copies(letter, http) for letter in "LFBS" for http i
 
 
 @record
-class Extras:
-    """What only the master knows."""
-
-    texts: Callable[[], Mapping[str, str]] | None = None  # last_chk by server key
-    checking: Callable[[str, bool], bool] | None = None
-    agent_texts: Callable[[], Mapping[str, str]] | None = None  # last_agt
-    #: Whether a server's checks (or, True, its agent's) go on: the operator may have suspended them.
-    active: Callable[[str, bool], bool] | None = None
-    #: The address of a server may have changed since the plan was made.
-    address: Callable[[Server], Address] | None = None
-
-
-@record
 class Summary:
     """The servers of one backend taken together."""
 
@@ -78,13 +64,12 @@ class Summary:
 class Model:
     """Rows for one plan. Cheap to make; make another one after a reload."""
 
-    __slots__ = ("_extras", "_ids", "_rows", "_servers", "_sources", "plan")
+    __slots__ = ("_ids", "_rows", "_servers", "_sources", "plan")
 
-    def __init__(self, plan: Plan, rows: Rows, servers: ServerTable, extras: Extras | None = None) -> None:
+    def __init__(self, plan: Plan, rows: Rows, servers: ServerTable) -> None:
         self.plan = plan
         self._rows = rows
         self._servers = servers
-        self._extras = extras or Extras()
         by_key = {server.key: server for backend in plan.backends.values() for server in backend.servers}
         self._sources = {key: _source(server, by_key) for key, server in by_key.items()}
 
@@ -199,8 +184,7 @@ class Model:
         row[_N["tracked"]] = server.track or None
         row[_N["src_ilim"]] = server.pool_max_conn if server.pool_max_conn >= 0 else None
         row[_N["srid"]] = 0
-        told = self._extras.address
-        row[_N["addr"]] = _shown(told(server) if told else server.address)
+        row[_N["addr"]] = _shown(server.address)
         row[_N["cookie"]] = server.cookie.decode("utf-8", "replace") or None
         self._ages(row, totals, down=state.op == State.STOPPED, counted=server.check is not None)
         self._check(row, server, totals)
@@ -209,32 +193,31 @@ class Model:
 
     def _agent(self, row: Row, server: Server, totals: list[int]) -> None:
         """The columns about the agent; a server without one has none."""
-        if server.agent is None or not self._active(server, True):
+        look = totals[layout.AGENT_LOOK]
+        if server.agent is None or look == SUSPENDED:
             for name in ("agent_code", "agent_duration", "agent_health"):
                 row[_N[name]] = None
             return
-        running = self._extras.checking is not None and self._extras.checking(server.key, True)
         status = _status_of(totals[layout.AGENT_STATUS])
-        row[_N["agent_status"]] = f"* {status.name}" if running else status.name
+        row[_N["agent_status"]] = f"* {status.name}" if look == IN_FLIGHT else status.name
         row[_N["agent_desc"]] = status.text
         if not status.has_code:
             row[_N["agent_code"]] = None
         if status <= Status.INI:
             row[_N["agent_duration"]] = None
-        elif self._extras.agent_texts is not None:
-            row[_N["last_agt"]] = self._extras.agent_texts().get(server.key, "")
+        else:
+            row[_N["last_agt"]] = self._servers.said(server.key, AGENT_TEXT)
         row[_N["agent_rise"]], row[_N["agent_fall"]] = server.agent.rise, server.agent.fall
 
     def _check(self, row: Row, server: Server, totals: list[int]) -> None:
         """The columns about checks; a server without them has none."""
-        check = server.check
-        if check is None or not self._active(server, False):
+        check, look = server.check, totals[layout.CHECK_LOOK]
+        if check is None or look == SUSPENDED:
             for name in ("chkfail", "chkdown", "hanafail", "check_code", "check_duration", "check_health"):
                 row[_N[name]] = None
             return
         status = _status_of(totals[layout.CHECK_STATUS])
-        running = self._extras.checking is not None and self._extras.checking(server.key, False)
-        row[_N["check_status"]] = f"* {status.name}" if running else status.name
+        row[_N["check_status"]] = f"* {status.name}" if look == IN_FLIGHT else status.name
         row[_N["check_desc"]] = status.text
         if not status.has_code:
             row[_N["check_code"]] = None
@@ -243,8 +226,8 @@ class Model:
                 row[_N[name]] = None
         elif status <= Status.INI:
             row[_N["check_duration"]] = None
-        elif self._extras.texts is not None:
-            row[_N["last_chk"]] = self._extras.texts().get(server.key, "")
+        else:
+            row[_N["last_chk"]] = self._servers.said(server.key, CHECK_TEXT)
         row[_N["check_rise"]], row[_N["check_fall"]] = check.rise, check.fall
 
     def _ages(self, row: Row, totals: list[int], *, down: bool, counted: bool) -> None:
@@ -269,18 +252,19 @@ class Model:
         """Whether the operator (or who it tracks) took it out."""
         return self._state(server).maint
 
-    def _active(self, server: Server, agent: bool) -> bool:
-        """Whether its checks (or its agent's) are not suspended."""
-        active = self._extras.active
-        return active is None or active(server.key, agent)
-
     def _status(self, server: Server, state: ServerState) -> str:
         source = self._sources[server.key]
         admin = Admin(state.admin)
-        agent = self._servers.read(source.key, "agent_health") if source.agent is not None else None
-        if source.check is None or not self._active(source, False):
+        agent = self._cell(source.key, "agent_health") if source.agent is not None else None
+        if source.check is None or self._cell(source.key, "check_look") == SUSPENDED:
             return status_text(State(state.op), admin, 1, 1, 1, checked=False, via=server.track, agent=agent)
         return status_text(State(state.op), admin, state.health, source.check.rise, source.check.fall, via=server.track, agent=agent)
+
+    def _cell(self, key: str, counter: str) -> int:
+        try:
+            return self._servers.read(key, counter)
+        except KeyError:
+            return 0
 
     def summary(self, backend: Backend) -> Summary:
         """Its servers taken together. Weights are those of the servers in use: the active ones, else the backups."""
@@ -291,7 +275,7 @@ class Model:
             word = state_of(self._status(server, state), state.uweight)
             summary.states[word] = summary.states.get(word, 0) + 1
             if server.check is not None:
-                name = _status_of(self._servers.read(server.key, "check_status")).name
+                name = _status_of(self._cell(server.key, "check_status")).name
                 summary.checks[name] = summary.checks.get(name, 0) + 1
             if state.usable and state.weight > 0:
                 if server.backup:

@@ -128,7 +128,7 @@ def answer(txn: Any, page: StatsPage) -> Answer | None:
     fields = [_NO_CACHE]
     if query.form == "html":
         own = page.uri.decode("latin-1")
-        text = "".join(html.render(rows, page, query, own, context.info(), service.history(), admin=allowed))
+        text = "".join(html.render(rows, page, query, own, context, service.history(), admin=allowed))
         return 200, [*fields, (b"content-type", b"text/html; charset=utf-8"), _POLICY], text.encode("utf-8", "replace")
     if query.form == "json":
         kind, slices = b"application/json", csv.to_json(rows)

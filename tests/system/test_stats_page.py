@@ -151,6 +151,7 @@ frontend web
   stats show-legends
   default_backend shop
 backend shop
+  description Orders & baskets
   balance roundrobin
   retries 0
   option redispatch
@@ -177,9 +178,12 @@ def service(tmp_path: Path) -> Iterator[tuple[Proxy, int]]:
     proxy.end()
 
 
+def table(port: int) -> list[list[str]]:
+    return [line.split(",") for line in get(port, "/stats;csv")[1].decode().splitlines()[1:]]
+
+
 def states(port: int) -> dict[str, str]:
-    rows = (line.split(",") for line in get(port, "/stats;csv")[1].decode().splitlines()[1:])
-    return {f"{row[0]}/{row[1]}": row[17] for row in rows}
+    return {f"{row[0]}/{row[1]}": row[17] for row in table(port)}
 
 
 def send(port: int, form: str) -> str:
@@ -190,6 +194,9 @@ def send(port: int, form: str) -> str:
 
 def test_forms_act_on_all_workers(service: tuple[Proxy, int]) -> None:
     proxy, port = service
+    for _ in range(10):  # what the last check said, whichever worker answers
+        (far,) = (row for row in table(port) if row[:2] == ["shop", "far"])
+        assert far[36].removeprefix("* ") == "L4CON" and (far[65], far[56]) == ("Layer4 connection problem", "Connection refused")
     assert send(port, "s=one&s=two&b=shop&action=maint") == "DONE"
     for _ in range(20):  # whichever worker answers
         assert get(port)[0] == 503
@@ -198,14 +205,14 @@ def test_forms_act_on_all_workers(service: tuple[Proxy, int]) -> None:
     assert {get(port)[0] for _ in range(20)} == {200}
     assert send(port, "s=one&b=shop&action=shutdown") == "DONE"
     assert send(port, "s=far&b=shop&action=dhlth") == "DONE"
-    assert states(port)["shop/far"] in ("UP", "no check")
+    assert {states(port)["shop/far"] for _ in range(10)} == {"no check"}
     # what the runtime CLI changes is shown by every worker
     with socket.socket(socket.AF_UNIX) as cli:
         cli.connect(str(proxy.config.with_name("cli")))
         cli.sendall(f"add server shop/new 127.0.0.1:{port}; disable frontend origin; set maxconn frontend origin 77\n".encode())
         read_all(cli)
     for _ in range(10):
-        rows = [line.split(",") for line in get(port, "/stats;csv")[1].decode().splitlines()[1:]]
+        rows = table(port)
         assert {row[6] for row in rows if row[0] == "origin"} == {"77"} and ["shop", "new"] in [row[:2] for row in rows]
 
 
@@ -223,6 +230,9 @@ def test_in_a_browser(service: tuple[Proxy, int], tmp_path: Path) -> None:
         assert page.run(shown) == everything
         assert page.run("document.querySelector('[data-k=\"shop/far\"]').className") == "server down"
         assert page.run("document.documentElement.scrollWidth <= innerWidth"), "nothing sticks out"
+        assert page.run("document.querySelector('#shop .said').textContent") == "Orders & baskets"
+        tip = page.run("document.querySelector('[data-k=\"shop/far\"] [data-l=LastChk]').title")
+        assert tip == "Layer4 connection problem: Connection refused"
         page.photograph(tmp_path / "light.png")
 
         # it renews itself

@@ -107,7 +107,7 @@ def _port(address: Address) -> str:
 def _agent(session: Session, entry: Entry, what: str, words: list[str]) -> None:
     """``agent up|down``, ``agent-addr <address> [port <port>]``, ``agent-port <port>``, ``agent-send <text>``."""
     agent = entry.server.agent
-    if agent is None or not session.master.health.active(entry.key, agent=True):
+    if agent is None or not session.master.health.runs(entry.key, agent=True):
         raise Refused(f"agent checks are not enabled on this server{'.' if what in ('agent', 'agent-send') else ''}")
     value = words[0] if words else ""
     if what == "agent":

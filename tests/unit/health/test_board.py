@@ -15,7 +15,7 @@ from forkproxy.state import layout
 from forkproxy.state.counters import Rows
 from forkproxy.state.names import NameTable, backend_key
 from forkproxy.state.segment import Segment
-from forkproxy.state.servers import SCALE, ServerTable
+from forkproxy.state.servers import AGENT_TEXT, CHECK_TEXT, SCALE, ServerTable
 
 OK = Result(Status.L4OK)
 REFUSED = Result(Status.L4CON, 0, "Connection refused")
@@ -85,7 +85,7 @@ def test_an_agent_takes_a_server_down_and_only_it_brings_it_back() -> None:
     bench.board.agent(entry, parse_answer(b"maint"), 0)
     assert bench.status("s1") == "MAINT"
     bench.board.agent(entry, parse_answer(b"ready 300"), 0)
-    assert (bench.status("s1"), bench.board.agent_texts()) == ("UP 1/3", {"b/s1": "agent reports an error : 300"})
+    assert (bench.status("s1"), bench.table.said("b/s1", AGENT_TEXT)) == ("UP 1/3", "agent reports an error : 300")
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_dead_server_goes_down_with_its_first_check() -> None:
     assert not bench.table.get("b/s1").usable
     assert bench.table.read("b/s1", "chk_down") == bench.table.read("b/s1", "chk_fail") == 1
     assert bench.changes == [("b/s1", State.RUNNING, State.STOPPED)]
-    assert bench.board.texts() == {"b/s1": "Connection refused"}
+    assert bench.table.said("b/s1", CHECK_TEXT) == "Connection refused"
 
 
 def test_nobody_left_and_back() -> None:

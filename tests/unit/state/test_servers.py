@@ -11,8 +11,20 @@ from forkproxy.clock import ManualClock
 from forkproxy.state.counters import Rows
 from forkproxy.state.layout import EPOCH
 from forkproxy.state.names import NameTable, backend_key
-from forkproxy.state.segment import Segment
-from forkproxy.state.servers import RUNNING, SCALE, STARTING, STOPPED, STOPPING, ServerState, ServerTable, shown_weight
+from forkproxy.state.segment import TEXT_CELLS, Segment
+from forkproxy.state.servers import (
+    AGENT_TEXT,
+    CHECK_TEXT,
+    RUNNING,
+    SCALE,
+    STARTING,
+    STOPPED,
+    STOPPING,
+    TEXT_BYTES,
+    ServerState,
+    ServerTable,
+    shown_weight,
+)
 
 
 @pytest.fixture
@@ -99,3 +111,50 @@ def test_a_worker_notices_across_the_fork(table: ServerTable) -> None:
     os.close(go_w)
     assert os.waitpid(pid, 0)[1] == 0
     os.close(go_r)
+
+
+def test_texts(table: ServerTable) -> None:
+    assert table.said("b/s1", CHECK_TEXT) == ""
+    table.say("b/s1", CHECK_TEXT, "Connection refused")
+    table.say("b/s1", AGENT_TEXT, "über" * 100)
+    assert table.said("b/s1", CHECK_TEXT) == "Connection refused"
+    long = table.said("b/s1", AGENT_TEXT)
+    assert long == ("über" * 100)[: len(long)] and TEXT_BYTES - 2 < len(long.encode()) <= TEXT_BYTES, "cut between characters"
+    before = table._texts[table._text_at("b/s1", CHECK_TEXT)]
+    table.say("b/s1", CHECK_TEXT, "Connection refused")
+    assert table._texts[table._text_at("b/s1", CHECK_TEXT)] == before, "nothing new is not written"
+    table.say("b/s1", CHECK_TEXT, "")
+    assert table.said("b/s1", CHECK_TEXT) == "" and table.epoch == 0
+    table.rows.wipe(table.rows.names.prune([]))
+    assert not any(table.rows.segment.texts.tolist())
+    with pytest.raises(KeyError):
+        table.said("b/s1", CHECK_TEXT)
+
+
+def test_a_text_is_whole_while_the_master_writes_and_after_one_died_in_it(table: ServerTable) -> None:
+    at = table._text_at("b/s1", CHECK_TEXT)
+    table.say("b/s1", CHECK_TEXT, "a" * 64)
+
+    class Cells:
+        """The master writes between two looks of a reader, the first time."""
+
+        def __init__(self) -> None:
+            self.looks = 0
+
+        def __getitem__(self, what: int | slice) -> object:
+            if isinstance(what, slice):
+                found = table.rows.segment.texts[what].tobytes()
+                self.looks += 1
+                if self.looks == 1:
+                    table.say("b/s1", CHECK_TEXT, "b" * 128)
+                return memoryview(found[:32] + b"b" * 96 if self.looks == 1 else found)
+            return table.rows.segment.texts[what]
+
+    reader = ServerTable(table.rows)
+    reader._texts = cells = Cells()  # type: ignore[assignment]
+    assert reader.said("b/s1", CHECK_TEXT) == "b" * 128 and cells.looks == 2
+    table._texts[at] += 1  # a master dies in the middle
+    assert ServerTable(table.rows).said("b/s1", CHECK_TEXT) == "b" * 128, "it is looked at for a while"
+    table.say("b/s1", CHECK_TEXT, "after")
+    assert not table._texts[at] & 1 and table.said("b/s1", CHECK_TEXT) == "after"
+    assert len(table.rows.segment.texts) == table.rows.segment.rows * TEXT_CELLS

@@ -13,7 +13,6 @@ from forkproxy.state.segment import Segment
 from forkproxy.state.servers import ServerTable
 from forkproxy.stats.context import Context
 from forkproxy.stats.info import Facts
-from forkproxy.stats.model import Extras
 
 CHECK = Check(kind="http", inter_s=2.0)
 
@@ -77,7 +76,6 @@ def world(the_plan: Plan | None = None, workers: int = 2, size: int = 64) -> Wor
     lines: list[tuple[str, int, str]] = []
     board = Board(table, clock, lambda backend, level, text: lines.append((backend.name, level, text)))
     board.replace(the_plan)
-    extras = Extras(texts=board.texts)
     facts = Facts(pid=42, workers=workers, started=clock.wall - 3661, maxconn=1000, ulimit_n=4096, node="here")
-    context = Context(the_plan, rows, table, lambda: facts, extras)
+    context = Context(the_plan, rows, table, lambda: facts)
     return World(the_plan, clock, rows, table, board, lines, context)

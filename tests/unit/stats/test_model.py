@@ -13,6 +13,7 @@ from forkproxy.health.machine import State
 from forkproxy.health.status import Status
 from forkproxy.state import layout
 from forkproxy.state.names import backend_key, frontend_key
+from forkproxy.state.servers import CHECK_TEXT, IN_FLIGHT, SUSPENDED
 from forkproxy.stats import csv as formats
 from forkproxy.stats import info
 from forkproxy.stats.columns import COLUMNS, NUMBER, Row
@@ -148,8 +149,18 @@ def test_a_row_that_is_not_known_yet_shows_zeros() -> None:
     assert rows(later)["b/new"]["status"] == "DOWN"
 
 
+def test_checks_in_flight_and_suspended(small: World) -> None:
+    small.servers.say("b/s1", CHECK_TEXT, "refused")
+    small.servers.set("b/s1", check_status=int(Status.L4CON), check_look=IN_FLIGHT)
+    row = rows(small)["b/s1"]
+    assert (row["check_status"], row["last_chk"], row["status"]) == ("* L4CON", "refused", "UP 1/3")
+    small.servers.set("b/s1", check_look=SUSPENDED)
+    row = rows(small)["b/s1"]
+    assert row["status"] == "no check" and not {"check_status", "last_chk", "chkfail"} & row.keys()
+
+
 def test_csv(small: World) -> None:
-    small.board.entries["b/s1"].text = 'a "b", c'
+    small.servers.say("b/s1", CHECK_TEXT, 'a "b", c')
     small.board.entries["b/s1"].machine.result = Result(Status.L4CON)  # type: ignore[union-attr]
     small.servers.set("b/s1", check_status=int(Status.L4CON))
     text = "".join(formats.to_csv(small.context.model.all()))
