@@ -113,10 +113,18 @@ def _facts(facts: dict[str, int | str], page: StatsPage) -> Iterator[tuple[str, 
         yield "Version", facts["Version"]
     yield "Pid", facts["Pid"]
     yield "Workers", facts["Nbthread"]
-    yield "Up for", facts["Uptime"]
+    yield "Up for", _span(int(facts["Uptime_sec"]))
     yield "Connections", f"{facts['CurrConns']} of {facts['Maxconn']}"
     yield "Requests", facts["CumReq"]
     yield "Idle", f"{facts['Idle_pct']} %"
+
+
+def _span(seconds: int) -> str:
+    """A time as people say it: its two greatest units."""
+    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
+    if days:
+        return f"{days} d {hours % 24} h"
+    return f"{hours} h {minutes % 60} min" if hours else f"{minutes} min {seconds % 60} s" if minutes else f"{seconds} s"
 
 
 def _message(query: Query) -> str:
@@ -144,8 +152,9 @@ def _proxy(name: str, said: str, rows: list[Row], page: StatsPage, query: Query,
     form = admin and Kind.SERVER in kinds
     legend = f" <small>id {rows[0][_N['iid']]}, mode {_text(rows[0][_N['mode']])}</small>" if page.show_legends else ""
     box = '<th rowspan="2" class="box"></th>' if form else ""
+    words = f'<span class="said">{_text(said)}</span>' if said else ""
     yield f"""<section class="proxy" data-name="{_text(name)}" id="{_text(name)}"><h2><a href="#{_text(name)}">{_text(name)}</a>
-<small class="kind">{what}</small>{legend}{f'<span class="said">{_text(said)}</span>' if said else ''}<span class="spark" data-chart="{side}/{_text(name)}"></span></h2>
+<small class="kind">{what}</small>{legend}{words}<span class="spark" data-chart="{side}/{_text(name)}"></span></h2>
 """
     if form:
         yield f'<form method="post" action="{_text(uri + query.suffix())}">'

@@ -31,7 +31,7 @@
     const most = Math.max(...values, 1e-9), w = 140, h = 30, x = i => (w * i / (KEPT - 1)).toFixed(1), from = KEPT - values.length;
     const points = values.map((v, i) => x(from + i) + "," + (h - 2 - (h - 5) * v / most).toFixed(1)).join(" ");
     const svg = `<svg viewBox="0 0 ${w} ${h}" preserveAspectRatio="none" aria-hidden="true">`;
-    if (values.length < 2) return svg + "</svg>";
+    if (values.length < 2) return svg + `<line x1="0" x2="${w}" y1="${h - 2}" y2="${h - 2}" stroke="currentColor" opacity=".3" stroke-width="1.6" vector-effect="non-scaling-stroke"/></svg>`;
     return svg + `<polygon fill="currentColor" opacity=".16" points="${x(from)},${h} ${points} ${w},${h}"/><polyline fill="none" stroke="currentColor" stroke-width="1.6" vector-effect="non-scaling-stroke" points="${points}"/></svg>`;
   }
   const last = values => values.length ? values[values.length - 1] : 0;
