@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -21,25 +22,50 @@ daemon off;
 master_process off;
 pid {dir}/nginx.pid;
 error_log {dir}/nginx.err crit;
-events {{ worker_connections 1024; }}
+events {{ worker_connections 15000; }}
 http {{
     access_log off;
     client_body_temp_path {dir}; proxy_temp_path {dir}; fastcgi_temp_path {dir}; uwsgi_temp_path {dir}; scgi_temp_path {dir};
     keepalive_requests 1000000000;
-    keepalive_timeout 120;
+    keepalive_timeout 600;
     sendfile on;
     tcp_nopush on;
     open_file_cache max=10;
     default_type text/html;
+    upstream inner {{ server unix:{dir}/inner; keepalive 8; }}
     server {{
-        listen 127.0.0.1:{port} backlog=1024;
+        listen 127.0.0.1:{port} backlog=4096;
         root {dir}/www;
         location / {{ return 200 "{body}"; }}
+        location = /status {{ stub_status; }}
         location = /10k {{ }}
         location = /1m {{ }}
+        location = /100m {{ }}
+        location = /upload {{
+            client_max_body_size 4m;
+            client_body_buffer_size 2m;
+            proxy_pass http://inner;
+            proxy_http_version 1.1;
+            proxy_pass_request_body off;
+            proxy_set_header Connection "";
+            proxy_set_header Content-Length "";
+            proxy_set_header X-Length $content_length;
+        }}
+        location = /echo {{
+            set $front "$request_method $request_uri host=$host xff=$http_x_forwarded_for";
+            return 200 "$front proto=$http_x_forwarded_proto cookie=$http_cookie.";
+        }}
+    }}
+    server {{
+        listen unix:{dir}/inner;
+        location / {{ return 200 "took $http_x_length"; }}
     }}
 }}
 """
+#: What the origin answers where nothing else is said.
+BODY = b"x" * 128
+#: A sixteenth KiB of every file.
+PATTERN = b"0123456789abcdef"
 
 
 def free_port() -> int:
@@ -62,10 +88,11 @@ def wait_for_port(port: int, process: subprocess.Popen[bytes], seconds: float = 
     raise RuntimeError(f"{process.args!r} does not listen on port {port}")
 
 
-def start(command: list[str], core: int, log: Path) -> subprocess.Popen[bytes]:
-    """Start a command pinned to a core, its output in a file."""
+def start(command: list[str], cores: int | str, log: Path, variables: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
+    """Start a command pinned to a core (or a list of them, as taskset reads it), its output in a file."""
+    environment = {**os.environ, **(variables or {})}
     with log.open("ab") as out:
-        return subprocess.Popen(["taskset", "-c", str(core), *command], stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+        return subprocess.Popen(["taskset", "-c", str(cores), *command], stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=environment)
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
@@ -137,12 +164,14 @@ class Usage:
 
 
 class Sink(threading.Thread):
-    """A syslog receiver on a unix datagram socket that counts lines and throws them away."""
+    """A syslog receiver on a unix datagram socket that counts lines and throws them away, but for those that ``kept`` takes while it
+    is a list."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(daemon=True)
         self.path = path
         self.lines = 0
+        self.kept: list[bytes] | None = None
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
         self._socket.bind(str(path))
@@ -152,8 +181,10 @@ class Sink(threading.Thread):
         with contextlib.suppress(PermissionError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), -15)
         buffer, receive = bytearray(8192), self._socket.recv_into
-        while receive(buffer):
+        while size := receive(buffer):
             self.lines += 1
+            if self.kept is not None:
+                self.kept.append(bytes(buffer[:size]))
 
     def stop(self) -> None:
         """End the thread: an empty datagram tells it to."""
@@ -164,16 +195,28 @@ class Sink(threading.Thread):
 
 
 def start_origin(directory: Path) -> tuple[subprocess.Popen[bytes], int]:
-    """nginx with /small (any path), /10k and /1m; returns the process and its port."""
+    """nginx with /small (any path), /10k, /1m, /100m, /upload and /echo; returns the process and its port."""
     www = directory / "www"
     www.mkdir()
-    (www / "10k").write_bytes(b"0123456789abcdef" * 640)
-    (www / "1m").write_bytes(b"0123456789abcdef" * 65536)
+    for name, kib in (("10k", 10), ("1m", 1024), ("100m", 102400)):
+        with (www / name).open("wb") as out:
+            for _ in range(max(1, kib // 1024)):
+                out.write(PATTERN * 64 * min(kib, 1024))
     os.chmod(directory, 0o755)
     port = free_port()
     config = directory / "nginx.conf"
-    config.write_text(NGINX.format(dir=directory, port=port, body="x" * 128))
+    config.write_text(NGINX.format(dir=directory, port=port, body=BODY.decode()))
     nginx = shutil.which("nginx") or "/usr/sbin/nginx"
     process = start([nginx, "-c", str(config), "-p", str(directory)], LOAD_CORE, directory / "nginx.log")
     wait_for_port(port, process)
     return process, port
+
+
+def more_descriptors(wanted: int = 20000) -> int:
+    """Raise the limit of open files for this process and what it starts, as far as that is allowed; returns what there is."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for most in (max(hard, wanted), hard):
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(most, wanted)), most))
+            break
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]

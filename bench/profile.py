@@ -1,4 +1,4 @@
-"""``python -m bench profile --cases http-keepalive``: where forkproxy's worker spends its time, sampled by py-spy under load."""
+"""``python -m bench --profile http-keepalive``: where forkproxy's worker spends its time, sampled by py-spy under load."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from bench.cases import CASES, SETS
+from bench.cases import CASES
+from bench.load import ready, wrk
 from bench.processes import Usage, tree
-from bench.run import running, surroundings, wrk
+from bench.run import chosen
+from bench.sides import Ways, running, surroundings
 
 
 def _busiest(root: int) -> int:
@@ -44,21 +46,18 @@ def profile(options: argparse.Namespace) -> int:
     if spy is None:
         print("py-spy is not installed", file=sys.stderr)
         return 2
-    name = options.cases.split(",")[0]
-    case = CASES[SETS[name][0] if name in SETS else name]
-    with (
-        surroundings() as (directory, origin_port, sink),
-        running(case, ["forkproxy"], options.forkproxy, origin_port, sink.path, directory) as sides,
-    ):
-        side = sides[0]
-        wrk(case, side.port, 1, directory)
+    case = CASES[chosen(options.cases)[0]]
+    ways = Ways(("forkproxy",), options.forkproxy, options.package)
+    with surroundings() as world, running(case, ways, world) as (side,):
+        ready(case, side, world)
+        wrk(case, side.port, 1, world.directory)
         worker = _busiest(side.process.pid)
-        raw = directory / "stacks"
+        raw = world.directory / "stacks"
         seconds = max(2, round(options.seconds))
         before = Usage.of(side.process.pid)
         words = [spy, "record", "-p", str(worker), "-d", str(seconds), "-r", "400", "-f", "raw", "-o", str(raw), "--nonblocking"]
         with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as sampler:
-            requests, *_ = wrk(case, side.port, seconds + 1, directory)
+            requests, *_ = wrk(case, side.port, seconds + 1, world.directory)
             _, errors = sampler.communicate(timeout=60)
         after = Usage.of(side.process.pid)
         if not raw.exists():

@@ -7,16 +7,24 @@ import select
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from bench import micro_stream
-from bench.cases import CASES, SETS
+from bench import configs, micro_stream, paced
+from bench.cases import CASES, ROWS, SETS
+from bench.configs import Place
+from bench.load import Sample, middle, section
+from bench.probes import probes
 from bench.processes import Sink, Usage, stop, tree
-from bench.run import Sample, middle, table
+from bench.run import MEASURES, chosen
+from bench.sides import Ways
+from bench.table import table as summary
 from forkproxy.net.loop import READ
 from forkproxy.state.layout import REQ_TOT
+from tests.unit.config.reading import good
 
 
 def sample(rate: float, user_us: float) -> Sample:
@@ -25,25 +33,96 @@ def sample(rate: float, user_us: float) -> Sample:
 
 def test_sets_name_cases() -> None:
     assert all(name in CASES for names in SETS.values() for name in names)
+    assert all(row.cases and all(name in CASES for name in row.cases) for row in ROWS)
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_configuration_has_what_the_case_says(name: str) -> None:
+def test_configuration_is_what_both_sides_read(name: str, tmp_path: Path) -> None:
     case = CASES[name]
-    text = case.config(1234, 5678, "sink")
+    place = Place(1234, 5678, Path("/run/sink"), tmp_path / "cli", tmp_path)
+    text = case.config(case, place)
     assert f"mode {case.mode}\n" in text
     assert "bind 127.0.0.1:1234\n" in text
-    assert "server origin 127.0.0.1:5678\n" in text
-    assert ("log sink len 2048 local0" in text) == ("option httplog" in text) == case.logged
+    assert "127.0.0.1:5678" in text
+    assert ("log /run/sink len 2048 local0" in text) == ("option httplog" in text) == case.logged
     scripts = Path(__file__).parents[3] / "bench" / "lua"
     assert not case.lua or (scripts / f"{case.lua}.lua").exists()
+    assert case.kind in MEASURES
+    assert probes(case)
+    if case.servers < 1000 and case.entries < 10_000 and case.kind != "scaling":  # the others are larger, no more
+        plan = good(text)
+        assert plan.frontends
+
+
+def test_the_production_file_is_as_long_as_it_says() -> None:
+    assert configs.production(CASES["http-production"], Place(1, 2, Path("s"), Path("c"), Path("d"))).count("\n") >= 60
+
+
+def numbers_of(name: str, **sides: float) -> dict[str, Any]:
+    return {name: {"medians": [dict.fromkeys(("cpu_us", "bytes", "p99_us", "gain"), x) for x in sides.values()]}}
+
+
+def test_rows_of_the_table() -> None:
+    numbers = numbers_of("http-keepalive", a=10, b=13.04) | numbers_of("idle-memory", a=1000, b=4000) | numbers_of("scaling", a=1.5, b=1.3)
+    for size, cost in ((32, 10), (512, 9), (4096, 11)):
+        numbers |= numbers_of(f"conns-{size}", a=1, b=cost)
+    text = summary(("haproxy", "forkproxy"), numbers)
+    lines = text.splitlines()[2:]
+    assert [line.split(" | ")[1:] for line in lines] == [
+        ["≤ 1.30", "10.0 µs", "1.30 |"],
+        ["≤ 3,072", "1,000", "4,000 ✗ |"],
+        ["≥ 1.00", "1.50", "0.87 ✗ |"],
+        ["≤ 1.20", "1.00", "1.22 ✗ |"],
+    ]
+    assert summary(("haproxy",), {}) == ""
+
+
+def test_cases_are_named_by_groups() -> None:
+    assert chosen(["tcp-1m", "tcp"]) == ["tcp-1m", "tcp-small", "tcp-conn", "tcp-100m"]
+    with pytest.raises(ValueError, match="unknown case: tpc;"):
+        chosen(["tpc"])
+
+
+def test_the_package_is_the_side_named_compiled() -> None:
+    assert Ways(("haproxy", "forkproxy", "compiled"), package="/p").command("forkproxy")[1] == {}
+    assert Ways(("haproxy", "forkproxy", "compiled"), package="/p").command("compiled")[1] == {"FORKPROXY_PACKAGE": "/p"}
+    assert Ways(("haproxy", "forkproxy"), package="/p").command("forkproxy")[1] == {"FORKPROXY_PACKAGE": "/p"}
+
+
+def test_paced_requests_count_from_when_they_should_have_left() -> None:
+    """A server that answers everything 50 ms late and one wrongly: late by the queue, too, because there are only two connections."""
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        clients = [server.accept()[0] for _ in range(2)]
+        open_ = dict.fromkeys(clients)
+        answered = 0
+        while open_:
+            for client in select.select(list(open_), [], [])[0]:
+                if not client.recv(65536):
+                    client.close()
+                    del open_[client]
+                    continue
+                threading.Event().wait(0.005)
+                client.sendall(b"HTTP/1.1 %d OK\r\n\r\n" % (500 if answered == 3 else 200) + b"x" * 128)
+                answered += 1
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    latencies, wrong = paced.generate(server.getsockname()[1], 1000.0, 0.1, 2)
+    thread.join(20)
+    server.close()
+    assert wrong == 1
+    # a hundred requests, five milliseconds each, one after the other: the last ones should have left long ago
+    assert len(latencies) > 50
+    assert max(latencies) > 0.2
 
 
 def test_medians_and_ratio() -> None:
     first = middle([sample(100, 5), sample(300, 7), sample(200, 90)])
     assert (first["rate"], first["user_us"], first["cpu_us"], first["requests"]) == (200, 7, 17, 300)
     other = middle([sample(100, 24)])
-    text = table(CASES["http-keepalive"], ["a", "b"], [first, other])
+    text = section(CASES["http-keepalive"], ["a", "b"], [first, other])
     assert "| a | 200 | 17.0 | 7.0 | 10.0 | 0.50 | 0.90 | 1.0 | 0.5 | 0 |" in text
     assert "| **ratio** | 0.50 | **2.00** |" in text
     assert "a: 1.000, b: 1.000" in text

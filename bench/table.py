@@ -1,0 +1,60 @@
+"""The table that is wanted: a row is held against what its cases gave."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from bench.cases import ROWS, Row
+
+Numbers = dict[str, Any]
+
+
+def value(row: Row, numbers: Numbers, side: int) -> float | None:
+    """What a side (its number in the run; 0 is what the others are compared with) has in a row; None: not measured."""
+    if any(name not in numbers for name in row.cases):
+        return None
+    of_cases = [numbers[name]["medians"] for name in row.cases]
+    if row.figure == "flat":
+        costs = [medians[side]["cpu_us"] for medians in of_cases]
+        return float(max(costs) / min(costs))
+    mine, theirs = of_cases[0][side], of_cases[0][0]
+    if row.figure == "memory":
+        return float(mine["bytes"])
+    key = {"cost": "cpu_us", "p99": "p99_us", "scaling": "gain"}[row.figure]
+    return float(mine[key] / theirs[key])
+
+
+def holds(row: Row, found: float) -> bool:
+    """Whether that is what was wanted: a gain at least as large (within 5 %, what two runs differ by), anything else at most as large."""
+    if row.figure == "scaling":
+        return found >= row.wanted * 0.95
+    return round(found, 2) <= row.wanted
+
+
+def table(names: Sequence[str], numbers: Numbers) -> str:
+    """All rows of which something was measured, as Markdown; empty when there is none."""
+    lines = []
+    for row in ROWS:
+        found = [value(row, numbers, side) for side in range(len(names))]
+        if found[0] is None:
+            continue
+        own = row.figure in ("memory", "flat")
+        cells = [_show(row, found[0]) if own else _base(row, numbers[row.cases[0]]["medians"][0])]
+        cells += [f"{_show(row, x)} {'' if holds(row, x) else '✗'}".strip() for x in found[1:] if x is not None]
+        sign = "≥" if row.figure == "scaling" else "≤"
+        lines.append(f"| {row.what} | {sign} {_show(row, row.wanted)} | {' | '.join(cells)} |")
+    if not lines:
+        return ""
+    head = f"| | wanted | {' | '.join(names)} |\n|---|---:|" + "---:|" * len(names) + "\n"
+    return head + "\n".join(lines) + "\n"
+
+
+def _show(row: Row, x: float) -> str:
+    return f"{x:,.0f}" if row.figure == "memory" else f"{x:.2f}"
+
+
+def _base(row: Row, m: dict[str, float]) -> str:
+    if row.figure == "cost":
+        return f"{m['cpu_us']:,.1f} µs"
+    return f"{m['p99_us'] / 1000:.2f} ms" if row.figure == "p99" else f"{m['gain']:.2f}"
