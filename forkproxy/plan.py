@@ -380,6 +380,9 @@ class Backend(Proxy):
     """Where streams go."""
 
     servers: tuple[Server, ...] = ()
+    unpublished: bool = False  # by the operator at run time, never by a file
+    added: bool = False  # the same
+    check: Check = Check()  # what the checks of its servers have in common
     balance: Balance = Balance()
     retries: int = 3
     redispatch: int = 0  # 0 off, N>0 every Nth retry, -N last Nth; "option redispatch" alone is -1
@@ -408,6 +411,10 @@ class Frontend(Proxy):
     default_backend: str = ""
     #: ``choose(txn) -> backend name | None``: all use_backend rules folded into one function; None when there are none
     use_backend: Callable[[Any], str | None] | None = None
+    #: ``but_for(names)`` is what ``use_backend`` is while rules that lead to these backends are passed over
+    but_for: Callable[[frozenset[str]], Callable[[Any], str | None] | None] | None = None
+    #: … and under which conditions none is (force-be-switch)
+    force_switch: tuple[Callable[[Any], bool], ...] = ()
     tcp_request_connection: Steps = None
     tcp_request_session: Steps = None
     #: renders a log line without header and newline; None: no logging

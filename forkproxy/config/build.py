@@ -10,25 +10,24 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from forkproxy import balance as algorithms
-from forkproxy.config import known
+from forkproxy.config import build_derived, known
 from forkproxy.config.build_checks import build_check
-from forkproxy.config.build_rules import HTTP_KINDS, KINDS, RuleSets, compile_format, compile_forwarded, compile_key
+from forkproxy.config.build_rules import HTTP_KINDS, KINDS, RuleSets, compile_format, compile_forwarded, compile_key, switching
 from forkproxy.config.build_server import ServerBuilder, build_binds, numbers, resolve_tracking
 from forkproxy.config.build_stats import statistics
 from forkproxy.config.build_stick import stick_tables
-from forkproxy.config.diagnostics import Diagnostics, did_you_mean
+from forkproxy.config.diagnostics import Diagnostics, Severity, did_you_mean
 from forkproxy.config.drafts import GlobalDraft, ProxyDraft
 from forkproxy.config.keywords.balance import HTTP_ALGORITHMS
 from forkproxy.config.keywords.options import BACK_ONLY, FRONT_ONLY, HTTP_ONLY
 from forkproxy.config.options import Options
 from forkproxy.config.states import States
 from forkproxy.errors import ConfigError
-from forkproxy.plan import Backend, Balance, Bind, Cookie, ErrorReply, Frontend, Global, LogTarget, Plan, Render, Server, Timeouts
+from forkproxy.plan import Backend, Balance, Bind, ErrorReply, Frontend, Global, LogTarget, Plan, Render, Server
 from forkproxy.registry import Needs
 from forkproxy.rules import logformat
 from forkproxy.rules.context import RuleContext
 from forkproxy.rules.patternfiles import PatternFiles
-from forkproxy.rules.ruleset import fold_use_backend
 from forkproxy.values import replace
 
 _FORMATS = {
@@ -47,25 +46,29 @@ _CONSUMED = frozenset(
 
 
 def build(
-    global_draft: GlobalDraft, proxies: list[ProxyDraft], objects: Mapping[str, Any], diag: Diagnostics, options: Options
-) -> Plan | None:
-    """The plan of a whole configuration, or None after an alert. ``objects`` has named things by "kind/name"."""
-    return _Builder(global_draft, proxies, objects, diag, options).build()
+    global_draft: GlobalDraft, proxies: list[ProxyDraft], defaults: Iterable[ProxyDraft], objects: Mapping[str, Any],
+    diag: Diagnostics, options: Options,
+) -> Plan | None:  # fmt: skip
+    """The plan of a whole configuration, or None after an alert. ``objects`` has named things by "kind/name"; ``defaults`` are backends
+    that inherit from each named defaults section."""
+    return _Builder(global_draft, proxies, defaults, objects, diag, options).build()
 
 
 class _Builder:
     """One run. Attributes live as long as it."""
 
     __slots__ = (
-        "backends", "diag", "files", "frontends", "global_draft", "ids", "known", "objects", "options", "proxies", "states", "tables",
-        "traced",
+        "backends", "defaults", "diag", "files", "frontends", "global_draft", "ids", "known", "objects", "options", "proxies", "states",
+        "tables", "traced",
     )  # fmt: skip
 
     def __init__(
-        self, global_draft: GlobalDraft, proxies: list[ProxyDraft], objects: Mapping[str, Any], diag: Diagnostics, options: Options
-    ) -> None:
+        self, global_draft: GlobalDraft, proxies: list[ProxyDraft], defaults: Iterable[ProxyDraft], objects: Mapping[str, Any],
+        diag: Diagnostics, options: Options,
+    ) -> None:  # fmt: skip
         self.global_draft = global_draft
         self.proxies = proxies
+        self.defaults = defaults
         self.objects = objects
         self.diag = diag
         self.options = options
@@ -100,16 +103,26 @@ class _Builder:
         resolve_tracking({name: self.backends[name] for name in servers}, servers)
         if self.diag.failed:
             return None
+        later = {f"defaults/{draft.name}": self._later(draft) for draft in self.defaults}
         self.files.settle()
         linked = {name: replace(b, servers=tuple(servers[name])) for name, b in backends.items()}
         return Plan(
             global_=self._global(),
             frontends=tuple(frontends),
-            backends=_full(linked, frontends),
+            backends=build_derived.full(linked, frontends),
             files=tuple(dict.fromkeys(p.line.file for p in self.proxies if p.line is not None)),
-            objects={**self.objects, "patterns": self.files, "variables": dict(self.global_draft.options.get("variables", {}))},
+            objects={**self.objects, **later, "patterns": self.files, "variables": dict(self.global_draft.options.get("variables", {}))},
             tables=self.tables,
         )
+
+    def _later(self, draft: ProxyDraft) -> Backend | str:
+        """What a backend is that is added later and inherits from a defaults section; or why there can be none."""
+        said = len(self.diag.messages)
+        self.ids[id(draft)] = 0
+        backend = self._backend(draft, *self._common(draft))
+        heard = self.diag.messages[said:]
+        del self.diag.messages[said:]  # whoever inherits in the file has heard it; who does not, need not
+        return next((message.text for message in heard if message.severity is Severity.ALERT), backend)
 
     # -- the global section ---------------------------------------------------------------------------------------------------
 
@@ -180,7 +193,7 @@ class _Builder:
             "mode": draft.mode,
             "description": draft.description,
             "disabled": draft.disabled,
-            "timeouts": _timeouts(draft.timeouts),
+            "timeouts": build_derived.timeouts(draft.timeouts),
             "connection_mode": draft.connection_mode,
             "log_targets": self._log_targets(draft),
             "errors": self._errors(draft, rules),
@@ -262,13 +275,14 @@ class _Builder:
         return Backend(
             **{**common, "needs": common["needs"] | needs | more, "options": _usable(draft, switches)},
             servers=servers,
+            check=checks,
             balance=balance,
             retries=3 if draft.retries is None else draft.retries,
             redispatch=draft.redispatch or 0,
             retry_on=draft.retry_on if draft.retry_on is not None and http else frozenset({"conn-failure"}),
             http_reuse=draft.http_reuse or "safe",
             allbackups=draft.on("allbackups"),
-            cookie=_cookie(draft) if http else None,
+            cookie=build_derived.cookie(draft) if http else None,
             forwarded=forwarded,
             name_header=draft.settings.get("name-header", b"") if http else b"",
             rdp_cookie=b"" if http else draft.settings.get("rdp-cookie", b""),
@@ -316,7 +330,7 @@ class _Builder:
             backlog=draft.backlog or 0,
             binds=build_binds(draft.binds),
             default_backend=self._default_backend(draft),
-            use_backend=self._use_backend(draft, rules),
+            **self._switching(draft, rules),
             tcp_request_connection=rules.of("tcp-request connection"),
             tcp_request_session=rules.of("tcp-request session"),
             log_format=log_format,
@@ -327,7 +341,7 @@ class _Builder:
             unique_id=unique_id,
             unique_id_header=(draft.unique_id_header or b"") if http else b"",
             monitor_uri=draft.monitor_uri if http else b"",
-            monitor_fail=tuple(rules.monitor_fail),
+            monitor_fail=tuple(rules.conditions.get("monitor fail", ())),
             rate_limit_sessions=draft.rate_limit_sessions,
             capture_request=tuple(draft.capture_request) if http else (),
             capture_response=tuple(draft.capture_response) if http else (),
@@ -342,13 +356,11 @@ class _Builder:
         self._reachable(draft, name, rule.line, rule.start, "default_backend")
         return name
 
-    def _use_backend(self, draft: ProxyDraft, rules: RuleSets) -> Any:
-        if not rules.use_backend:
-            return None
+    def _switching(self, draft: ProxyDraft, rules: RuleSets) -> dict[str, Any]:
         for choice, line in rules.use_backend:
             if choice.target:
                 self._reachable(draft, choice.target, line, 1, "use_backend")
-        return fold_use_backend([choice for choice, _ in rules.use_backend])
+        return switching(rules)
 
     def _reachable(self, draft: ProxyDraft, name: str, line: Any, index: int, what: str) -> None:
         """Alert when ``name`` is no backend that ``draft`` can send to."""
@@ -458,41 +470,3 @@ def _usable(draft: ProxyDraft, switches: set[str]) -> frozenset[str]:
 
 def _cli_binds(drafts: Iterable[Any]) -> tuple[Bind, ...]:
     return build_binds(list(drafts))
-
-
-def _timeouts(said: Mapping[str, float]) -> Timeouts:
-    """The timeouts in force: what is not said, or said to be 0, falls back as the manual has it (4.2, each "timeout …")."""
-    get = said.get
-    client, server, connect = get("client_s") or None, get("server_s") or None, get("connect_s") or None
-    request = get("http_request_s") or client
-    return Timeouts(
-        client_s=client,
-        server_s=server,
-        connect_s=connect,
-        queue_s=get("queue_s") or connect,
-        http_request_s=request,
-        http_keep_alive_s=get("http_keep_alive_s") or request,
-        tunnel_s=get("tunnel_s") or None,
-        client_fin_s=get("client_fin_s") or client,
-        server_fin_s=get("server_fin_s") or server,
-        tarpit_s=get("tarpit_s") or connect,
-    )
-
-
-def _full(backends: dict[str, Backend], frontends: list[Frontend]) -> dict[str, Backend]:
-    """``fullconn`` where it is needed and not said: a tenth of what the frontends that lead to the backend take (manual 4.2 "fullconn")."""
-    leading: dict[str, int] = {}
-    for frontend in frontends:
-        leading[frontend.default_backend] = leading.get(frontend.default_backend, 0) + frontend.maxconn
-    result = {}
-    for name, backend in backends.items():
-        if not backend.fullconn and any(s.minconn for s in backend.servers):
-            backend = replace(backend, fullconn=max(1, (leading.get(name, 0) + 9) // 10))
-        result[name] = backend
-    return result
-
-
-def _cookie(draft: ProxyDraft) -> Cookie | None:
-    found: Cookie | None = draft.settings.get("cookie")
-    key: bytes = draft.settings.get("dynamic-cookie-key", b"")
-    return replace(found, key=key) if found is not None and key else found

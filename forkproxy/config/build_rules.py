@@ -6,6 +6,7 @@ Lines are compiled in the order of the file, because an ACL is known only from i
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from forkproxy.config.build_stick import compile_stick
@@ -22,7 +23,7 @@ from forkproxy.rules.conditions import read_condition
 from forkproxy.rules.context import RuleContext
 from forkproxy.rules.expr import compile_sample
 from forkproxy.rules.oldrules import deny_lines
-from forkproxy.rules.ruleset import Choice, Rule, parse_rule, parse_use_backend
+from forkproxy.rules.ruleset import Choice, Rule, fold_use_backend, parse_rule, parse_use_backend
 from forkproxy.rules.words import Words, to_text
 
 #: keyword → rule set of ``rules``
@@ -51,11 +52,11 @@ class RuleSets:
 
     ``steps`` by keyword; ``use_backend`` choices with their lines, in order; ``use_server`` (static name or "", predicate,
     name of a stream's server, line); ``persist`` (predicate, force-persist or ignore-persist); ``errors`` those of http-error;
-    ``monitor_fail`` and ``admin`` the conditions of "monitor fail" and "stats admin".
+    ``conditions`` those of "monitor fail", "stats admin" and "force-be-switch", by keyword.
     """
 
     __slots__ = (
-        "admin", "context", "draft", "errors", "final", "monitor_fail", "needs", "persist", "steps", "stick", "use_backend", "use_server",
+        "conditions", "context", "draft", "errors", "final", "needs", "persist", "steps", "stick", "use_backend", "use_server",
     )  # fmt: skip
 
     def __init__(self, draft: ProxyDraft, context: RuleContext) -> None:
@@ -68,8 +69,7 @@ class RuleSets:
         self.use_server: list[tuple[str, Callable[[Any], bool] | None, Callable[[Any], str], Line]] = []
         self.stick: list[Stick] = []
         self.persist: list[tuple[Callable[[Any], bool], bool]] = []
-        self.monitor_fail: list[Callable[[Any], bool]] = []
-        self.admin: list[Callable[[Any], bool]] = []
+        self.conditions: dict[str, list[Callable[[Any], bool]]] = {}
         self.errors: dict[int, ErrorReply] = {}
 
     def compile(self) -> None:
@@ -110,10 +110,10 @@ class RuleSets:
                 self._use_backend(rule, words)
             case "use-server":
                 self._use_server(rule, words)
-            case "monitor fail" | "stats admin":
-                condition = read_condition(words, self.context.at("http-req"))
+            case "monitor fail" | "stats admin" | "force-be-switch":
+                condition = read_condition(words, self.context.at("use-backend" if rule.kind == "force-be-switch" else "http-req"))
                 assert condition is not None  # the keyword looked for "if"
-                (self.admin if rule.kind == "stats admin" else self.monitor_fail).append(condition.pred)
+                self.conditions.setdefault(rule.kind, []).append(condition.pred)
                 self._need(rule.kind, condition.needs)
             case "force-persist" | "ignore-persist":
                 condition = read_condition(words, self.context.at("use-server"))
@@ -171,6 +171,12 @@ class RuleSets:
         reply = read_reply(Parser(words, self.context.at("http-error"), "http-res", "http-error", ""), "reply", 200, False)
         words.end("http-error")
         self.errors[reply.status] = ErrorReply(status=reply.status, raw=reply.raw, reply=reply)
+
+
+def switching(rules: RuleSets) -> dict[str, Any]:
+    """The fields of a frontend's plan that choose the backend."""
+    but_for = partial(fold_use_backend, [choice for choice, _line in rules.use_backend])
+    return {"use_backend": but_for(), "but_for": but_for, "force_switch": tuple(rules.conditions.get("force-be-switch", ()))}
 
 
 def _namer(choice: Choice) -> Callable[[Any], str]:

@@ -32,7 +32,7 @@ def statistics(draft: ProxyDraft, rules: RuleSets, context: RuleContext, setting
     page = replace(
         page,
         rules=(_demand(page, context),) if page.accounts else steps,
-        admin=tuple(rules.admin),
+        admin=tuple(rules.conditions.get("stats admin", ())),
         scope=tuple(draft.name if name == "." else name for name in page.scope),
         node=page.node if page.node != "" else settings.get("node", ""),
         desc=page.desc if page.desc != "" else settings.get("description", ""),

@@ -10,11 +10,12 @@ import os
 import socket
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from forkproxy import COMPAT_VERSION
 from forkproxy.config import conditions, lexer, reader
 from forkproxy.config.diagnostics import Diagnostics, Severity, did_you_mean
-from forkproxy.config.drafts import GlobalDraft
+from forkproxy.config.drafts import GlobalDraft, ProxyDraft
 from forkproxy.config.line import Line
 from forkproxy.config.options import Options
 from forkproxy.config.sections import Fatal, Reading
@@ -108,9 +109,18 @@ def _build(reading: Reading, diag: Diagnostics, options: Options, paths: list[st
             reading.objects[name] = made.finish(bufsize)
     draft = reading.global_draft
     named = bool(draft.settings.get("log_send_hostname"))
-    log_target.settle_all([draft.log_targets, *(proxy.log_targets for proxy in reading.proxies)], named, reading.objects, bufsize, diag)
-    plan = build.build(reading.global_draft, reading.proxies, reading.objects, diag, options)
+    later = [_heir(defaults) for defaults in reading.defaults.values()]
+    targets: list[list[Any]] = [draft.log_targets, *(proxy.log_targets for proxy in (*reading.proxies, *later))]
+    log_target.settle_all(targets, named, reading.objects, bufsize, diag)
+    plan = build.build(reading.global_draft, reading.proxies, later, reading.objects, diag, options)
     return None if plan is None else replace(plan, files=tuple(paths))
+
+
+def _heir(defaults: ProxyDraft) -> ProxyDraft:
+    """A backend of which nothing is said but that it inherits."""
+    draft = ProxyDraft("backend", defaults.name, defaults.line)
+    draft.inherit(defaults)
+    return draft
 
 
 @contextmanager

@@ -109,6 +109,14 @@ class Board:
             entry.agent.restore(int(up), State.RUNNING if up else State.STOPPED, Result(Status(table.read(key, "agent_status"))))
         return True
 
+    def found(self, backend: Backend) -> None:
+        """One more backend, without servers."""
+        self.groups[backend.name] = Group(backend)
+
+    def lost(self, backend: str) -> None:
+        """A backend without servers is gone."""
+        del self.groups[backend]
+
     def add(self, server: Server) -> Entry:
         """A server that no file names, in maintenance until somebody enables it. Its row must exist."""
         group = self.groups[server.backend]

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from forkproxy.plan import Backend, Frontend, Plan, Server
+from forkproxy.plan import Backend, Frontend, Plan
 from forkproxy.values import replace
 
 if TYPE_CHECKING:
@@ -45,17 +45,17 @@ class Changes:
         plan = self._master.plan
         self.plan(replace(plan, frontends=tuple([replace(f, **changes) if f.name == frontend.name else f for f in plan.frontends])))
 
-    def servers(self, backend: Backend, servers: tuple[Server, ...]) -> None:
-        """Other servers of one backend."""
+    def backend(self, backend: Backend, **changes: Any) -> None:
+        """Other fields of one backend."""
         plan = self._master.plan
-        self.plan(replace(plan, backends={**plan.backends, backend.name: replace(backend, servers=servers)}))
+        self.plan(replace(plan, backends={**plan.backends, backend.name: replace(backend, **changes)}))
 
     def server(self, entry: Entry, **changes: Any) -> None:
         """Other fields of one server; its checks follow."""
         server = replace(entry.server, **changes)
         backend = self._master.plan.backends[server.backend]
         self._master.health.amend(server)
-        self.servers(backend, tuple([server if one.name == server.name else one for one in backend.servers]))
+        self.backend(backend, servers=tuple([server if one.name == server.name else one for one in backend.servers]))
 
     def settings(self, **changes: Any) -> None:
         """Other fields of the ``global`` section."""

@@ -36,10 +36,11 @@ class FrontendRt:
     """One frontend. ``default`` is the backend when no rule chooses, ``twin`` the backend half of the same ``listen`` section."""
 
     __slots__ = (
-        "addresses", "adjust", "buffer_body", "captures", "choose", "close_client", "close_server", "connections", "count", "default",
-        "doors", "drops_trailers", "forwardfor", "head_timeout", "http", "idle_timeout", "keeps_ends", "kept", "limits", "listeners",
-        "log", "log_connect", "log_early", "most_own", "name", "originalto", "per_bind", "plain", "plain_response", "plan", "ports",
-        "reads_answers", "restrict", "rt", "socket_options", "tallies", "told", "tracks", "tracks_connections", "twin", "unique_id_header",
+        "addresses", "adjust", "bare", "buffer_body", "captures", "choose", "close_client", "close_server", "connections", "count",
+        "default", "doors", "drops_trailers", "forwardfor", "head_timeout", "http", "idle_timeout", "keeps_ends", "kept", "limits",
+        "listeners", "log", "log_connect", "log_early", "most_own", "name", "originalto", "per_bind", "plain", "plain_response", "plan",
+        "ports", "reads_answers", "restrict", "rt", "socket_options", "tallies", "told", "tracks", "tracks_connections", "twin",
+        "unique_id_header",
     )  # fmt: skip
 
     def __init__(self, rt: Runtime, plan: plans.Frontend, backends: dict[str, BackendRt], log: AccessLog) -> None:
@@ -68,13 +69,12 @@ class FrontendRt:
         self.keeps_ends = bool(plan.log_needs & Needs.SERVER)
         self.log_connect = plan.log_on_connect and bool(log.targets)
         self.log_early = "logasap" in plan.options
-        self.plain = (
+        #: nothing has to be decided for a request but for the choice of a backend
+        self.bare = (
             plan.tcp_request_content is None
             and plan.http_request is None
             and plan.statistics is None
             and not self.buffer_body
-            and plan.use_backend is None
-            and self.default is not None
             and not self.captures
             and not self.tracks_connections
             and not self.keeps_ends
@@ -82,6 +82,7 @@ class FrontendRt:
             and not plan.monitor_uri
             and not self.restrict
         )
+        self.plain = self.bare and self.choose is None and self.default is not None
         self.plain_response = (
             plan.http_response is None
             and plan.http_after_response is None
@@ -125,8 +126,35 @@ class FrontendRt:
         if self.choose is not None:
             name = self.choose(s)
             if name is not None:
-                return self.rt.backends.get(name)
+                found = self.rt.backends.get(name)
+                if found is not None:  # a name made at run time may be nobody's
+                    return found
         return self.default
+
+    def pass_over(self, names: frozenset[str]) -> None:
+        """Choose none of these backends (disabled or unpublished), unless force-be-switch says so."""
+        plan, backends = self.plan, self.rt.backends
+        self.choose = plan.use_backend
+        self.default = backends.get(plan.default_backend)
+        if names:
+            self._pass_over(names)
+        self.plain = self.bare and self.choose is None and self.default is not None
+
+    def _pass_over(self, names: frozenset[str]) -> None:
+        plan = self.plan
+        if plan.but_for is not None:
+            self.choose = plan.but_for(names)
+        if plan.default_backend in names:
+            self.default = self.twin  # "processing will remain on the original proxy"
+        if plan.force_switch:
+            every, visible, usual = plan.use_backend, self.choose, plan.default_backend
+
+            def choose(s: Stream) -> str | None:
+                if any(test(s) for test in plan.force_switch):
+                    return (every(s) if every is not None else None) or usual
+                return visible(s) if visible is not None else None
+
+            self.choose = choose
 
     # -- limits
 

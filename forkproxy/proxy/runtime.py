@@ -76,12 +76,11 @@ class Runtime:
         #: other workers' streams, where an algorithm wants to know of them
         self.neighbours: Neighbours | None = None
         self.backends: dict[str, BackendRt] = {name: BackendRt(self, be) for name, be in plan.backends.items()}
-        counting_pickers = [be for be in self.backends.values() if be.picker.counts]
-        if counting_pickers and self.workers > 1:
-            self.neighbours = Neighbours(self, counting_pickers)
+        self.mind_neighbours()
         self.frontends: dict[str, FrontendRt] = {
             fe.name: FrontendRt(self, fe, self.backends, AccessLog(fe, self.logs.open(fe))) for fe in plan.frontends
         }
+        self.hide()
         #: by key of the address: whose connections arrive there (the first frontend's that names it)
         self.binds: dict[str, tuple[FrontendRt, Bind]] = {}
         for fe in plan.frontends:
@@ -101,6 +100,17 @@ class Runtime:
         """The cells of a row (``state.names``) in this worker's slot: its own to write. Raises KeyError."""
         base = self.state.rows.base(name)
         return self._cells[base : base + layout.ROW_CELLS]
+
+    def mind_neighbours(self) -> None:
+        """Look at other workers for the backends whose pickers count. To be called again after backends came or went."""
+        counting_pickers = [be for be in self.backends.values() if be.picker.counts]
+        self.neighbours = Neighbours(self, counting_pickers) if counting_pickers and self.workers > 1 else None
+
+    def hide(self) -> None:
+        """Let frontends pass over the backends that are disabled or unpublished, and no others."""
+        names = frozenset(be.name for be in self.backends.values() if be.plan.disabled or be.plan.unpublished)
+        for fe in self.frontends.values():
+            fe.pass_over(names)
 
     def pour(self) -> None:
         """What was counted since the turn began goes to the shared segment now: somebody wants to read it."""

@@ -6,7 +6,7 @@ nothing but ``for step in steps: verdict = step(txn)``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import forkproxy.rules.library  # noqa: F401  (fills the registry)
@@ -127,23 +127,25 @@ def parse_use_backend(words: Words, ctx: RuleContext, kind: str = "use-backend")
 _Target = Callable[[Any], str]
 
 
-def fold_use_backend(rules: Sequence[Choice]) -> Callable[[Any], str | None] | None:
-    """``choose(txn) -> name | None`` over all rules, the first match wins; None without rules.
+def fold_use_backend(rules: Sequence[Choice], hidden: Collection[str] = ()) -> Callable[[Any], str | None] | None:
+    """``choose(txn) -> name | None`` over all rules, the first match wins; None without rules. Rules that lead to one of ``hidden`` are
+    passed over.
 
     Runs of rules that compare the same sample with strings become one dictionary, so that a thousand hosts cost one look-up.
     A name made at run time may not exist: then the caller falls back to the default backend. Raises NotYet when undecided.
     """
+    rules = [rule for rule in rules if rule.target not in hidden]
     if not rules:
         return None
     stages: list[Callable[[Any], str | None]] = []
     i = 0
     while i < len(rules):
         run = _same_sample(rules, i)
-        if len(run) >= 3:
+        if len(run) >= 3 and not (hidden and any(rule.render is not None for rule in run)):
             stages.append(_dispatch(run))
             i += len(run)
         else:
-            stages.append(_single(rules[i]))
+            stages.append(_unless(_single(rules[i]), hidden))
             i += 1
     if len(stages) == 1:
         return stages[0]
@@ -157,6 +159,18 @@ def fold_use_backend(rules: Sequence[Choice]) -> Callable[[Any], str | None] | N
         return None
 
     return choose
+
+
+def _unless(choose: Callable[[Any], str | None], hidden: Collection[str]) -> Callable[[Any], str | None]:
+    """``choose``, but for the names that are hidden."""
+    if not hidden:
+        return choose
+
+    def visible(txn: Any) -> str | None:
+        name = choose(txn)
+        return None if name in hidden else name
+
+    return visible
 
 
 def _namer(rule: Choice) -> _Target:

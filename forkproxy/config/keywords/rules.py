@@ -99,6 +99,17 @@ def _monitor_unknown(draft: ProxyDraft, line: Line, start: int) -> NoReturn:
     line.fail("'monitor' only supports 'fail'.", start)
 
 
+@keyword(PROXIES, "force-be-switch", args=(Rest(),), synopsis="{ if | unless } <condition>")
+def _force_be_switch(draft: ProxyDraft, line: Line, start: int) -> None:
+    """What matches is sent to backends that are disabled or unpublished, too."""
+    not_in_defaults(draft, line)
+    if not frontend_side(draft, line):
+        return
+    if start >= len(line.words) or line.words[start] not in ("if", "unless"):
+        line.fail("'force-be-switch' requires either 'if' or 'unless' followed by a condition.", start)
+    collect(draft, line, "force-be-switch", start)
+
+
 @keyword(PROXIES, "redirect", args=(Rest(1),), synopsis="{ location | prefix | scheme } <target> [options] [ { if | unless } <condition> ]")
 def _redirect(draft: ProxyDraft, line: Line, start: int) -> None:
     """Answer with a redirect; evaluated after all http-request rules."""

@@ -14,7 +14,7 @@ from forkproxy.health.machine import Admin
 from forkproxy.master import lookup
 from forkproxy.master.cli_session import NOTICE, Deferred, Refused, Session
 from forkproxy.master.orders import Reply
-from forkproxy.plan import Backend, Check, Server
+from forkproxy.plan import Backend, Server
 from forkproxy.registry import Level, command
 from forkproxy.values import names, replace
 
@@ -44,7 +44,7 @@ def add_server(session: Session, words: list[str]) -> str | Deferred:
     except ConfigError as exc:
         raise Refused(exc.message) from None
     master.health.add(server)
-    master.changes.servers(backend, (*backend.servers, server))
+    master.changes.backend(backend, servers=(*backend.servers, server))
     row = master.shared.state.names.row(server.key)
     return session.ask("add server", lambda _replies: session.message("New server registered.", NOTICE), fields=pack(server), row=row)
 
@@ -63,12 +63,9 @@ def _make(backend: Backend, name: str, words: list[str]) -> Server:
     draft = ProxyDraft("backend", backend.name)
     draft.mode = backend.mode
     line = Line(["server", name, *words], section="backend", section_name=backend.name)
-    checked = next((server.check for server in backend.servers if server.check is not None), None)
-    plain = Check()
-    unsaid = {field: getattr(plain, field) for field in ("address", "port", "inter_s", "fastinter_s", "downinter_s", "rise", "fall")}
     try:
         registry.KEYWORDS["backend", "server"].handler(draft, line, 1)
-        server, = ServerBuilder(draft, replace(checked, **unsaid) if checked is not None else plain, {}).build()
+        server, = ServerBuilder(draft, backend.check, {}).build()
     except ConfigError as exc:
         message = exc.message.removeprefix(f"'server {backend.name}/{name}' : ")
         raise Refused(f"{message}; {exc.hint}" if exc.hint else message) from None
@@ -123,7 +120,7 @@ def del_server(session: Session, words: list[str]) -> Deferred:
             return
         master.health.remove(entry.key)
         present = master.plan.backends[backend.name]
-        master.changes.servers(present, tuple([one for one in present.servers if one.name != entry.server.name]))
+        master.changes.backend(present, servers=tuple([one for one in present.servers if one.name != entry.server.name]))
         orders.give(master.supervisor.workers(), "del server", removed, server=entry.key)
 
     def removed(replies: list[Reply]) -> None:

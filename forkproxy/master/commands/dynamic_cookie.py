@@ -68,6 +68,6 @@ def _change(session: Session, words: list[str], **changes: Any) -> Deferred:
     )
     for server in servers:
         session.master.health.amend(server)
-    session.master.changes.servers(replace(backend, cookie=cookie), servers)
+    session.master.changes.backend(backend, cookie=cookie, servers=servers)
     told = {server.name: server.cookie.decode("latin-1") for server in servers}
     return session.ask("set cookies", lambda _replies: "", backend=backend.name, cookies=told)

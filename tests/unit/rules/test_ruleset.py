@@ -343,6 +343,24 @@ def test_use_backend_nothing_matches() -> None:
     assert choices() is None
 
 
+def test_use_backend_passes_over_what_is_hidden() -> None:
+    """Whether rules stand alone, are folded into one look-up, or make the name themselves: the next rule that matches counts."""
+    ctx = context("use-backend")
+    lines = (
+        "a if { hdr(host) a }", "a if { hdr(host) b }", "b if { hdr(host) b }", "x-%[hdr(host)] if { hdr(host) c }",
+        "c if { hdr(host) c }", "a if { hdr_beg(host) d }", "x-%[hdr(host)] if { hdr_beg(host) d }", "d if { hdr_beg(host) d }",
+    )  # fmt: skip
+    rules = [parse_use_backend(words(line), ctx) for line in lines]
+    for hidden, expected in (
+        ((), ["a", "a", "x-c", "a"]),
+        (("a",), [None, "b", "x-c", "x-d"]),
+        (("a", "b", "x-c", "x-d"), [None, None, "c", "d"]),
+    ):
+        choose = fold_use_backend(rules, frozenset(hidden))
+        assert choose is not None and [choose(host(name)) for name in "abcd"] == expected
+    assert fold_use_backend(rules[:2], {"a"}) is None
+
+
 def test_use_backend_folds_named_acls() -> None:
     from forkproxy.rules.acl import compile_acl
 
