@@ -79,7 +79,7 @@ def show_pools(rt: Runtime) -> dict[str, Any]:
         name = kind.__name__
         counts[name] += 1
         sizes[name] += sys.getsizeof(thing)
-        if kind.__module__.startswith("forkproxy."):
+        if str(kind.__module__).startswith("forkproxy."):  # classes of extension modules may have a descriptor there
             ours.add(name)
     shown = ours.union(name for name, _count in counts.most_common(20))
     found: dict[str, Any] = {name: [counts[name], sizes[name]] for name in sorted(shown)}
