@@ -27,6 +27,7 @@ from forkproxy.plan import Backend, Balance, Bind, ErrorReply, Frontend, Global,
 from forkproxy.registry import Needs
 from forkproxy.rules import logformat
 from forkproxy.rules.context import RuleContext
+from forkproxy.rules.keyring import Keyring
 from forkproxy.rules.patternfiles import PatternFiles
 from forkproxy.values import replace
 
@@ -58,8 +59,8 @@ class _Builder:
     """One run. Attributes live as long as it."""
 
     __slots__ = (
-        "backends", "defaults", "diag", "files", "frontends", "global_draft", "ids", "known", "objects", "options", "proxies", "states",
-        "tables", "traced",
+        "backends", "defaults", "diag", "files", "frontends", "global_draft", "ids", "keyring", "known", "objects", "options", "proxies",
+        "states", "tables", "traced",
     )  # fmt: skip
 
     def __init__(
@@ -72,7 +73,8 @@ class _Builder:
         self.objects = objects
         self.diag = diag
         self.options = options
-        self.files = PatternFiles()
+        said = global_draft.options.get
+        self.files, self.keyring = PatternFiles(), Keyring(said("jwt-algorithms"), said("jwt-encryptions"))
         self.backends = {p.name: p for p in reversed(proxies) if p.is_backend}
         self.frontends = {p.name: p for p in reversed(proxies) if p.is_frontend}
         settings = global_draft.settings
@@ -159,9 +161,7 @@ class _Builder:
 
     def _common(self, draft: ProxyDraft) -> tuple[dict[str, Any], RuleSets, RuleContext]:
         context = RuleContext(
-            mode=draft.mode,
-            caps=draft.kind,
-            name=draft.name,
+            mode=draft.mode, caps=draft.kind, name=draft.name,
             userlists={name[9:]: made for name, made in self.objects.items() if name.startswith("userlist/")},
             errors={name[12:]: made for name, made in self.objects.items() if name.startswith("http-errors/")},
             files=self.files,
@@ -171,6 +171,7 @@ class _Builder:
             known=self.known,
             tables=self.tables,
             stick_counters=self.global_draft.options.get("stick-counters", 3),
+            keyring=self.keyring,
             find=lambda kind, name: self._find(draft, kind, name),
         )
         rules = RuleSets(draft, context)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from forkproxy.rules.keyring import Keyring
 from forkproxy.values import field, record, replace
 
 if TYPE_CHECKING:
@@ -103,6 +104,8 @@ class RuleContext:
     #: stick tables of the whole configuration by name, and how many entries may be tracked at once (tune.stick-counters)
     tables: Mapping[str, TableRef] = field(default_factory=dict)
     stick_counters: int = 3
+    #: the keys that rules of the whole configuration name by their files
+    keyring: Keyring = field(default_factory=Keyring)
     #: names that HAProxy has, by "fetch", "converter", "acl", "action", so that a missing one is refused as known
     known: Mapping[str, Collection[str]] = field(default_factory=dict)
 

@@ -13,6 +13,7 @@ from forkproxy.registry import Type, converter
 from forkproxy.rules import hashing
 from forkproxy.rules.args import Int, Str
 from forkproxy.rules.expr import Pure
+from forkproxy.rules.extras import need
 from forkproxy.rules.types import wrap64
 from forkproxy.rules.variables import check_name, getter
 from forkproxy.rules.words import to_text
@@ -39,10 +40,9 @@ for _name, _fn in (
 
 def _xxh(name: str, function: str, signed: bool) -> None:
     def factory(seed: int) -> Pure:
-        try:
-            import xxhash
-        except ImportError:
-            raise ValueError("it needs the Python package 'xxhash', which is not installed") from None
+        need("xxhash", "xxh")
+        import xxhash
+
         compute = getattr(xxhash, function)
         if signed:
             return Pure(lambda value: wrap64(compute(value, seed)))

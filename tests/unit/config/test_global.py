@@ -17,6 +17,8 @@ from forkproxy.config.keywords import global_
 from forkproxy.config.load import load, register
 from forkproxy.config.options import Options
 from forkproxy.plan import Global
+from tests.unit.rules.support import make_txn
+from tests.unit.rules.test_jwe import PLAIN, SECRET, TOKEN
 
 
 def read(tmp_path: Path, lines: str, rest: str = "", **options: Any) -> Global:
@@ -264,7 +266,7 @@ def test_switches_without_a_field(tmp_path: Path) -> None:
 
 #: Features that a configuration relies on and that are missing: refused by name, never ignored.
 REFUSED_FAMILIES = (
-    "51degrees-", "acme.", "deviceatlas-", "h1-", "harden.", "http-err-codes", "http-fail-codes", "jwt.", "lua-",
+    "51degrees-", "acme.", "deviceatlas-", "h1-", "harden.", "http-err-codes", "http-fail-codes", "lua-",
     "wurfl-", "set-var", "setcap", "ssl-engine", "ssl-mode-async", "ssl-passphrase-cmd", "ssl-propquery", "ssl-provider",
     "stats-file", "external-check", "pp2-never-send-local",
 )  # fmt: skip
@@ -277,6 +279,23 @@ def test_every_global_keyword_of_haproxy_is_honoured_noted_or_refused(tmp_path: 
     assert missing == set()
     for name in ("lua-load", "ssl-engine", "setcap"):
         assert complaint(tmp_path, f"{name} x") == f"'{name}' is known to HAProxy, not supported by forkproxy yet"
+
+
+def test_what_tokens_may_be_opened(tmp_path: Path) -> None:
+    """The lists reach the rules of proxies, also when they stand behind them."""
+    rule = f"http-request set-var(txn.plain) str({TOKEN.decode()}),jwt_decrypt_secret({SECRET})"
+    for lists, expected in (
+        ("", PLAIN), ("jwt.decrypt_alg_list ALL:!A128KW", b""), ("jwt.decrypt_enc_list A128GCM", b""), ("jwt.decrypt_enc_list ALL", PLAIN),
+    ):  # fmt: skip
+        path = tmp_path / "f.cfg"
+        path.write_text(f"frontend f\n mode http\n timeout client 1s\n bind 127.0.0.1:1\n {rule}\nglobal\n {lists}\n")
+        plan = load([str(path)], Options()).plan
+        assert plan is not None
+        txn = make_txn()
+        for step in plan.frontends[0].http_request or ():
+            step(txn)
+        assert txn.vars and txn.vars["txn.plain"] == expected, lists
+    assert complaint(tmp_path, "jwt.decrypt_enc_list A128").startswith("'jwt.decrypt_enc_list' : 'A128' is not one of ALL, A128CBC-HS256")
 
 
 def test_every_keyword_of_ours_is_documented() -> None:
