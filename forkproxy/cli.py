@@ -109,7 +109,6 @@ def parse(argv: Sequence[str]) -> tuple[Options, str]:
             raise UsageError(f"unknown option '{word}'")
     given["files"] = tuple(files)
     given["master_sockets"] = tuple(sockets)
-    given["arguments"] = tuple(argv)
     return replace(Options(), **given), version
 
 

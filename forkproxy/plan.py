@@ -449,7 +449,7 @@ class Global:
     ulimit_n: int = 0
     metered: bool = False  # somebody can ask for metrics: distributions of times are kept
     daemon: bool = False
-    master_worker: bool = True
+    master_worker: bool = False  # the keyword: as -W
     pidfile: str = ""
     chroot: str = ""
     uid: int | None = None

@@ -329,7 +329,7 @@ class _Builder:
             **{**common, "options": _usable(draft, switches), "needs": common["needs"] | id_needs},
             maxconn=draft.maxconn or self.options.proxy_maxconn or self.global_draft.settings.get("maxconn", 0),
             backlog=draft.backlog or 0,
-            binds=build_binds(draft.binds),
+            binds=build_binds(draft.binds, draft.mode, f"{draft.label} '{draft.name}'"),
             default_backend=self._default_backend(draft),
             **self._switching(draft, rules),
             tcp_request_connection=rules.of("tcp-request connection"),

@@ -32,12 +32,20 @@ def numbers(explicit: Iterable[int | None]) -> list[int]:
     return result
 
 
-def build_binds(drafts: list[BindDraft]) -> tuple[Bind, ...]:
-    """One bind per address of each line, numbered."""
+def check_protocol(line: Line, settings: Mapping[str, Any], mode: str, party: str, what: str) -> None:
+    """``proto`` only states what is so: each mode has one protocol."""
+    stated = settings.get("proto")
+    if stated is not None and stated != ("h1" if mode == "http" else "none"):
+        line.alert(f"{party} : MUX protocol '{stated}' is not usable for {what}.", _word(line, "proto") + 1)
+
+
+def build_binds(drafts: list[BindDraft], mode: str = "", party: str = "") -> tuple[Bind, ...]:
+    """One bind per address of each line, numbered. ``mode`` is that of ``party``, the frontend."""
     flat: list[tuple[BindDraft, Address]] = []
     explicit: list[int | None] = []
     seen: dict[int, BindDraft] = {}
     for draft in drafts:
+        check_protocol(draft.line, draft.settings, mode, party, f"'bind {draft.line.words[1]}'")
         number = draft.settings.get("id")
         if number is not None:
             shown = f"'bind {draft.line.words[1]}' in section '{draft.line.section}'"
@@ -54,7 +62,7 @@ def build_binds(drafts: list[BindDraft]) -> tuple[Bind, ...]:
             flat.append((draft, address))
             explicit.append(number)
     return tuple(
-        Bind(address=address, place=draft.line.place, **{**draft.settings, "id": number})
+        Bind(address=address, place=draft.line.place, **{name: v for name, v in draft.settings.items() if name != "proto"} | {"id": number})
         for (draft, address), number in zip(flat, numbers(explicit), strict=True)
     )
 
@@ -130,7 +138,8 @@ class ServerBuilder:
 
     def _one(self, server: ServerDraft, number: int) -> Server:
         draft = self.draft
-        settings = {k: v for k, v in server.settings.items() if "." not in k and k not in ("check", "agent", "last-address")}
+        settings = {k: v for k, v in server.settings.items() if "." not in k and k not in ("check", "agent", "last-address", "proto")}
+        check_protocol(server.line, server.settings, draft.mode, f"{draft.label} '{draft.name}'", f"server '{server.name}'")
         saved = settings["saved"] = self.states.get(server.name)
         server.address = _address(server, saved)
         settings["id"] = number

@@ -38,4 +38,3 @@ class Options:
     st_pids: tuple[int, ...] = ()  # -st
     x_socket: str = ""  # -x
     master_sockets: tuple[str, ...] = ()  # -S, each "address[,option…]" as written
-    arguments: tuple[str, ...] = ()  # the arguments as given, for re-executing

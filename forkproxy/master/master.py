@@ -65,7 +65,8 @@ class Master:
         self.started = time.monotonic()
         self.spawner = spawner
         #: Which column of the signal table holds: reloads by signal, status 0 for TERM.
-        self.master_mode = options.master_worker or not (options.foreground or options.debug)
+        self.supervised = options.master_worker or (plan.global_.master_worker and not options.debug)
+        self.master_mode = self.supervised or not (options.foreground or options.debug)
         self.size = 1 if options.debug else plan.global_.nbproc
         pids = (*options.sf_pids, *options.st_pids)
         self._name = handover.name_of(plan.files or options.files)
@@ -125,7 +126,7 @@ class Master:
         self._every_second()
         self.loop.on_turn.append(self._spread_states)
         self.loop.call_later(START_S, self._too_late)
-        if self.options.debug and not self.options.master_worker:
+        if self.options.debug and not self.supervised:
             self._write_pid()  # before a chroot hides the path
             privileges.drop(privileges.Privileges.of(self.plan.global_))
         self._watch_strangers()
@@ -180,12 +181,12 @@ class Master:
         self._boot_ms = int((time.monotonic() - self.started) * 1000)
         self.supervisor.promote(generation)
         self._relieve(generation)
-        if not self.options.debug or self.options.master_worker:
+        if not self.options.debug or self.supervised:
             self._write_pid()
         _signal_all(self.options.sf_pids, signal.SIGUSR1)
         _signal_all(self.options.st_pids, signal.SIGTERM)
         self._tell_manager(f"READY=1\nMAINPID={os.getpid()}\nSTATUS=Ready.\n")
-        if self.options.master_worker or not daemon.waited():  # as HAProxy: scripts take a daemon's words on stderr for an error
+        if self.supervised or not daemon.waited():  # as HAProxy: scripts take a daemon's words on stderr for an error
             for worker in generation.workers.values():
                 self.messages.notice(f"New worker ({worker.pid}) forked")
             self.messages.notice("Loading success.")

@@ -201,7 +201,7 @@ class BackendRt:
         "drops_trailers", "forwarded", "forwardfor", "fullconn", "keep_queue", "keeps_requests", "limits", "marked", "may_stay", "name",
         "nolinger", "offset", "originalto", "peak", "persistence", "picker", "plain", "plain_response", "plan", "prefer_last", "pretends",
         "queues", "reads_answers", "relaxed", "restrict", "retry_statuses", "round_robin", "rt", "servers", "stick", "streams", "tallies",
-        "tcpka", "use_server",
+        "tcpka", "tunnels", "use_server",
     )  # fmt: skip
 
     def __init__(self, rt: Runtime, plan: plans.Backend) -> None:
@@ -229,7 +229,8 @@ class BackendRt:
         #: rules look at bodies of answers
         self.reads_answers = bool(plan.needs & Needs.RES_BODY)
         self.retry_statuses = frozenset(int(word) for word in plan.retry_on if word.isdigit())
-        self.plain_response = self.plain_response and not self.retry_statuses and plan.connection_mode != "tunnel"
+        self.tunnels = plan.connection_mode == "tunnel"
+        self.plain_response = self.plain_response and not self.retry_statuses and not self.tunnels
         self.plain_response = self.plain_response and plan.cookie is None and "checkcache" not in plan.options
         #: requests that reached a server may be sent again: what was sent of their bodies is kept
         self.keeps_requests = bool(plan.retry_on - {"conn-failure", "0rtt-rejected"})

@@ -16,6 +16,8 @@ from forkproxy.state import layout as L
 from forkproxy.state import rates
 
 if TYPE_CHECKING:
+    from forkproxy.plan import Bind
+    from forkproxy.proxy.frontend import FrontendRt
     from forkproxy.proxy.runtime import Runtime
     from forkproxy.proxy.stream import Stream
 
@@ -195,10 +197,6 @@ class FrontendCounters:
         """Refused at layer 4."""
         self.row[L.DENIED_SESS if session else L.DENIED_CONN] += 1
 
-    def error(self, name: str) -> None:
-        """A counter of errors.ERRORS."""
-        self.row[L.offset(name)] += 1
-
 
 class BackendCounters:
     """The same of a backend or a server."""
@@ -240,10 +238,6 @@ class BackendCounters:
         server.row[L.LBTOT] += 1
         server.row[L.SESS_TOT] += 1
 
-    def error(self, name: str) -> None:
-        """A counter of errors.ERRORS."""
-        self.row[L.offset(name)] += 1
-
     def idle(self, fresh: int, proven: int, used: int) -> None:
         """How many connections there are now: idle after one request, after several, in use."""
         row = self.row
@@ -260,9 +254,16 @@ def port_opened(row: memoryview, now_open: int) -> None:
         row[L.SESS_MAX] = now_open
 
 
-def port_event(row: memoryview, name: str) -> None:
-    """One more of a counter of an address (option socket-stats)."""
+def event(row: memoryview, name: str) -> None:
+    """One more of a counter of a party, by its name in ``state.layout``."""
     row[L.offset(name)] += 1
+
+
+def front_event(fe: FrontendRt, bind: Bind, name: str) -> None:
+    """One more of a counter of a frontend, and of the address where it happened (option socket-stats)."""
+    event(fe.count.row, name)
+    if fe.ports is not None:
+        event(fe.ports[bind.id], name)
 
 
 def count_error(s: Stream, row: StreamError) -> None:
@@ -271,22 +272,20 @@ def count_error(s: Stream, row: StreamError) -> None:
     if not name:
         return
     if name in _FRONT:
-        s.fe.count.error(name)
-        if s.fe.ports is not None:
-            port_event(s.fe.ports[s.origin.bind.id], name)
+        front_event(s.fe, s.origin.bind, name)
         if name == "req_denied" and s.be is not None:
-            s.be.count.error(name)
+            event(s.be.count.row, name)
         return
     if s.be is None:
         return
-    s.be.count.error(name)
+    event(s.be.count.row, name)
     if s.srv is not None:
-        s.srv.count.error(name)
+        event(s.srv.count.row, name)
         if s.srv.watch is not None:
             s.srv.watch.failed(row.name)
     if name in ("cli_aborts", "srv_aborts"):
-        s.fe.count.error(name)
+        event(s.fe.count.row, name)
         if row.name == "server-abort-data":  # an error of the response, too (management manual 9.1 "eresp")
             for party in (s.be, s.srv):
                 if party is not None:
-                    party.count.error("resp_errors")
+                    event(party.count.row, "resp_errors")

@@ -41,7 +41,7 @@ def case_adjuster(settings: plans.Global, plan: plans.Proxy, option: str) -> Cal
 
 def keepalive_options(plan: plans.Proxy, name: str) -> dict[str, Any]:
     """Arguments for ``net.sockets.keepalive``, empty when the option is off."""
-    if name not in plan.options and "tcpka" not in plan.options:
+    if name not in plan.options:
         return {}
     more = plan.capabilities
     return {

@@ -11,7 +11,7 @@ import errno
 from typing import TYPE_CHECKING
 
 from forkproxy.errors import ERRORS, StreamError
-from forkproxy.proxy import client, finish, flow, marks, pool, queue, reply, upstream
+from forkproxy.proxy import client, counting, finish, flow, marks, pool, queue, reply, upstream
 from forkproxy.proxy.sides import close, pause, resume
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def take(s: Stream, srv: ServerRt, *, chosen: bool = False) -> None:
             balance(s)
         else:
             s.server_id = srv.label
-            srv.count.error("conn_errors")
+            counting.event(srv.count.row, "conn_errors")
             finish.fail(s, ERRORS["queue-full"])
 
 

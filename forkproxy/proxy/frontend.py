@@ -39,8 +39,8 @@ class FrontendRt:
         "addresses", "adjust", "bare", "buffer_body", "captures", "choose", "close_client", "close_server", "connections", "count",
         "default", "doors", "drops_trailers", "forwardfor", "head_timeout", "http", "idle_timeout", "keeps_ends", "kept", "limits",
         "listeners", "log", "log_connect", "log_early", "most_own", "name", "originalto", "per_bind", "plain", "plain_response", "plan",
-        "ports", "reads_answers", "restrict", "rt", "socket_options", "tallies", "told", "tracks", "tracks_connections", "twin",
-        "unique_id_header",
+        "ports", "reads_answers", "restrict", "rt", "socket_options", "tallies", "told", "tracks", "tracks_connections", "tunnels",
+        "twin", "unique_id_header",
     )  # fmt: skip
 
     def __init__(self, rt: Runtime, plan: plans.Frontend, backends: dict[str, BackendRt], log: AccessLog) -> None:
@@ -69,6 +69,7 @@ class FrontendRt:
         self.keeps_ends = bool(plan.log_needs & Needs.SERVER)
         self.log_connect = plan.log_on_connect and bool(log.targets)
         self.log_early = "logasap" in plan.options
+        self.tunnels = plan.connection_mode == "tunnel"
         #: nothing has to be decided for a request but for the choice of a backend
         self.bare = (
             plan.tcp_request_content is None
@@ -89,7 +90,7 @@ class FrontendRt:
             and not plan.capture_response
             and plan.capture_cookie is None
             and not self.log_early
-            and plan.connection_mode != "tunnel"
+            and not self.tunnels
         )
         self.close_server = plan.connection_mode in ("http-server-close", "httpclose")
         self.close_client = plan.connection_mode == "httpclose"
@@ -189,7 +190,7 @@ class FrontendRt:
         """It passed the rules of its connection."""
         self.count.session(self.http)
         if self.ports is not None:
-            counting.port_event(self.ports[bind.id], "sess_tot")
+            counting.event(self.ports[bind.id], "sess_tot")
 
     def closed(self, c: Client) -> None:
         """A connection ended."""
@@ -211,7 +212,7 @@ class FrontendRt:
         """A connection or session was refused by a rule of layer 4."""
         self.count.denied(session)
         if self.ports is not None:
-            counting.port_event(self.ports[bind.id], "denied_sess" if session else "denied_conn")
+            counting.event(self.ports[bind.id], "denied_sess" if session else "denied_conn")
 
     def account(self, s: Stream) -> None:
         """The stream ended: its tally, and its line in the log."""

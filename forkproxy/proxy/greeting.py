@@ -79,9 +79,7 @@ def refuse(c: Client, why: str) -> None:
         when = local_stamp(origin.wall_accept)
         text = f"{origin.src}:{origin.src_port} [{when}] {fe.name}/{origin.bind.name or origin.bind.id}: {why}".encode()
         fe.log.say(INFO, c.rt.clock.wall, text)
-    fe.count.error("req_errors")
-    if fe.ports is not None:
-        counting.port_event(fe.ports[c.origin.bind.id], "req_errors")
+    counting.front_event(fe, c.origin.bind, "req_errors")
     finish.close_client(c)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from forkproxy.errors import ERRORS
-from forkproxy.proxy import dispatch, finish, marks
+from forkproxy.proxy import counting, dispatch, finish, marks
 
 if TYPE_CHECKING:
     from forkproxy.proxy.backend import BackendRt, ServerRt
@@ -91,7 +91,7 @@ def timeout(s: Stream) -> None:
     srv = s.srv
     leave(s)
     if srv is not None:
-        srv.count.error("conn_errors")
+        counting.event(srv.count.row, "conn_errors")
     finish.fail(s, ERRORS["queue-timeout"])
 
 

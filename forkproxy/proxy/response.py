@@ -240,7 +240,7 @@ def rules(up: Upstream, s: Stream, head: ResponseHead) -> bool:
         return False
     if fe.log_early:
         fe.log_now(s)
-    if "tunnel" in (fe.plan.connection_mode, be.plan.connection_mode) and stays_open(s, head):
+    if (fe.tunnels or be.tunnels) and stays_open(s, head):
         head.body = _TUNNEL  # option http-tunnel: this was the one exchange that is looked at
     return True
 

@@ -286,13 +286,11 @@ class Runtime:
 
     def count_response_denied(self, s: Stream) -> None:
         """A response was denied by a rule."""
-        s.fe.count.error("resp_denied")
-        if s.fe.ports is not None:
-            counting.port_event(s.fe.ports[s.origin.bind.id], "resp_denied")
+        counting.front_event(s.fe, s.origin.bind, "resp_denied")
         if s.be is not None:
-            s.be.count.error("resp_denied")
+            counting.event(s.be.count.row, "resp_denied")
             if s.srv is not None:
-                s.srv.count.error("resp_denied")
+                counting.event(s.srv.count.row, "resp_denied")
 
     # -- the servers' state
 

@@ -30,11 +30,16 @@ Start = Callable[..., Proxy]
         ("-db", signal.SIGINT, -signal.SIGINT),  # 130
         ("-db", signal.SIGUSR1, 0),
         ("-d", signal.SIGTERM, -signal.SIGTERM),
+        ("-db master-worker", signal.SIGTERM, 0),  # the keyword of the global section does what -W does
     ],
 )
 def test_end(start: Start, mode: str, signum: int, status: int) -> None:
     (port,) = free_ports(1)
-    proxy = start(hello(port), mode).ready()
+    mode, _, keyword = mode.partition(" ")
+    proxy = start(f"global\n  {keyword}\n" + hello(port), mode).ready()
+    if keyword:
+        proxy.signal(signal.SIGUSR2)
+        eventually(lambda: proxy.stderr.count("Loading success") == 2, "the end of the reload")
     proxy.signal(signum)
     assert proxy.wait() == status
     assert refused(port)

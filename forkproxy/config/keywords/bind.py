@@ -199,12 +199,12 @@ def _expose_fd(bind: BindDraft, line: Line, text: str) -> None:
 
 @keyword("bind", "proto", args=(Word("a protocol"),), synopsis="h1")
 def _proto(bind: BindDraft, line: Line, text: str) -> None:
-    """Force the protocol of the clients' connections."""
+    """State the protocol of the clients' connections: h1 in HTTP mode, none in TCP mode. Any other is an error."""
     if text in ("h2", "fcgi", "quic", "spop"):
         line.fail(f"'proto' : '{text}' is known to HAProxy, not supported by forkproxy yet", line.kwlen)
     if text not in ("h1", "none"):
         line.fail(f"'proto' :  unknown MUX protocol '{text}'", line.kwlen)
-    bind.settings.setdefault("options", {})["proto"] = text
+    bind.settings["proto"] = text
 
 
 def _tuning(name: str, what: str, doc: str) -> None:

@@ -58,7 +58,7 @@ def daemon(draft: GlobalDraft, line: Line) -> None:
 
 @keyword("global", "master-worker", args=(Opt(OneOf("no-exit-on-failure")),))
 def master_worker(draft: GlobalDraft, line: Line, _no_exit: str | None) -> None:
-    """Serve with a master that supervises workers. forkproxy always does; the keyword also sets HAPROXY_MWORKER, as ``-W`` does."""
+    """The same as ``-W``, also under ``-db``: a signal reloads, and the status at the end is that of a supervisor."""
     draft.settings["master_worker"] = True
     os.environ["HAPROXY_MWORKER"] = "1"
 

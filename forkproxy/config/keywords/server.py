@@ -356,11 +356,12 @@ def _init_addr(target: _Target, line: Line, text: str) -> None:
 
 @keyword("server", "proto", args=(Word("a protocol"),), synopsis="h1")
 def _proto(target: _Target, line: Line, text: str) -> None:
-    """Force the protocol of the server's connections."""
+    """State the protocol of the server's connections: h1 in HTTP mode, none in TCP mode. Any other is an error."""
     if text in ("h2", "fcgi", "quic", "spop"):
         line.fail(f"'proto' : '{text}' is known to HAProxy, not supported by forkproxy yet", line.kwlen)
     if text not in ("h1", "none"):
         line.fail(f"'proto' :  unknown MUX protocol '{text}'.", line.kwlen)
+    target.settings["proto"] = text
 
 
 @keyword("server", "guid", args=(Word("a text"),), note="forkproxy keeps counters over a reload by the names of backend and server")

@@ -35,7 +35,6 @@ from tests.unit.config.reading import alerts, frontend, good, notes
         ("expose-fd listeners", "expose_fd_listeners", True),
         ("namespace blue", "namespace", "blue"),
         ("severity-output string", "options", {"severity-output": "string"}),
-        ("proto h1", "options", {"proto": "h1"}),
     ],
 )
 def test_an_option_gives_a_field(options: str, field: str, value: object) -> None:
