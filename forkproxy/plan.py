@@ -448,6 +448,7 @@ class Global:
     cli_payload_bytes: int = 128 * 1024
     ulimit_n: int = 0
     metered: bool = False  # somebody can ask for metrics: distributions of times are kept
+    profiling: frozenset[str] = frozenset()  # what workers measure of themselves: "tasks", "memory"
     daemon: bool = False
     master_worker: bool = False  # the keyword: as -W
     pidfile: str = ""

@@ -34,6 +34,7 @@ from forkproxy.values import replace
 if TYPE_CHECKING:
     from forkproxy.plan import Bind, Frontend, Plan
     from forkproxy.proxy.captures import Capture
+    from forkproxy.proxy.profiling import Profiler
     from forkproxy.proxy.stream import Stream
 
 class Runtime:
@@ -60,6 +61,7 @@ class Runtime:
         limit = settings.maxpipes or max(16, settings.maxconn // 4 or 256)
         self.pipes = None if settings.nosplice else PipePool(max(1, limit // self.workers), settings.pipesize_bytes or 1 << 18)
         self.connections = 0
+        self.profiler: Profiler | None = None
         self.leaving = False
         self._moving: moving.Moving | None = None
         self._spread = (1.0, 3.0)
@@ -92,9 +94,19 @@ class Runtime:
         self.refresh()
         world.install(view.WorkerView(self))
         loop.on_turn.append(self._turn)
+        if settings.profiling:
+            loop.call_soon(self._measure)
         self._others_fault = loop.on_error
         loop.on_error = self._fault
         self._second()
+
+    def _measure(self) -> None:
+        """The file, or the operator before we were forked, wants us to measure ourselves."""
+        from forkproxy.proxy.profiling import Profiler
+
+        self.profiler = Profiler()
+        for kind in self.plan.global_.profiling:
+            self.profiler.switch(kind, True)
 
     def row(self, name: str) -> memoryview:
         """The cells of a row (``state.names``) in this worker's slot: its own to write. Raises KeyError."""

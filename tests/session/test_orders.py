@@ -252,3 +252,26 @@ def test_what_a_worker_knows_of_itself(stage: Stage) -> None:
     odd = type("Odd", (), {"__module__": property(str), "held": []})()  # as classes of extension modules have it
     assert give(stage, "show pools")["Stream"][0] >= 1 and odd.held == [] and give(stage, "show pools")["buffers"][0] == 1
     assert give(stage, "show tasks") == {"Runtime._second": 1}
+
+
+def test_time_and_memory_are_measured_while_somebody_wants_it(stage: Stage) -> None:
+    for kind in ("tasks", "memory"):
+        assert give(stage, "show profiling", kind=kind) == []
+    for kind in ("tasks", "memory"):
+        give(stage, "set profiling", kind=kind, on=True)
+    try:
+        for _ in range(3):
+            asked(stage)
+        lines = {name: (blocks, size) for name, blocks, size in give(stage, "show profiling", kind="memory")}
+        assert any(name.startswith("proxy/") and blocks > 0 and size > 0 for name, (blocks, size) in lines.items())
+    finally:
+        for kind in ("tasks", "memory"):
+            give(stage, "set profiling", kind=kind, on=False)
+    asked(stage)
+    rows = {name: (calls, own_s, all_s) for name, calls, own_s, all_s in give(stage, "show profiling", kind="tasks")}
+    calls, own_s, all_s = rows["proxy/client.py:await_head"]
+    assert calls == 3 and 0.0 < own_s < all_s, "what was measured stays, nothing is added"
+    assert give(stage, "show profiling", kind="memory") == []
+    give(stage, "set profiling", kind="tasks", on=True)
+    give(stage, "set profiling", kind="tasks", on=False)
+    assert "proxy/client.py:await_head" not in [row[0] for row in give(stage, "show profiling", kind="tasks")], "from nothing"

@@ -186,6 +186,8 @@ set maxconn frontend fe
 set maxconn frontend fe 50
 set maxconn global 100000
 set maxconn global 150
+set profiling
+set profiling x
 set timeout
 set timeout cli x
 set timeout cli 5
@@ -293,6 +295,23 @@ def test_answers_are_the_same(pair: Pair) -> None:
         if theirs != ours:
             wrong.append((text, theirs, ours))
     assert wrong == []
+
+
+def test_profiling(pair: Pair) -> None:
+    """What was measured has HAProxy's columns for calls and time; what else is there is of another program."""
+    pair.both("set profiling tasks on; set profiling memory on", "sock")
+    for name in COMMANDS:
+        with pair.connect(name) as sock:
+            sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            assert sock.makefile("rb").read().endswith(b"hello")
+    states = [line.partition("#")[0] for answer in pair.both("show profiling status") for line in lines(answer)]
+    assert states[0] == states[2] and [state.split()[-1] for state in states[2:]] == ["on", "on"]
+    theirs, ours = (lines(answer) for answer in pair.both("show profiling tasks 3"))
+    assert theirs[0] == ours[0] and theirs[1].split()[:4] == ours[1].split()[:4] and len(ours) == 5
+    row = re.compile(r"  \S.* +\d+( +\d\S*s){4}$")
+    assert all(row.match(line) for line in ours[2:]) and "proxy/client.py:await_head" in pair.both("show profiling")[1]
+    assert re.search(r"\n  \S+\.py:\d+ +\d+ +\d+ +\d+\n", pair.both("show profiling memory")[1])
+    pair.both("set profiling tasks off; set profiling memory off")
 
 
 def test_levels(pair: Pair) -> None:

@@ -186,7 +186,7 @@ ACCEPTED: tuple[tuple[str, tuple[str, ...]], ...] = (
     ),
     (
         "is for developers of HAProxy; forkproxy has -d, and any Python tool, in its place",
-        ("debug", "debug.counters", "profiling.memory", "profiling.tasks", "set-dumpable", "stress-level", "force-cfg-parser-pause"),
+        ("debug", "debug.counters", "set-dumpable", "stress-level", "force-cfg-parser-pause"),
     ),
     (
         "a worker of forkproxy that hangs is noticed and replaced by the master",
