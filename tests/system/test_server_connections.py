@@ -25,6 +25,15 @@ SHOW = "  http-response set-header x-counts %[fe_conn(f)],%[be_conn],%[srv_conn(
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
+def readable(socks: list[socket.socket], wait_s: float) -> list[socket.socket]:
+    """Which of them are, waiting for the first so long."""
+    poll = select.poll()
+    for sock in socks:
+        poll.register(sock, select.POLLIN)
+    found = {fd for fd, _ in poll.poll(wait_s * 1000)}
+    return [sock for sock in socks if sock.fileno() in found]
+
+
 class Keeper:
     """Keeps connections open as long as the proxy does. Requests for ``/<backend>/held`` are answered by :meth:`answer`, others at once.
 
@@ -44,7 +53,7 @@ class Keeper:
 
     def _run(self) -> None:
         while not self._end:
-            ready, _, _ = select.select([self.sock, *self.open], [], [], 0.01)
+            ready = readable([self.sock, *self.open], 0.01)
             asked = []
             for sock in ready:
                 if sock is not self.sock:
@@ -123,7 +132,7 @@ def finish(keeper: Keeper, socks: list[socket.socket]) -> list[bytes]:
     heads = []
     for _ in range(len(socks)):
         keeper.answer()
-        sock = select.select(socks, [], [], 10)[0][0]
+        sock = readable(socks, 10)[0]
         heads.append(read_all(sock))
         socks.remove(sock)
         sock.close()
