@@ -109,7 +109,8 @@ def _wherever(name: str, cause: Cause, counter: str) -> list[StreamError]:
     """Rows of what may happen in any phase, called ``name-phase`` by the words of ``finish.phase``."""
     before = ("request", _P.REQUEST), ("tarpit", _P.TARPIT), ("queue", _P.QUEUE), ("connect", _P.CONNECT), ("headers", _P.HEADERS)
     rows = [StreamError(f"{name}-{word}", cause, phase, 502, counter) for word, phase in before]
-    return rows + [StreamError(f"{name}-{word}", cause, phase, 0, counter) for word, phase in (("data", _P.DATA), ("last", _P.LAST))]
+    after = ("data", _P.DATA), ("last", _P.LAST), ("session", _P.NONE)  # the last one of TCP, as observed
+    return rows + [StreamError(f"{name}-{word}", cause, phase, 0, counter) for word, phase in after]
 
 
 #: THE table. Source: configuration manual 8.5 and 1.3; observed behaviour of HAProxy 3.4 where the manual is silent.

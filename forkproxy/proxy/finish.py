@@ -209,7 +209,10 @@ def client_timeout(s: Stream) -> None:
 
 def kill(s: Stream, why: str, silent: bool = False) -> None:
     """End ``s`` for a reason that lies outside of it: "killed", "server-went-down", "better-server-up"."""
-    fail(s, ERRORS[f"{why}-{place(s)}"], silent=silent)
+    where = place(s)
+    if where == "data" and not s.mode_http:
+        where = "session"
+    fail(s, ERRORS[f"{why}-{where}"], silent=silent)
 
 
 def place(s: Stream) -> str:

@@ -146,7 +146,7 @@ def test_streams_on_backups_end_when_a_better_server_comes_up(monkeypatch: pytes
     stage.rt.state.servers.set("b/s0", srv_op=RUNNING)
     stage.rt.refresh()
     assert client.closed == bool(word)
-    assert [line[0] for line in stage.log] == (["UD"] if word else [])
+    assert [line[0] for line in stage.log] == (["U-"] if word else [])
 
 
 def test_requests_tell_each_server_its_name(monkeypatch: pytest.MonkeyPatch) -> None:

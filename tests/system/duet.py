@@ -169,10 +169,10 @@ def held(accepted: int, dialled: int) -> bool:
 
 
 class Side:
-    """One of the two balancers with an origin and a log of its own. ``{port}``, ``{origin}``, ``{log}``, ``{dead}`` (a port
+    """One of the two balancers with an origin and a log of its own; ours is one process unless ``workers``. ``{port}``, ``{origin}``, ``{log}``, ``{dead}`` (a port
     that refuses), ``{dir}`` and ``{name}`` in the text are filled in. It serves from here on; leaving the ``with`` ends it."""
 
-    def __init__(self, directory: Path, text: str, name: str = "forkproxy") -> None:
+    def __init__(self, directory: Path, text: str, name: str = "forkproxy", workers: bool = False) -> None:
         self.name = name
         #: called before each exchange, when nobody holds a connection of the one before any more
         self.between: Callable[[], object] | None = None
@@ -186,8 +186,9 @@ class Side:
         self.stderr = open(directory / f"{name}.err", "wb")  # noqa: SIM115  (open as long as the process runs)
         environ = {**os.environ, "PYTHONPATH": str(ROOT)}
         self.process = subprocess.Popen(
-            [*COMMANDS[name], "-f", str(file)], stdin=subprocess.DEVNULL, stdout=self.stderr, stderr=self.stderr, env=environ
-        )
+            [*COMMANDS[name][:-1], "-db" if workers else COMMANDS[name][-1], "-f", str(file)],
+            stdin=subprocess.DEVNULL, stdout=self.stderr, stderr=self.stderr, env=environ,
+        )  # fmt: skip
         end = time.monotonic() + 15
         while not listened(self.port):
             if self.process.poll() is not None or time.monotonic() > end:

@@ -1,0 +1,172 @@
+"""Three workers beside haproxy's three threads, with the same file: what is one server's or one client's business is the same whoever serves."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import socket
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from tests.ports import free_ports
+from tests.system.conftest import eventually
+from tests.system.duet import BESIDE_HAPROXY, Side, read_all
+from tests.system.scripts import command
+
+pytestmark = BESIDE_HAPROXY
+
+HEAD = """
+global
+  nbthread 3
+  max-spread-checks 50ms
+  stats socket {dir}/{name}.sock level admin
+  log {log} local0
+defaults
+  mode http
+  log global
+  timeout connect 2s
+  timeout client 20s
+  timeout server 20s
+  retries 0
+"""
+
+
+def serve(sock: socket.socket) -> None:
+    """A check gets nothing, a request the status that its path ends with, anything else itself; that stays open."""
+    data = sock.recv(65536)
+    if data.startswith(b"GET "):
+        status = data.split(b" ", 2)[1][-3:]
+        sock.sendall(b"HTTP/1.1 %b X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n" % status)
+    elif data:
+        sock.sendall(data)
+        while sock.recv(65536):
+            pass
+
+
+def cli(side: Side, directory: Path, words: str) -> str:
+    return command(directory / f"{side.name}.sock", words).decode().strip()
+
+
+def stat(side: Side, directory: Path, server: str, column: str) -> str:
+    """A column of "show stat" of ``backend/server``."""
+    rows = csv.DictReader(io.StringIO(cli(side, directory, "show stat").removeprefix("# ")))
+    return next(row[column] for row in rows if f"{row['pxname']}/{row['svname']}" == server)
+
+
+def get(port: int, path: str, fields: str = "") -> bytes:
+    """The answer to a request on a connection of its own: some worker's."""
+    with socket.create_connection(("127.0.0.1", port), 10) as sock:
+        sock.sendall(f"GET {path} HTTP/1.1\r\nHost: t\r\n{fields}Connection: close\r\n\r\n".encode())
+        return read_all(sock)
+
+
+def beside(directory: Path, text: str, words: tuple[str, ...], story: Callable[[Side, dict[str, int]], Any]) -> tuple[Any, Any]:
+    """What the story comes to with haproxy and with forkproxy; in the text of each the ``words`` become ports of its own."""
+    told = []
+    for name in ("haproxy", "forkproxy"):
+        ports = dict(zip(words, free_ports(len(words)) if words else (), strict=True))
+        filled = text
+        for word, port in ports.items():
+            filled = filled.replace(word, str(port))
+        with Side(directory, filled, name, workers=True) as side:
+            side.origin.begin(serve)
+            eventually((directory / f"{name}.sock").exists, "the runtime CLI")
+            told.append(story(side, ports))
+    return told[0], told[1]
+
+
+LIFE = HEAD + """
+  default-server inter 100s fastinter 100s downinter 100s rise 2 fall 3 observe layer7 error-limit 6
+frontend f
+  bind 127.0.0.1:{port}
+  no log
+  use_backend %[path,field(2,/)]
+frontend t
+  mode tcp
+  option tcplog
+  bind 127.0.0.1:DOWN
+  default_backend tb
+backend tb
+  mode tcp
+  server s 127.0.0.1:{origin} check observe none on-marked-down shutdown-sessions
+frontend u
+  mode tcp
+  option tcplog
+  bind 127.0.0.1:UP
+  default_backend ub
+backend ub
+  mode tcp
+  server main 127.0.0.1:{origin} disabled observe none on-marked-up shutdown-backup-sessions
+  server spare 127.0.0.1:{origin} observe none backup
+backend near
+  server s 127.0.0.1:{origin} track tb/s observe none
+backend far
+  server s 127.0.0.1:{origin} track near/s observe none
+backend fail-check
+  server s 127.0.0.1:{origin} check on-error fail-check
+backend sudden-death
+  server s 127.0.0.1:{origin} check on-error sudden-death
+backend mark-down
+  server s 127.0.0.1:{origin} check on-error mark-down
+backend fastinter
+  option tcp-check
+  tcp-check connect
+  tcp-check send probe
+  server s 127.0.0.1:{origin} check on-error fastinter fastinter 50ms
+backend connections
+  server s 127.0.0.1:{dead} check port {origin} observe layer4 on-error mark-down
+"""
+JUDGED = ("fail-check", "sudden-death", "mark-down", "fastinter", "connections")
+
+
+def test_servers_that_go_take_their_sessions_and_traffic_judges_them(tmp_path: Path) -> None:
+    def story(side: Side, ports: dict[str, int]) -> dict[str, object]:
+        seen: dict[str, object] = {}
+        for name in ("tb", *JUDGED):
+            eventually(lambda name=name: stat(side, tmp_path, f"{name}/s", "check_status") in ("L4OK", "L6OK", "L7OK"), f"the first check of {name}")  # type: ignore[misc]
+
+        with ExitStack() as stack:
+            sessions: dict[str, list[socket.socket]] = {}
+            for which, port in ports.items():
+                sessions[which] = [stack.enter_context(socket.create_connection(("127.0.0.1", port), 10)) for _ in range(9)]
+                for sock in sessions[which]:
+                    sock.sendall(b"x")
+                    assert sock.recv(1) == b"x"
+            cli(side, tmp_path, "set server tb/s health down")
+            seen["ended when it went down"] = [read_all(sock) for sock in sessions["DOWN"]]
+            seen["those who track it"] = [stat(side, tmp_path, f"{name}/s", "status") for name in ("tb", "near", "far")]
+            seen["their answers"] = Counter(get(side.port, f"/{name}/200")[9:12] for name in ("near", "far") for _ in range(12))
+            cli(side, tmp_path, "set server tb/s health up")
+            seen["up again"] = Counter(get(side.port, f"/{name}/200")[9:12] for name in ("near", "far") for _ in range(12))
+            cli(side, tmp_path, "set server ub/main state ready")
+            seen["ended when a better one came"] = [read_all(sock) for sock in sessions["UP"]]
+        seen["log"] = Counter(re.sub(r"\d+/\d+/\d+/\d+/0 0/0", "C", line) for line in side.lines(0.5, 18))
+
+        def checks() -> int:
+            return sum(spy.got == b"probe" for spy in list(side.origin.seen))
+
+        had = checks()  # a whole one: with none but a handshake the kernel bothers no server
+        for name in JUDGED:
+            status = "503" if name == "connections" else "500"
+            five = Counter(get(side.port, f"/{name}/500")[9:12].decode() for _ in range(5))
+            assert five == {status: 5}, (name, five)
+            seen[f"{name} before"] = stat(side, tmp_path, f"{name}/s", "status")
+            get(side.port, f"/{name}/500")
+            if name == "fastinter":
+                eventually(lambda: checks() > had, "a check soon")
+            else:
+                eventually(lambda name=name: stat(side, tmp_path, f"{name}/s", "status") != "UP", f"{name}: the sixth error")  # type: ignore[misc]
+            seen[f"{name} after"] = stat(side, tmp_path, f"{name}/s", "status")
+        return seen
+
+    theirs, ours = beside(tmp_path, LIFE, ("DOWN", "UP"), story)
+    assert ours == theirs
+    assert ours["ended when it went down"] == ours["ended when a better one came"] == [b""] * 9
+    assert ours["those who track it"] == ["DOWN"] * 3 and ours["their answers"] == {b"503": 24} and ours["up again"] == {b"200": 24}
+    judged = {name: ours[f"{name} after"] for name in JUDGED}
+    assert judged == {"fail-check": "UP 2/3", "sudden-death": "UP 1/3", "mark-down": "DOWN", "fastinter": "UP", "connections": "DOWN"}
+    assert {ours[f"{name} before"] for name in JUDGED} == {"UP"}
