@@ -169,8 +169,10 @@ def held(accepted: int, dialled: int) -> bool:
 
 
 class Side:
-    """One of the two balancers with an origin and a log of its own; ours is one process unless ``workers``. ``{port}``, ``{origin}``, ``{log}``, ``{dead}`` (a port
-    that refuses), ``{dir}`` and ``{name}`` in the text are filled in. It serves from here on; leaving the ``with`` ends it."""
+    """One of the two balancers with an origin and a log of its own; ours is one process unless ``workers``.
+
+    In the text ``{port}``, ``{origin}``, ``{log}``, ``{dead}`` (a port that refuses), ``{dir}`` and ``{name}`` are filled in.
+    It serves from here on; leaving the ``with`` ends it."""
 
     def __init__(self, directory: Path, text: str, name: str = "forkproxy", workers: bool = False) -> None:
         self.name = name
