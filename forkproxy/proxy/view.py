@@ -60,16 +60,15 @@ class WorkerView(View):
 
     def _elsewhere(self, cell: int) -> int:
         """What a gauge comes to in all other workers, now; what this worker has in it its owner knows better."""
-        self._look()
+        if self._rt.clock.now >= self._due:
+            self._look()
         return sum([cells[cell] for cells in self._others])
 
     def _look(self) -> None:
-        now = self._rt.clock.now
-        if now >= self._due:
-            segment, me = self._rt.state.segment, self._rt.slot
-            self._others = [segment.slot(slot) for slot in segment.live() if slot != me]
-            self._recent.clear()
-            self._due = now + _RECENT_S
+        segment, me = self._rt.state.segment, self._rt.slot
+        self._others = [segment.slot(slot) for slot in segment.live() if slot != me]
+        self._recent.clear()
+        self._due = self._rt.clock.now + _RECENT_S
 
     def _lately(self, cell: int) -> int:
         found = self._recent.get(cell)
@@ -79,7 +78,8 @@ class WorkerView(View):
 
     def connections(self, txn: Any) -> tuple[int, int, int, int]:
         own: tuple[int, int, int, int] = txn.conn_counts
-        self._look()
+        if self._rt.clock.now >= self._due:
+            self._look()
         if not self._others:
             return own
         be, srv = txn.be, txn.srv

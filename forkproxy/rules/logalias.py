@@ -114,10 +114,14 @@ def request_line(txn: Any) -> tuple[bytes, bytes, bytes]:
 
 
 def _whole_line(txn: Any) -> bytes:
-    line = request_line(txn)
-    if not line[0]:
-        return b"<BADREQ>"
-    text = b"%b %b %b" % line
+    req = txn.req
+    if txn.marks is None and req is not None and req.version == 11:  # as most are: a call and a tuple less
+        text = b"%b %b HTTP/1.1" % (req.method, req.target)
+    else:
+        line = request_line(txn)
+        if not line[0]:
+            return b"<BADREQ>"
+        text = b"%b %b %b" % line
     return text[:1023] if not text.translate(None, SAFE_LOG) else log_safe(text[:1023])
 
 
