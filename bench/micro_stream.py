@@ -167,12 +167,12 @@ def main() -> None:
         log = compiled[0] if isinstance(compiled, tuple) else compiled.render
     rt, c, up, front, back = world(log, next((word for word in sys.argv if word in RULES), ""))
     if log is not None:
-        from forkproxy.proxy.accesslog import AccessLog
+        from forkproxy.proxy.accesslog import AccessLog, Target
         from forkproxy.wire import syslog
 
         line = syslog.make("rfc3164", 16, 1024, "haproxy", 1, "host")
         front_rt = rt.frontends["f"]
-        front_rt.log = AccessLog(front_rt.plan, [(7, 0, lambda level, wall, text: line(level, wall, text) and None)])
+        front_rt.log = AccessLog(front_rt.plan, [Target(7, 0, lambda level, wall, text: line(level, wall, text) and None)])
     back.data = ANSWER
     best = []
     for _ in range(400):  # short stretches: the best of them was not interrupted by anybody

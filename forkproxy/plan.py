@@ -156,7 +156,8 @@ class LogTarget:
     minlevel: int = 0
     sample_ranges: tuple[tuple[int, int], ...] = ()
     sample_size: int = 0
-    tag: str = ""  # log-tag of the proxy that inherits it
+    tag: str = ""  # log-tag of its profile, else of the proxy that inherits it
+    profile: str = ""  # name of a log profile
 
 
 @frozen

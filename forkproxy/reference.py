@@ -241,7 +241,7 @@ def _is_form(name: str) -> bool:
 def _not_supported() -> list[str]:
     """What ``config.known`` has and the registry has not."""
     have: dict[str, set[str]] = {
-        "section": {"global", "userlist", "http-errors", "ring", *_PROXIES},
+        "section": {"global", "userlist", "http-errors", "log-profile", "ring", *_PROXIES},
         "ring": {n for s, n in registry.KEYWORDS if s == "ring"},
         "global": {n for s, n in registry.KEYWORDS if s == "global"},
         "proxy": {n for s, n in registry.KEYWORDS if s in _PROXIES},

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from forkproxy import balance as algorithms
-from forkproxy.config import build_derived, known
+from forkproxy.config import build_derived, build_logs, known
 from forkproxy.config.build_checks import build_check
 from forkproxy.config.build_rules import HTTP_KINDS, KINDS, RuleSets, compile_format, compile_forwarded, compile_key, switching
 from forkproxy.config.build_server import ServerBuilder, build_binds, numbers, resolve_tracking
@@ -22,19 +22,13 @@ from forkproxy.config.keywords.balance import HTTP_ALGORITHMS
 from forkproxy.config.keywords.options import BACK_ONLY, FRONT_ONLY, HTTP_ONLY
 from forkproxy.config.options import Options
 from forkproxy.config.states import States
-from forkproxy.errors import ConfigError
-from forkproxy.plan import Backend, Balance, Bind, ErrorReply, Frontend, Global, LogTarget, Plan, Render, Server
+from forkproxy.plan import Backend, Balance, Bind, ErrorReply, Frontend, Global, Plan, Server
 from forkproxy.registry import Needs
-from forkproxy.rules import logformat
 from forkproxy.rules.context import RuleContext
 from forkproxy.rules.keyring import Keyring
 from forkproxy.rules.patternfiles import PatternFiles
 from forkproxy.values import replace
 
-_FORMATS = {
-    "httplog": logformat.HTTPLOG, "clf": logformat.CLF, "tcplog": logformat.TCPLOG, "tcpclf": logformat.TCPCLF,
-    "httpslog": logformat.HTTPSLOG,
-}  # fmt: skip
 #: settings of a draft that stand in the plan under their own names, not in ``capabilities``
 _CONSUMED = frozenset(
     {
@@ -59,8 +53,8 @@ class _Builder:
     """One run. Attributes live as long as it."""
 
     __slots__ = (
-        "backends", "defaults", "diag", "files", "frontends", "global_draft", "ids", "keyring", "known", "objects", "options", "proxies",
-        "states", "tables", "traced",
+        "backends", "defaults", "diag", "files", "frontends", "global_draft", "ids", "keyring", "known", "objects", "options", "profiles",
+        "proxies", "states", "tables", "traced",
     )  # fmt: skip
 
     def __init__(
@@ -70,7 +64,8 @@ class _Builder:
         self.global_draft = global_draft
         self.proxies = proxies
         self.defaults = defaults
-        self.objects = objects
+        self.profiles = {name[12:]: made for name, made in objects.items() if name.startswith("log-profile/")}
+        self.objects = {name: made for name, made in objects.items() if not name.startswith("log-profile/")}
         self.diag = diag
         self.options = options
         said = global_draft.options.get
@@ -87,7 +82,7 @@ class _Builder:
 
     def build(self) -> Plan | None:
         """Everything, in the order of the file."""
-        frontends: list[Frontend] = []
+        fronts: list[tuple[Frontend, RuleContext]] = []
         backends: dict[str, Backend] = {}
         servers: dict[str, list[Server]] = {}
         readable = not self.diag.failed  # warnings about lines that were not understood would mislead
@@ -99,9 +94,10 @@ class _Builder:
                     backends[draft.name] = backend
                     servers[draft.name] = list(backend.servers)
             if draft.is_frontend:
-                frontends.append(self._frontend(draft, common, rules, context))
+                fronts.append((self._frontend(draft, common, rules, context), context))
             if readable and not draft.disabled:
                 self._warnings(draft)
+        frontends = [build_logs.with_profiles(made, context, self.profiles, backends) for made, context in fronts]
         resolve_tracking({name: self.backends[name] for name in servers}, servers)
         if self.diag.failed:
             return None
@@ -166,7 +162,7 @@ class _Builder:
             errors={name[12:]: made for name, made in self.objects.items() if name.startswith("http-errors/")},
             files=self.files,
             captures=(draft.capture_request, draft.capture_response),
-            logasap=draft.on("logasap"),
+            logasap=draft.on("logasap") and "log-steps" not in draft.settings,
             traced=self.traced,
             known=self.known,
             tables=self.tables,
@@ -196,7 +192,7 @@ class _Builder:
             "disabled": draft.disabled,
             "timeouts": build_derived.timeouts(draft.timeouts),
             "connection_mode": draft.connection_mode,
-            "log_targets": self._log_targets(draft),
+            "log_targets": build_logs.log_targets(draft, self.global_draft, self.profiles),
             "errors": self._errors(draft, rules),
             "forwardfor": draft.forwardfor if http else None,
             "originalto": draft.originalto if http else None,
@@ -209,8 +205,10 @@ class _Builder:
         return common, rules, context
 
     def _find(self, draft: ProxyDraft, kind: str, name: str) -> None:
-        """Raise ValueError unless there is a proxy or server called ``name`` ("": ``draft`` itself) for an expression in ``draft``."""
-        if kind == "server":
+        """Raise ValueError unless there is a proxy, server … called ``name`` ("": ``draft`` itself) for an expression in ``draft``."""
+        if kind == "log-profile":
+            build_logs.find_profile(self.profiles, name, draft.name)
+        elif kind == "server":
             owner, _, server = name.rpartition("/")
             proxy = self.backends.get(owner) if owner else draft
             if proxy is None:
@@ -222,13 +220,6 @@ class _Builder:
                 raise ValueError(f"proxy '{draft.name}' has not {kind} capability")
         elif name not in (self.backends if kind == "backend" else self.frontends):
             raise ValueError(f"unable to find {kind} '{name}'{_hint(name, self.backends if kind == 'backend' else self.frontends)}")
-
-    def _log_targets(self, draft: ProxyDraft) -> tuple[LogTarget, ...]:
-        tag = draft.log_tag or self.global_draft.settings.get("log_tag", "haproxy")
-        targets: list[LogTarget] = []
-        for target in draft.log_targets:
-            targets += self.global_draft.log_targets if target is None else [target]
-        return tuple(replace(t, tag=tag) for t in targets)
 
     def _errors(self, draft: ProxyDraft, rules: RuleSets) -> dict[int, ErrorReply]:
         replies: dict[int, ErrorReply] = {}
@@ -320,7 +311,7 @@ class _Builder:
     # -- frontends ------------------------------------------------------------------------------------------------------------
 
     def _frontend(self, draft: ProxyDraft, common: dict[str, Any], rules: RuleSets, context: RuleContext) -> Frontend:
-        log_format, error_format, log_needs = self._log_format(draft, common["log_targets"], context)
+        log_format, error_format, log_needs = build_logs.log_format(draft, common["log_targets"], context, self.diag)
         sd_format, sd_needs = compile_format(draft.log_format_sd, context)
         unique_id, id_needs = compile_format(draft.unique_id_format, context, kind="http-req" if draft.mode == "http" else "log")
         http = draft.mode == "http"
@@ -337,7 +328,7 @@ class _Builder:
             log_format=log_format,
             error_log_format=error_format,
             log_format_sd=sd_format,
-            log_on_connect=not draft.log_format_kind,
+            log_on_connect=not draft.log_format_kind and "log-steps" not in draft.settings,
             log_needs=log_needs | sd_needs,
             unique_id=unique_id,
             unique_id_header=(draft.unique_id_header or b"") if http else b"",
@@ -378,32 +369,6 @@ class _Builder:
                 f"http frontend '{draft.name}' ({draft.place}) tries to use incompatible {target.mode} backend '{target.name}' "
                 f"({target.place}) {how} (see 'mode').", index,
             )  # fmt: skip
-
-    def _log_format(
-        self, draft: ProxyDraft, targets: tuple[LogTarget, ...], context: RuleContext
-    ) -> tuple[Render | None, Render | None, Needs]:
-        """(format of log lines, of error lines, what both need)."""
-        kind = draft.log_format_kind
-        if kind and not targets and not draft.disabled:
-            self.diag.warning(f"log format ignored for {draft.label} '{draft.name}' since it has no log address.")
-        render, needs = compile_format(draft.log_format, context)
-        errors, error_needs = compile_format(draft.error_log_format, context)
-        if not targets:
-            return None, None, Needs.NONE
-        if kind != "custom":
-            text = _FORMATS.get(kind) or logformat.CONNECTLOG.format(mode=draft.mode.upper())
-            if draft.mode != "http" and kind in ("httplog", "clf", "httpslog"):
-                text = logformat.TCPLOG
-                draft.settings["log-format-line"].warn(
-                    f"'option {'httplog' if kind == 'clf' else kind}' not usable with {draft.label} '{draft.name}' "
-                    "(needs 'mode http'). Falling back to 'option tcplog'.", 1,
-                )  # fmt: skip
-            try:
-                made = logformat.compile_format(text, context.at("log"), style="log")
-                render, needs = made.render, made.needs
-            except ConfigError as exc:  # a format of HAProxy's that speaks of what forkproxy does not have
-                draft.settings["log-format-line"].alert(f"'option {kind}' : {exc.message}", 1)
-        return render, errors, needs | error_needs
 
     # -- what HAProxy warns of ------------------------------------------------------------------------------------------------
 

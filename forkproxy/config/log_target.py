@@ -27,6 +27,17 @@ CONNECT_S, SERVER_S = 1.0, 5.0
 UNSAID = ""
 
 
+class _Named:
+    """A log profile, as a line names it."""
+
+    __slots__ = ("at", "line", "name")
+
+    def __init__(self, line: Line, at: int) -> None:
+        self.line = line
+        self.at = at
+        self.name = line.words[at] if at < len(line.words) else ""
+
+
 def read_log(line: Line, index: int = 1) -> LogTarget:
     """The target that the words from ``index`` on describe; its format is UNSAID when the line gives none. Raises ConfigError."""
     words = line.words
@@ -82,7 +93,9 @@ def _option(line: Line, at: int, target: LogTarget) -> LogTarget:
             line.fail(f"log : unknown log format '{value}'", at + 1)
         return replace(target, format=value)
     if name == "profile":
-        line.fail(f"log : {refusal('profile')}", at)
+        if not value:
+            line.fail("log : 'profile' expects the name of a log-profile", at + 1)
+        return replace(target, profile=_Named(line, at + 1))  # a name when the whole file is read
     ranges, size = _sample(line, at + 1, value)
     return replace(target, sample_ranges=ranges, sample_size=size)
 
@@ -128,11 +141,18 @@ def settle_all(
                     targets[i] = settle(target, send_hostname, objects, bufsize_bytes)
                 except ConfigError as exc:
                     diag.error(exc)
+                    targets[i] = replace(target, profile="")  # nobody looks at it any more but the rest of this check
 
 
 def settle(target: LogTarget, send_hostname: bool, objects: Mapping[str, Any], bufsize_bytes: int) -> LogTarget:
     """``target`` with everything filled in: the default format ("local", or with ``log-send-hostname`` "rfc3164"), and the ring of its
-    name in ``objects``, whose format and longest line prevail. Raises ConfigError when there is no such ring."""
+    name in ``objects``, whose format and longest line prevail. Raises ConfigError when there is no such ring or log profile."""
+    wanted: Any = target.profile
+    if isinstance(wanted, _Named):
+        if f"log-profile/{wanted.name}" not in objects:
+            hint = did_you_mean(wanted.name, [name[12:] for name in objects if name.startswith("log-profile/")])
+            wanted.line.fail(f"log : log-profile '{wanted.name}' is declared nowhere", wanted.at, hint)
+        target = replace(target, profile=wanted.name)
     ring = target.ring
     if ring is not None and ring.name:
         found: Ring | None = objects.get(f"ring/{ring.name}")

@@ -27,7 +27,7 @@ NEGATABLE = frozenset(
 #: Sections that HAProxy has and forkproxy does not yet (beside ``SECTIONS``; not looked up in ``known``, which costs reading it).
 REFUSED_SECTIONS = frozenset(
     {
-        "acme", "cache", "crt-store", "fcgi-app", "log-forward", "log-profile", "mailers", "peers", "program", "resolvers", "traces",
+        "acme", "cache", "crt-store", "fcgi-app", "log-forward", "mailers", "peers", "program", "resolvers", "traces",
     }
 )  # fmt: skip
 PROXY_SECTIONS = frozenset({"defaults", "frontend", "backend", "listen"})
@@ -288,6 +288,14 @@ def _ring(reading: Reading, line: Line) -> Any:
     return draft
 
 
+def _log_profile(reading: Reading, line: Line) -> Any:
+    from forkproxy.config.keywords.log_profile import LogProfileDraft
+
+    name = _named_object(reading, line)
+    reading.objects[f"log-profile/{name}"] = draft = LogProfileDraft(name, line)
+    return draft
+
+
 SECTIONS: dict[str, Callable[[Reading, Line], Any]] = {
     "global": _global,
     "defaults": _defaults,
@@ -297,4 +305,5 @@ SECTIONS: dict[str, Callable[[Reading, Line], Any]] = {
     "userlist": _userlist,
     "http-errors": _http_errors,
     "ring": _ring,
+    "log-profile": _log_profile,
 }

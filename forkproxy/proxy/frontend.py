@@ -12,6 +12,7 @@ from forkproxy.net.sockets import buffers, keepalive, reset_on_close
 from forkproxy.proxy import counting, tracking
 from forkproxy.proxy.derived import case_adjuster, head_limits, keepalive_options, restriction
 from forkproxy.proxy.persistence import Kept
+from forkproxy.proxy.profiles import ProfiledLog
 from forkproxy.registry import Needs
 from forkproxy.state import doors
 from forkproxy.state.doors import Door
@@ -38,9 +39,9 @@ class FrontendRt:
     __slots__ = (
         "addresses", "adjust", "bare", "buffer_body", "captures", "choose", "close_client", "close_server", "connections", "count",
         "default", "doors", "drops_trailers", "forwardfor", "head_timeout", "http", "idle_timeout", "keeps_ends", "kept", "limits",
-        "listeners", "log", "log_connect", "log_early", "most_own", "name", "originalto", "per_bind", "plain", "plain_response", "plan",
-        "ports", "reads_answers", "restrict", "rt", "socket_options", "tallies", "told", "tracks", "tracks_connections", "tunnels",
-        "twin", "unique_id_header",
+        "listeners", "log", "log_connect", "log_early", "log_steps", "most_own", "name", "originalto", "per_bind", "plain",
+        "plain_response", "plan", "ports", "reads_answers", "restrict", "rt", "socket_options", "tallies", "told", "tracks",
+        "tracks_connections", "tunnels", "twin", "unique_id_header",
     )  # fmt: skip
 
     def __init__(self, rt: Runtime, plan: plans.Frontend, backends: dict[str, BackendRt], log: AccessLog) -> None:
@@ -67,9 +68,14 @@ class FrontendRt:
         self.captures = bool(plan.capture_request or plan.capture_response or plan.capture_cookie)
         #: the log asks for the addresses of the server's connection, which is gone by then
         self.keeps_ends = bool(plan.log_needs & Needs.SERVER)
+        #: when lines are written instead of the one at the end (log-steps); None: nobody says
+        self.log_steps: frozenset[str] | None = plan.capabilities.get("log-steps") if log.targets else None
         self.log_connect = plan.log_on_connect and bool(log.targets)
         self.log_early = "logasap" in plan.options
         self.tunnels = plan.connection_mode == "tunnel"
+        if self.log_steps is not None:
+            self.log_connect = not self.log_steps.isdisjoint(("accept", "request", "connect"))
+            self.log_early = "response" in self.log_steps
         #: nothing has to be decided for a request but for the choice of a backend
         self.bare = (
             plan.tcp_request_content is None
@@ -272,9 +278,33 @@ class FrontendRt:
         )
         return new
 
+    def log_begin(self, s: Stream) -> None:
+        """A stream begins, and lines are written before its end."""
+        steps = self.log_steps
+        if steps is None:
+            self.log.connected(s)
+            return
+        if "accept" in steps:
+            self.log_step(s, "accept")
+        if "request" in steps and s.req is not None:
+            self.log_step(s, "request")
+        if "connect" in steps:
+            s.marks = {**(s.marks or {}), "log_connect": True}  # asked for when the server's connection stands
+
+    def log_step(self, s: Stream, step: str) -> None:
+        """Write the line of a step of ``log-steps``."""
+        be, srv = s.be, s.srv
+        s.conn_counts = (self.rt.connections, self.connections, be.streams if be else 0, srv.served if srv else 0)
+        assert isinstance(self.log, ProfiledLog)  # nobody else has steps
+        self.log.at(s, step)
+
     def log_now(self, s: Stream) -> None:
-        """``option logasap``: the line is written as soon as the session is established."""
+        """``option logasap``: the line is written as soon as the session is established. Of ``log-steps`` this is "response"."""
         be, srv, res = s.be, s.srv, s.res
+        if self.log_steps is not None:
+            if res is not None:
+                self.log_step(s, "response")
+            return
         if s.log_level is None and self.log.on:
             s.conn_counts = (self.rt.connections, self.connections, be.streams if be else 0, srv.served if srv else 0)
             counted = s.bytes_out

@@ -72,7 +72,9 @@ def refuse(c: Client, why: str) -> None:
     """Close, with a line in the log unless only exchanges are to be logged."""
     fe = c.fe
     if fe.plan.error_log_format is not None:
-        fe.log.emit_refused(client.headless(c))
+        s = client.headless(c)
+        s.marks = {"origin": b"sess_killed"}
+        fe.log.emit_refused(s)
         c.stream = None
     elif "dontlognull" not in fe.plan.options or c.inbuf:
         origin = c.origin

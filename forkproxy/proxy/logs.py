@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from forkproxy.net.logring import Ring
 from forkproxy.net.logsink import Sink, open_sink
-from forkproxy.proxy.accesslog import DATA_END, Send
+from forkproxy.proxy.accesslog import DATA_END, Target
 from forkproxy.state import layout
 from forkproxy.wire import syslog
 
 if TYPE_CHECKING:
     from forkproxy.net.loop import Loop
     from forkproxy.plan import Frontend, Global, LogTarget
+    from forkproxy.proxy.accesslog import Send
+    from forkproxy.rules.logprofile import LogProfile
 
 
 def open_target(target: LogTarget, loop: Loop, on_drop: Callable[[], object] | None = None) -> Sink:
@@ -65,13 +67,13 @@ class LogTargets:
         self._process = process
         self.sinks: dict[Any, Sink | None] = {}
 
-    def open(self, fe: Frontend) -> list[tuple[int, int, Send]]:
-        """The targets of one frontend: (most verbose level, least severe level as sent, send)."""
+    def open(self, fe: Frontend, tag: str = "") -> list[Target]:
+        """The targets of one frontend; ``tag`` stands for their own where it is not empty."""
         found = []
         for target in fe.log_targets:
             sink = self._sink(target)
             if sink is not None:
-                found.append((target.level, target.minlevel, self._sender(fe, target, sink)))
+                found.append(Target(target.level, target.minlevel, self._sender(fe, target, sink, tag), target.profile))
         return found
 
     def _sink(self, target: LogTarget) -> Sink | None:
@@ -93,11 +95,12 @@ class LogTargets:
     def _dropped(self) -> None:
         self._process[layout.DROPPED_LOGS] += 1
 
-    def _sender(self, fe: Frontend, target: LogTarget, sink: Sink) -> Send:
+    def _sender(self, fe: Frontend, target: LogTarget, sink: Sink, tag: str) -> Send:
         settings = self._settings
-        tag = target.tag or settings.log_tag
+        tag = tag or target.tag or settings.log_tag
         line = syslog.make(target.format, target.facility, target.length, tag, os.getpid(), settings.log_send_hostname)
-        if fe.log_format_sd is not None:
+        profiles: Mapping[str, LogProfile] = fe.capabilities.get("log-profiles", {})
+        if fe.log_format_sd is not None or any(profile.structured for profile in profiles.values()):
             line = _with_data(line, target.format == "rfc5424")
         emit = sink.send
         if not target.sample_size:

@@ -55,6 +55,8 @@ def on_server(s: Stream, up: Upstream) -> None:
         set_tos(up.sock, marks["bc_tos"])
     if "bc_mark" in marks:
         set_mark(up.sock, marks["bc_mark"])
+    if "log_connect" in marks:
+        s.fe.log_step(s, "connect")
     if "ends" in marks:  # a log format will ask for the addresses when the connection is gone
         marks["ends"] = up.ends()
 

@@ -65,7 +65,7 @@ def join(s: Stream, up: Upstream) -> None:
         outcome(c, flow.feed(there, data))
         if s.logged:
             return
-    if s.fe.log_early:
+    if s.fe.log_early and not s.mode_http:  # a tunnel's line was written with the answer's head
         s.fe.log_now(s)
     if c.eof:
         outcome(c, flow.ENDED)

@@ -51,7 +51,7 @@ def begin(s: Stream) -> None:
     if fe.keeps_ends:
         s.marks = {"ends": None}
     if fe.log_connect:
-        fe.log.connected(s)
+        fe.log_begin(s)
     if plan.monitor_uri and head is not None and head.target == plan.monitor_uri:
         reply.monitor(s, any(failed(s) for failed in plan.monitor_fail))
         return

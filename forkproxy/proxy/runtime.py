@@ -16,7 +16,6 @@ from forkproxy.errors import ERRORS, StreamError
 from forkproxy.net.loop import ET, INF, READ, Loop, Watched
 from forkproxy.net.pipes import PipePool
 from forkproxy.proxy import client, counting, finish, moving, pool, queue, tracking, view
-from forkproxy.proxy.accesslog import AccessLog
 from forkproxy.proxy.backend import BackendRt, ServerRt
 from forkproxy.proxy.client import Client
 from forkproxy.proxy.frontend import FrontendRt
@@ -24,6 +23,7 @@ from forkproxy.proxy.listener import Listener
 from forkproxy.proxy.listener import ready as accept_from
 from forkproxy.proxy.logs import LogTargets
 from forkproxy.proxy.neighbours import Neighbours
+from forkproxy.proxy.profiles import access_log
 from forkproxy.proxy.sides import Side
 from forkproxy.rules import variables, world
 from forkproxy.state import layout, rates
@@ -80,7 +80,7 @@ class Runtime:
         self.backends: dict[str, BackendRt] = {name: BackendRt(self, be) for name, be in plan.backends.items()}
         self.mind_neighbours()
         self.frontends: dict[str, FrontendRt] = {
-            fe.name: FrontendRt(self, fe, self.backends, AccessLog(fe, self.logs.open(fe))) for fe in plan.frontends
+            fe.name: FrontendRt(self, fe, self.backends, access_log(fe, self.logs)) for fe in plan.frontends
         }
         self.hide()
         #: by key of the address: whose connections arrive there (the first frontend's that names it)

@@ -188,10 +188,10 @@ class Stream(Txn):
         self.waiting: Ticket | None = None  # its place in a queue
         self.answered = False  # everything was given to the client's side, the last bytes wait there
 
-    def log_now(self, origin: bytes) -> None:
+    def log_now(self, origin: bytes, profile: str = "") -> None:
         before = self.marks
         self.marks = {**(before or {}), "origin": origin}
-        self.fe.log.by_rule(self)
+        self.fe.log.by_rule(self, profile)
         self.marks = before
 
     def tcp_info(self, side: str) -> bytes:

@@ -30,7 +30,7 @@ def start(c: Client) -> None:
     if c.fe.keeps_ends:
         s.marks = {"ends": None}
     if c.fe.log_connect:
-        c.fe.log.connected(s)
+        c.fe.log_begin(s)
     content(s)
 
 

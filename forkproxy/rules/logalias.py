@@ -156,6 +156,8 @@ def _origin(txn: Any) -> bytes:
     if txn.marks is not None and (origin := txn.marks.get("origin")) is not None:
         found: bytes = origin
         return found
+    if txn.req is None and txn.fe.plan.mode == "http":
+        return b"sess_error"  # it never became a request
     return b"txn_close" if txn.t_end else b"txn_response" if txn.t_response else b"txn_connect"
 
 

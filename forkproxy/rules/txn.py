@@ -148,8 +148,8 @@ class Txn:
         text = self.origin.src
         return addr_of(text) if text != "unix" else None
 
-    def log_now(self, origin: bytes) -> None:
-        """Write a log line; ``origin`` is what ``%OG`` says."""
+    def log_now(self, origin: bytes, profile: str = "") -> None:
+        """Write a log line; ``origin`` is what ``%OG`` says, ``profile`` the log profile to use for all targets ("": each one's own)."""
 
     def tcp_info(self, side: str) -> bytes:
         """What the kernel tells of the "client" or "server" connection (struct tcp_info); empty where it tells nothing."""

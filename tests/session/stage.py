@@ -15,6 +15,7 @@ from forkproxy.clock import ManualClock
 from forkproxy.net.loop import ERR, HUP, READ, WRITE, Loop
 from forkproxy.plan import Address, Backend, Bind, Frontend, Global, Plan, Server, Timeouts
 from forkproxy.proxy import listener, upstream
+from forkproxy.proxy.accesslog import Target
 from forkproxy.proxy.runtime import Runtime
 from forkproxy.state.counters import Rows
 from forkproxy.state.limits import LIMIT, Area
@@ -139,7 +140,7 @@ class Stage:
         self.rt = Runtime(plan, self.loop, segment.slot(0), state, 1)
         self.fe = self.rt.frontends["f"]
         self.be = self.rt.backends["b"]
-        self.fe.log.targets = [(7, 0, lambda level, wall, line: None)]
+        self.fe.log.targets = [Target(7, 0, lambda level, wall, line: None)]
         self.fe.log.on = True
         self.dialled: list[Wire] = []
         self.ports: list[int] = []

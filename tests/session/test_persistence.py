@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from forkproxy.plan import Cookie
+from forkproxy.proxy.accesslog import Target
 from forkproxy.proxy.persistence import read_time, write_time
 from forkproxy.state.servers import RUNNING, STOPPED
 from forkproxy.values import replace
@@ -175,7 +176,7 @@ def test_requests_tell_each_server_its_name(monkeypatch: pytest.MonkeyPatch) -> 
 def test_answers_whose_cookie_a_cache_would_store(monkeypatch: pytest.MonkeyPatch, fields: bytes, status: int) -> None:
     stage = theatre(monkeypatch, cookie=None, options=frozenset({"checkcache"}))
     said: list[bytes] = []
-    stage.fe.log.targets = [(7, 0, lambda level, wall, line: said.append(b"%d " % level + line))]
+    stage.fe.log.targets = [Target(7, 0, lambda level, wall, line: said.append(b"%d " % level + line))]
     client = ask(stage)
     stage.stands(stage.dialled[-1])
     stage.says(stage.dialled[-1], b"HTTP/1.1 200 OK\r\n" + fields + b"Content-Length: 0\r\n\r\n")

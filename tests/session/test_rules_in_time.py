@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from forkproxy.proxy.accesslog import DATA_END, AccessLog
+from forkproxy.proxy.accesslog import DATA_END, AccessLog, Target
 from forkproxy.proxy.logs import _with_data
 from forkproxy.rules.context import RuleContext
 from forkproxy.rules.logformat import compile_format
@@ -64,12 +64,12 @@ def test_lines_that_rules_write(monkeypatch: pytest.MonkeyPatch) -> None:
     t = stage(monkeypatch, "do-log if { path /a }", "set-log-level silent", "do-log")
     lines: list[tuple[int, bytes]] = []
     render = compile_format("%OG %ST %HM %HU", RuleContext(name="f", kind="log"), style="log").render
-    t.fe.log = AccessLog(replace(t.fe.plan, log_format=render), [(7, 0, lambda level, wall, line: lines.append((level, line)))])
+    t.fe.log = AccessLog(replace(t.fe.plan, log_format=render), [Target(7, 0, lambda level, wall, line: lines.append((level, line)))])
     t.says(t.client(), GET)
     assert lines == [(6, b"http-req -1 GET /a")], "a silent one says nothing, and the end does not either"
     t = stage(monkeypatch, "do-log", kind="tcp-req-conn", field="tcp_request_connection")
     render = compile_format("%OG %ci", RuleContext(name="f", kind="log"), style="log").render
-    t.fe.log = AccessLog(replace(t.fe.plan, log_format=render), [(7, 0, lambda level, wall, line: lines.append((level, line)))])
+    t.fe.log = AccessLog(replace(t.fe.plan, log_format=render), [Target(7, 0, lambda level, wall, line: lines.append((level, line)))])
     t.client()
     assert lines[1:] == [(6, b"tcp-req-conn 192.0.2.1")]
 
@@ -93,7 +93,7 @@ def test_a_frontend_with_structured_data(monkeypatch: pytest.MonkeyPatch) -> Non
     t = stage(monkeypatch)
     lines: list[bytes] = []
     plan = replace(t.fe.plan, log_format=lambda s: b"text", log_format_sd=lambda s: b"[x]")
-    t.fe.log = AccessLog(plan, [(7, 0, lambda level, wall, line: lines.append(line))])
+    t.fe.log = AccessLog(plan, [Target(7, 0, lambda level, wall, line: lines.append(line))])
     c = t.client()
     t.says(c, GET)
     t.stands(t.dialled[0])

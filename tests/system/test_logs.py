@@ -19,7 +19,7 @@ import pytest
 
 from tests.system.conftest import eventually
 from tests.system.duet import COMMANDS, Duet, Side, read_all
-from tests.system.scripts import LAST, OK, answer, command, last, refuses
+from tests.system.scripts import LAST, OK, answer, ask, command, last, refuses
 
 pytestmark = [pytest.mark.system, pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs haproxy")]
 
@@ -298,6 +298,63 @@ def test_lines(tmp_path: Path, name: str) -> None:
     seen = compare(tmp_path, text, ["log"], targets, [count])
     found = {side: [digits(line) for line in lines[0]] for side, lines in seen.items()}
     assert found["forkproxy"] == found["haproxy"] and len(found["forkproxy"]) == count
+
+
+PROFILES = """
+log-profile custom
+  log-tag "custom-tag"
+  on error format "%ci: error"
+  on connect drop
+  on http-req format "rule %HP"
+  on any sd "custom-sd"
+log-profile local
+  log-tag local-tag
+  on tcp-req-conn format "local connect %ci"
+  on close drop
+frontend fe
+  bind 127.0.0.1:{port}
+  mode http
+  option httplog
+  log-tag normal
+  log-steps accept,connect,close
+  log {dir}/plain format rfc5424 local0
+  log {dir}/profile format rfc5424 profile custom local0
+  tcp-request connection do-log profile local
+  http-request do-log if {{ path /rule }}
+  default_backend be
+backend be
+  server s 127.0.0.1:{origin}
+"""
+
+
+def bare(line: bytes) -> bytes:
+    """A line of RFC 5424 without its date and process, the client's port, what follows the names of proxies up to the status, bytes, and
+    counts of connections."""
+    line = re.sub(rb"^(<134>1) \S+ - (\S+) \d+ ", rb"\1 \2 ", line)
+    line = re.sub(rb":\d+ \[[^]]+\] (\S+ \S+) \S+ (-?\d+) \d+", rb" \1 \2", line)
+    return re.sub(rb" (\S\S--) [0-9/]+ 0/0", rb" \1", line)
+
+
+def test_log_profiles_and_steps(tmp_path: Path) -> None:
+    """The example of the manual, with steps: one target has the frontend's lines, the other what its profile makes of them."""
+    line = b"<134>1 %b - %b %b\n"
+    with collector(tmp_path / "plain") as plain, collector(tmp_path / "profile") as profile, Side(tmp_path, DEFAULTS + PROFILES) as side:
+        assert b"hello" in side.run(last(b"/rule"), answer(OK), 0).client
+        assert b" 400 " in side.run(ask(b"BAD\r\n\r\n"), answer(OK), 0).client
+        usual, changed = ([bare(sock.recv(4096)) for _ in range(count)] for sock, count in ((plain, 7), (profile, 6)))
+
+    def text(server: bytes, status: bytes) -> bytes:
+        return b'127.0.0.1 fe %b %b - - ---- "GET /rule HTTP/1.1"' % (server, status)
+
+    accept, connect, close = text(b"fe/<NOSRV>", b"-1"), text(b"be/s", b"-1"), text(b"be/s", b"200")
+    connection = line % (b"local-tag", b"-", b"local connect 127.0.0.1")
+    assert usual == [connection] + [line % (b"normal", b"-", made) for made in (accept, accept, connect, close)] + [
+        connection, line % (b"normal", b"-", b'127.0.0.1 fe fe/<NOSRV> 400 - - PR-- "<BADREQ>"'),
+    ]  # fmt: skip
+    assert changed == [
+        connection, line % (b"custom-tag", b"custom-sd", accept), line % (b"custom-tag", b"-", b"rule /rule"),
+        line % (b"custom-tag", b"custom-sd", close), connection, line % (b"custom-tag", b"-", b"127.0.0.1: error"),
+    ]  # fmt: skip
 
 
 def info(path: Path, name: str) -> str:

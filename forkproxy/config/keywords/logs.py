@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 
-from forkproxy.config.args import Rest
+from forkproxy.config.args import Rest, Word
+from forkproxy.config.diagnostics import did_you_mean
 from forkproxy.config.drafts import ProxyDraft, RuleDraft
-from forkproxy.config.keywords.caps import PROXIES
+from forkproxy.config.keywords.caps import PROXIES, frontend_side
 from forkproxy.config.keywords.options import choose_log_format
 from forkproxy.config.line import Line
 from forkproxy.config.log_target import read_log
 from forkproxy.registry import keyword
+from forkproxy.rules.logprofile import STEPS
 
 
 @keyword(
     PROXIES, "log", args=(Rest(),),
-    synopsis="global | <target> [len <length>] [format <format>] [sample <ranges>:<size>] <facility> [<level> [<minlevel>]]",
+    synopsis="global | <target> [len <length>] [format <format>] [sample <ranges>:<size>] [profile <name>] <facility>"
+    " [<level> [<minlevel>]]",
 )  # fmt: skip
 def _log(draft: ProxyDraft, line: Line, start: int) -> None:
     """Where this proxy's logs go; ``log global`` adds those of the global section, ``no log`` drops all so far."""
@@ -64,6 +67,21 @@ def _log_format_sd(draft: ProxyDraft, line: Line, start: int) -> None:
         line.warn(f"backend '{draft.name}' : 'log-format-sd' directive is ignored in backends.")
         return
     draft.log_format_sd = RuleDraft("log-format-sd", line, start)
+
+
+@keyword(PROXIES, "log-steps", args=(Word("<steps>"),), synopsis="all | <step>[,<step>]*")
+def _log_steps(draft: ProxyDraft, line: Line, text: str) -> None:
+    """When lines are written, in the place of the one line at the end: at all steps of a stream, or at some of "accept" (it begins),
+    "request" (the head of the request is there), "connect" (the server's connection stands), "response" (the head of the answer is
+    there), "close" (the end)."""
+    if draft.kind == "backend":
+        frontend_side(draft, line)
+        return
+    named = STEPS if text == "all" else tuple(text.split(","))
+    for step in named:
+        if step not in STEPS:
+            line.fail(f"'log-steps' : unknown step '{step}', expected 'all' or some of: {', '.join(STEPS)}.", 1, did_you_mean(step, STEPS))
+    draft.settings["log-steps"] = frozenset(named)
 
 
 @keyword(PROXIES, "log-tag", args=(Rest(),), synopsis="<tag>")

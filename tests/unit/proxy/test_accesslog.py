@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from forkproxy.plan import Frontend
-from forkproxy.proxy.accesslog import AccessLog
+from forkproxy.proxy.accesslog import AccessLog, Target
 
 ORDINARY: dict[str, Any] = {
     "clock": SimpleNamespace(wall=1.0), "log_level": None, "bytes_in": 10, "redispatched": False, "flags": b"----", "retries": 0,
@@ -40,7 +40,7 @@ def written(options: set[str], targets: list[tuple[int, int]] | None = None, **s
         name="f", id=1, mode="http", options=frozenset(options - {"error-log-format"}), log_format=lambda s: b"line",
         error_log_format=(lambda s: b"error") if "error-log-format" in options else None,
     )  # fmt: skip
-    log = AccessLog(plan, [(most, floor, target(n)) for n, (most, floor) in enumerate(targets or [(7, 0)])])
+    log = AccessLog(plan, [Target(most, floor, target(n)) for n, (most, floor) in enumerate(targets or [(7, 0)])])
     log.emit(SimpleNamespace(**{**ORDINARY, **stream}))  # type: ignore[arg-type]
     return found
 
@@ -77,7 +77,7 @@ def test_requests_that_never_came_have_a_format_of_their_own() -> None:
 def test_the_shortcut_is_taken_only_where_every_line_is_written_alike() -> None:
     def plain(options: set[str], *targets: tuple[int, int]) -> bool:
         plan = Frontend(name="f", id=1, mode="http", options=frozenset(options), log_format=lambda s: b"")
-        return AccessLog(plan, [(most, floor, lambda *args: None) for most, floor in targets]).plain
+        return AccessLog(plan, [Target(most, floor, lambda *args: None) for most, floor in targets]).plain
 
     assert plain(set(), (7, 0)) and plain(set(), (6, 6))
     assert not plain(set(), (5, 0)) and not plain(set(), (7, 7)) and not plain(set(), (7, 0), (7, 0)) and not plain(set())
