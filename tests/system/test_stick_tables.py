@@ -56,6 +56,12 @@ backend tcp
   stick-table type ip size 10 expire 5m store {ALL},bytes_in_cnt
 backend content
   stick-table type ip size 10 expire 5m store {ALL},bytes_in_rate(60s)
+backend six
+  stick-table type ipv6 size 10 expire 5m store gpc0,conn_cnt,http_req_rate(60s)
+backend out
+  stick-table type ip size 10 store bytes_out_cnt,bytes_out_rate(60s),bytes_in_rate(60s)
+backend byaddr
+  stick-table type string len 30 size 20 srvkey addr store http_req_cnt
 backend all
   stick-table type ip size 10 expire 5m store {ALL}
 """
@@ -95,6 +101,8 @@ frontend c
   tcp-request session track-sc1 src table other
   http-request deny if {{ path /deny }}
   http-request auth if {{ path /auth }}
+  http-request track-sc2 src table six
+  http-request sc-inc-gpc0(2)
   http-request tarpit if {{ path /tarpit }}
   http-request reject if {{ path /reject }}
   use_backend nobody if {{ path /nobody }}
@@ -105,6 +113,7 @@ frontend t
   bind 127.0.0.1:{port4}
   tcp-request connection track-sc0 src table tcp
   tcp-request content track-sc1 src table content
+  tcp-request content track-sc2 src table out
   default_backend tb
 backend nobody
 backend refused
@@ -112,8 +121,11 @@ backend refused
   server s 127.0.0.1:1
 backend tb
   mode tcp
-  server s1 127.0.0.1:{port3}
+  server s1 127.0.0.1:{same}
 backend b
+  stick-table type string len 12 size 2 nopurge
+  stick on path
+  stick store-request path table byaddr
   server s1 127.0.0.1:{port3}
 frontend srv
   bind 127.0.0.1:{port3}
@@ -149,11 +161,11 @@ def cli(path: Path, command: str) -> str:
 
 
 def entries(path: Path, table: str) -> dict[str, dict[str, str]]:
-    """What ``show table`` tells, without what differs by nature: addresses, time left."""
+    """What ``show table`` tells, without what differs by nature: addresses, ports of servers, time left."""
     found = {}
     for line in cli(path, f"show table {table}").splitlines():
         if line.startswith("0x"):
-            words = dict(re.findall(r"(\S+?)=(\S*)", line))
+            words = dict(re.findall(r"(\S+?)=(\S*)", re.sub(r"(server_key=[\d.]+):\d+", r"\1", line)))
             found[words.pop("key")] = {k: v for k, v in words.items() if k not in ("exp", "shard")}
     return found
 
@@ -190,7 +202,7 @@ RAW = (
     (3, b"GET /s HTTP/1.0\r\nHost: h\r\n\r\n", True),
     (3, b"", False),
 )
-NAMES = ("f", "all", "tcp", "content", "other", "names", "numbers", "blocks")
+NAMES = ("f", "all", "tcp", "content", "other", "names", "numbers", "blocks", "six", "out", "b", "byaddr")
 COMMANDS = [
     "show table nope", "show table f data.http_req_cnt gt 1000", "show table f data.nope gt 1", "show table f data.conn_cur xx 1",
     "show table f data.gpc0 gt x", "show table f key 1.2.3.4", "show table f key", "show table f foo", "set table nope key 1",
@@ -206,7 +218,7 @@ def test_three_workers_count_what_haproxy_counts(start: Start, tmp_path: Path) -
 
     def text(name: str, ports: list[int], workers: str) -> str:
         return TABLES.join(
-            (TEXT.format(directory=tmp_path, name=name, port=ports[0], port2=ports[1], port3=ports[2], port4=ports[3], workers=workers), "")
+            (TEXT.format(directory=tmp_path, name=name, port=ports[0], port2=ports[1], port3=ports[2], port4=ports[3], workers=workers, same=theirs[2]), "")
         )
 
     config = tmp_path / "theirs.cfg"
@@ -221,6 +233,7 @@ def test_three_workers_count_what_haproxy_counts(start: Start, tmp_path: Path) -
         for name in NAMES:
             eventually(lambda name=name: all(e["use"] == "0" for p in (a, b) for e in entries(p, name).values()), f"{name} let go")  # type: ignore[misc]
             assert entries(b, name) == entries(a, name), name
+        assert len(entries(b, "b")) == 2, "nopurge: who comes first stays"
         for command in COMMANDS:
             answers = [re.sub(r"0x\w+|exp=\d+|shard=0 |used:\d+", "", cli(path, command)).split() for path in (a, b)]
             assert answers[1] == answers[0], command

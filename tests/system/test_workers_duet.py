@@ -57,10 +57,10 @@ def stat(side: Side, directory: Path, server: str, column: str) -> str:
     return next(row[column] for row in rows if f"{row['pxname']}/{row['svname']}" == server)
 
 
-def get(port: int, path: str, fields: str = "") -> bytes:
+def get(port: int, path: str, fields: str = "", method: str = "GET") -> bytes:
     """The answer to a request on a connection of its own: some worker's."""
     with socket.create_connection(("127.0.0.1", port), 10) as sock:
-        sock.sendall(f"GET {path} HTTP/1.1\r\nHost: t\r\n{fields}Connection: close\r\n\r\n".encode())
+        sock.sendall(f"{method} {path} HTTP/1.1\r\nHost: t\r\n{fields}Connection: close\r\n\r\n".encode())
         return read_all(sock)
 
 
@@ -242,3 +242,106 @@ def test_states_are_written_and_read_by_each_other(tmp_path: Path) -> None:
         assert ours[0] == theirs[0], writer
         assert ours[1].keys() == theirs[1].keys(), writer
     origin.close()
+
+
+MODES = {
+    "insert": "insert indirect nocache", "prefix": "prefix", "rewrite": "rewrite", "dynamic": "insert dynamic", "keeps": "insert preserve",
+    "idle": "insert indirect maxidle 100", "life": "insert indirect maxlife 1000", "times": "insert maxidle 100 maxlife 1000",
+    "safe": "insert postonly httponly secure domain .a.b attr SameSite=None",
+}  # fmt: skip
+COOKIES = HEAD.replace("retries 0", "retries 1") + """
+frontend f
+  bind 127.0.0.1:{port}
+  no log
+  use_backend %[path,field(2,/)]
+frontend r
+  mode tcp
+  no log
+  bind 127.0.0.1:REMOTE
+  tcp-request inspect-delay 5s
+  tcp-request content accept if RDP_COOKIE
+  default_backend rb
+backend rb
+  mode tcp
+  persist rdp-cookie
+  server one 127.0.0.1:ONE
+  server two 127.0.0.1:TWO
+""" + "".join(f"""
+backend {name}
+  cookie SRV {mode}
+  dynamic-cookie-key secret
+  http-response set-header x-server %s
+  server one 127.0.0.1:ONE {'' if name == 'dynamic' else 'cookie c1'}
+  server two 127.0.0.1:TWO {'' if name == 'dynamic' else 'cookie c2'}
+""" for name, mode in MODES.items()) + """
+backend exceptions
+  cookie SRV insert indirect
+  force-persist if {{ path /exceptions/forced/200 }}
+  ignore-persist if {{ path /exceptions/ignored/200 }}
+  http-response set-header x-server %s
+  server one 127.0.0.1:ONE cookie c1
+  server two 127.0.0.1:TWO cookie c2
+  server off 127.0.0.1:TWO cookie c3 disabled
+"""
+
+
+def field_of(answer: bytes, name: bytes) -> bytes:
+    found = re.search(rb"(?mi)^%b: (.*)\r$" % name, answer)
+    return found[1] if found else b""
+
+
+def tells_port(sock: socket.socket) -> None:
+    """A server of an application that has a cookie of that name, too; and of another protocol, where it says who it is."""
+    data = sock.recv(65536)
+    if data.startswith((b"GET ", b"POST ")):
+        sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nSet-Cookie: SRV=app\r\nConnection: close\r\n\r\n")
+    elif data:
+        sock.sendall(b"%d" % sock.getsockname()[1])
+
+
+def test_cookies_bring_clients_back_whoever_serves_them(tmp_path: Path) -> None:
+    servers = [Origin(), Origin()]
+    for one in servers:
+        one.begin(tells_port)
+    ports = {one.port: name for one, name in zip(servers, ("one", "two"), strict=True)}
+    text = COOKIES.replace("ONE", str(servers[0].port)).replace("TWO", str(servers[1].port))
+
+    def story(side: Side, own: dict[str, int]) -> dict[str, object]:
+        seen: dict[str, object] = {}
+        for name in MODES:
+            first, later = set(), set()
+            for _ in range(12):
+                answer = get(side.port, f"/{name}/", method="POST")
+                server, cookies = field_of(answer, b"x-server"), re.findall(rb"(?mi)^set-cookie: (.*)\r$", answer)
+                first.add((server, *(re.sub(rb"\|[\w+/]{5}", b"|T", cookie) for cookie in cookies)))
+                value = cookies[-1].partition(b";")[0].decode()
+                for _ in range(4):
+                    answer = get(side.port, f"/{name}/", f"Cookie: a=b; {value}\r\n")
+                    cookies = re.findall(rb"(?mi)^set-cookie: (.*)\r$", answer)
+                    same = field_of(answer, b"x-server") == server
+                    later.add((same, *(re.sub(rb"\|[\w+/]{5}", b"|T", cookie) for cookie in cookies)))
+            seen[name] = first, later
+        for name, value in (("forced", "c3"), ("ignored", "c1"), ("plain", "c1"), ("plain", "c3")):
+            answers = [get(side.port, f"/exceptions/{name}/200", f"Cookie: SRV={value}\r\n") for _ in range(12)]
+            seen[f"{name} {value}"] = {field_of(answer, b"x-server") for answer in answers}
+        for one in servers:
+            cookie = b"Cookie: msts=%d.%d.0000\r\n" % (int.from_bytes(bytes([127, 0, 0, 1]), "little"), socket.htons(one.port))
+            first_packet = b"\x03\x00\x00%c%c\xe0\x00\x00\x00\x00\x00" % (len(cookie) + 19, len(cookie) + 14) + cookie
+            first_packet += b"\x01\x00\x08\x00\x00\x00\x00\x00"
+            came = set()
+            for _ in range(12):
+                with socket.create_connection(("127.0.0.1", own["REMOTE"]), 10) as sock:
+                    sock.sendall(first_packet)
+                    came.add(ports[int(read_all(sock))])
+            seen[f"rdp {ports[one.port]}"] = came
+        return seen
+
+    theirs, ours = beside(tmp_path, text, ("REMOTE",), story)
+    for name in ours:
+        assert ours[name] == theirs[name], name
+    assert (ours["forced c3"], ours["ignored c1"], ours["plain c1"]) == ({b"off"}, {b"one", b"two"}, {b"one"})
+    assert (ours["rdp one"], ours["rdp two"]) == ({"one"}, {"two"})
+    stay = {name: {same for same, *_ in ours[name][1]} for name in MODES}
+    assert stay == {name: {True, name != "keeps"} for name in MODES}, "an application's own cookie, where it is kept, names nobody"
+    for one in servers:
+        one.close()
