@@ -217,9 +217,8 @@ def test_three_workers_count_what_haproxy_counts(start: Start, tmp_path: Path) -
     theirs, ours = free_ports(4), free_ports(4)
 
     def text(name: str, ports: list[int], workers: str) -> str:
-        return TABLES.join(
-            (TEXT.format(directory=tmp_path, name=name, port=ports[0], port2=ports[1], port3=ports[2], port4=ports[3], workers=workers, same=theirs[2]), "")
-        )
+        numbered = dict(zip(("port", "port2", "port3", "port4"), ports, strict=True))
+        return TEXT.format(directory=tmp_path, name=name, workers=workers, same=theirs[2], **numbered) + TABLES
 
     config = tmp_path / "theirs.cfg"
     config.write_text(text("theirs", theirs, ""))
@@ -308,7 +307,7 @@ def test_tables_outlive_workers_killed_under_load_and_reloads(start: Start, load
 
 def test_clients_stay_with_their_server(start: Start, tmp_path: Path) -> None:
     """The three rules that keep a server, over three workers, and a server that goes down."""
-    port, tcp, *servers = free_ports(4)
+    port, tcp, two, *servers = free_ports(5)
     text = f"""
 global
   nbthread 3
@@ -327,6 +326,18 @@ backend shop
   retries 1
   server a 127.0.0.1:{servers[0]}
   server b 127.0.0.1:{servers[1]} non-stick
+frontend two
+  bind 127.0.0.1:{two}
+  use_backend %[path,field(2,/)]
+backend here
+  stick-table type string len 9 size 10 srvkey addr
+  stick on path,field(3,/)
+  server first 127.0.0.1:{servers[0]}
+  server second 127.0.0.1:{servers[1]}
+backend there
+  stick on path,field(3,/) table here
+  server x 127.0.0.1:{servers[1]}
+  server y 127.0.0.1:{servers[0]}
 frontend t
   mode tcp
   bind 127.0.0.1:{tcp}
@@ -344,9 +355,9 @@ backend line
         for name, p in zip("ab", servers, strict=True)
     )
 
-    def get(port: int, field: str = "") -> str:
+    def get(port: int, field: str = "", path: str = "/") -> str:
         with socket.create_connection(("127.0.0.1", port), 5) as sock:
-            sock.sendall(f"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n{field}\r\n".encode())
+            sock.sendall(f"GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n{field}\r\n".encode())
             data = b""
             while chunk := sock.recv(65536):
                 data += chunk
@@ -359,6 +370,8 @@ backend line
     assert len({get(tcp) for _ in range(12)}) == 1
     eventually(lambda: get(port, "X-User: me\r\n") == "a", "a stores me")
     assert {get(port, "X-User: me\r\n") for _ in range(9)} == {"a"}
+    for who in "uvwxyz":  # servers that are the same by their addresses, whatever they are called in another backend
+        assert len({get(two, path=f"/{backend}/{who}") for backend in ("here", "there") * 6}) == 1
     kept = entries(tmp_path / "cli", "shop")
     assert {key: kept[key]["server_key"] for key in ("of-a", "me")} == {"of-a": "a", "me": "a"} and "of-b" not in kept
 
