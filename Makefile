@@ -8,7 +8,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 # the tests wait more than they work: twice as many at once as there are processors; tests of one file stay together
 PARALLEL ?= -n $$(( 2 * $$(nproc) )) --dist loadfile
 
-.PHONY: run test check quick lint system fuzz bench compiled reference peers clean help
+.PHONY: run test check quick lint system fuzz bench compiled reference man peers clean help
 
 help:
 	@echo "make run     install into $(VENV) and start etc/quickstart.cfg"
@@ -17,6 +17,7 @@ help:
 	@echo "make fuzz    the fuzz targets, longer than in the tests"
 	@echo "make bench   side by side with Debian's haproxy; results go to bench/results/"
 	@echo "make compiled   a wheel in dist/ whose data path is compiled by mypyc (a C compiler is needed), tested"
+	@echo "make man      man pages and completions for bash and zsh in build/manual/"
 	@echo "make reference   docs/reference/ from the docstrings, after a keyword was added or changed"
 
 $(VENV)/.run: pyproject.toml
@@ -61,6 +62,10 @@ fuzz: $(VENV)/.dev
 
 reference: $(VENV)/.run
 	$(BIN)/python -m forkproxy.reference docs/reference
+
+man: $(VENV)/.run
+	$(BIN)/python -m forkproxy.manual build/manual
+	@ls build/manual
 
 bench: $(VENV)/.dev peers
 	$(BIN)/python -m bench

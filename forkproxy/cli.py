@@ -5,172 +5,19 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from forkproxy import COMPAT_VERSION, __date__, __version__
-from forkproxy.config.options import Options
-from forkproxy.values import replace
+from forkproxy.arguments import UsageError, parse, usage
 
 if TYPE_CHECKING:
     from forkproxy.config.diagnostics import Diagnostics
+    from forkproxy.config.options import Options
     from forkproxy.plan import Plan
-
-USAGE = """\
-Usage : forkproxy [-f <cfgfile|cfgdir>]* [ -vdVD ] [ -n <maxconn> ] [ -N <maxpconn> ]
-        [ -p <pidfile> ] [ -m <max megs> ] [ -C <dir> ] [-- <cfgfile>*]
-        -v displays version ; -vv shows features ; -vq the version alone ; -vqb its branch
-        -d runs everything in one process in the foreground ; -db only disables background mode
-        -c only checks the configuration ; -cc <cond> evaluates a condition and exits
-        -V verbose mode: shows notes, reverts -q ; -q shows no messages
-        -D goes to the background ; -W and -Ws set HAPROXY_MWORKER (there always is a master)
-        -C changes to <dir> before loading files
-        -n sets the total number of connections ; -N the default number per proxy
-        -m limits the memory of each process (in MB)
-        -L sets the local peer name (default: the host name)
-        -p writes the pid to this file
-        -dS, -dF, -dZ never splice ; -dR disables SO_REUSEPORT
-        -dr ignores names of servers that cannot be resolved ; -dV disables verification of servers
-        -dW fails if anything is warned of ; -dD shows notes and .diag messages
-        -dL lists loaded libraries ; -dC[key] dumps the configuration as words
-        -dK{class[,...]} dumps registered keywords (use 'help' for list)
-        --dump-keywords dumps them with their documentation, in Markdown
-        -sf/-st [pid ]* finishes/terminates old pids
-        -x <unix_socket> gets listening sockets from a unix socket
-        -S <bind>[,<bind options>...] new master CLI
-        -4 -dA -dG -dI -dM -dT -dc -de -dk -dp -dt -dv are accepted without effect
-"""
-
-#: options that take the next word (or what is glued to them)
-_WITH_VALUE = frozenset("CnmNLfpSx")
-
-
-class UsageError(Exception):
-    """The arguments make no sense."""
-
 
 def banner() -> str:
     """The first line of ``-v``: tools look for ``version X.Y``; who this really is stands in parentheses."""
     return f"HAProxy version {COMPAT_VERSION} (forkproxy {__version__}) {__date__} - pre-forked workers in Python"
-
-
-def _number(option: str, text: str) -> int:
-    if not (text.isascii() and text.isdigit()):
-        raise UsageError(f"-{option} expects a number, not '{text}'")
-    return int(text)
-
-
-def parse(argv: Sequence[str]) -> tuple[Options, str]:
-    """The options in ``argv`` (without the program's name), and the version that was asked for: "", "v", "vv", "vq" or "vqb".
-
-    Raises UsageError.
-    """
-    given: dict[str, Any] = {}
-    files: list[str] = []
-    sockets: list[str] = []
-    version = ""
-    words = list(argv)
-    i = 0
-    while i < len(words):
-        word = words[i]
-        i += 1
-        flag = word[1:]
-        if word == "--":
-            files += words[i:]
-            break
-        if not flag or word[0] != "-":
-            raise UsageError(f"unknown argument '{word}'")
-        if word == "--dump-keywords":
-            given["dump_keywords"] = ("reference",)
-        elif flag in ("sf", "st"):
-            start = i
-            while i < len(words) and not words[i].startswith("-"):
-                i += 1
-            pids = [p for text in words[start:i] for p in text.split()]
-            given[f"{flag}_pids"] = tuple(_number(flag, p) for p in pids)
-        elif flag == "cc":
-            if i >= len(words):
-                raise UsageError("-cc expects a condition")
-            given["condition"] = words[i]
-            i += 1
-        elif flag[0] in _WITH_VALUE:
-            value = flag[1:]
-            if not value:
-                if i >= len(words):
-                    raise UsageError(f"-{flag} expects an argument")
-                value = words[i]
-                i += 1
-            _valued(given, files, sockets, flag[0], value)
-        elif flag[0] == "v":
-            version = flag if flag in ("v", "vv", "vq", "vqs", "vqb") else "v"
-        elif flag.startswith("dt"):
-            if len(flag) == 2 and i < len(words) and not words[i].startswith("-"):
-                i += 1  # names of trace sources: forkproxy has none
-        elif not _switch(given, flag):
-            raise UsageError(f"unknown option '{word}'")
-    given["files"] = tuple(files)
-    given["master_sockets"] = tuple(sockets)
-    return replace(Options(), **given), version
-
-
-def _valued(given: dict[str, Any], files: list[str], sockets: list[str], flag: str, value: str) -> None:
-    match flag:
-        case "f":
-            files.append(value)
-        case "S":
-            sockets.append(value)
-        case "C":
-            given["change_dir"] = value
-        case "n":
-            given["maxconn"] = _number(flag, value)
-        case "m":
-            given["memory_limit_mb"] = _number(flag, value)
-        case "N":
-            given["proxy_maxconn"] = _number(flag, value)
-        case "L":
-            given["localpeer"] = value
-        case "p":
-            given["pidfile"] = value
-        case "x":
-            given["x_socket"] = value
-
-
-_SWITCHES: dict[str, tuple[str, ...]] = {
-    "c": ("check",),
-    "d": ("debug",),
-    "db": ("foreground",),
-    "D": ("daemon",),
-    "W": ("master_worker",),
-    "Ws": ("master_worker", "notify"),
-    "V": ("verbose",),
-    "q": ("quiet",),
-    "dD": ("diag",),
-    "dF": ("no_splice",),
-    "dL": ("list_libraries",),
-    "dR": ("no_reuseport",),
-    "dS": ("no_splice",),
-    "dV": ("no_server_verify",),
-    "dW": ("zero_warning",),
-    "dZ": ("no_splice",),
-    "dr": ("ignore_resolution",),
-    # nothing here to switch off: resolvers, pollers, getaddrinfo, forks, kTLS, CPU affinity
-    "4": (), "de": (), "dG": (), "dI": (), "dT": (), "dc": (), "dk": (), "dp": (), "dv": (),
-}  # fmt: skip
-
-
-def _switch(given: dict[str, Any], flag: str) -> bool:
-    """Take an option without a separate value; False when it is unknown."""
-    names = _SWITCHES.get(flag)
-    if names is not None:
-        given.update(dict.fromkeys(names, True))
-        if flag == "V":
-            given["quiet"] = False
-    elif flag.startswith("dK"):
-        given["dump_keywords"] = tuple(c for c in flag[2:].split(",") if c) or ("help",)
-    elif flag.startswith("dC"):
-        given["dump_config"] = flag[2:]
-    elif not flag.startswith(("dM", "dA")):
-        return False
-    return True
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -199,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _usage(reason: str) -> int:
     print(banner(), file=sys.stderr)
     print(f"forkproxy: {reason}\n", file=sys.stderr)
-    print(USAGE, end="", file=sys.stderr)
+    print(usage(), end="", file=sys.stderr)
     return 1
 
 

@@ -5,7 +5,7 @@ set -u
 cd "$(dirname "$0")/.." || exit 1
 wanted="haproxy hatop prometheus-haproxy-exporter monitoring-plugins-contrib nginx-light wrk hey curl prometheus redis-server mariadb-server-core postgresql slapd opensmtpd"
 # what takes the files of etc/ and of the package
-wanted="$wanted rsyslog logrotate"
+wanted="$wanted rsyslog logrotate groff-base mandoc zsh"
 
 # Services that the packages would start are held back: tests start their own, on ports of their own.
 debian() {

@@ -13,7 +13,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from forkproxy import __version__, cli
+from forkproxy import __version__
+from forkproxy.arguments import parse
 from forkproxy.config.load import load
 from forkproxy.plan import Plan
 
@@ -27,7 +28,7 @@ PORTS = {port["name"]: port["containerPort"] for port in CONTAINER["ports"]}
 
 def plan_of(path: Path, *words: str) -> Plan:
     """What the file says when it is started with ``words``, which must not be worth a warning."""
-    options, _version = cli.parse([*words, "-dW"])
+    options, _version = parse([*words, "-dW"])
     result = load([str(path)], options)
     assert result.plan is not None and not result.diagnostics.warned, result.diagnostics.lines()
     return result.plan

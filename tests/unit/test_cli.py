@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from forkproxy import cli
+from forkproxy.arguments import parse
 from forkproxy.config.options import Options
 
 GOOD = """\
@@ -73,7 +74,7 @@ frontend web
     ],
 )
 def test_options(argv: list[str], field: str, value: object) -> None:
-    options, version = cli.parse(argv)
+    options, version = parse(argv)
     assert (getattr(options, field), version) == (value, "")
 
 

@@ -15,7 +15,8 @@ PACKAGE = Path(forkproxy.__file__).parent
 #: From the top of the house to its bottom: a room may import rooms above it.
 ORDER = [
     "compiled", "values", "errors", "registry", "clock", "http", "wire", "state", "net", "plan", "rules", "balance", "health", "config",
-    "proxy", "stats", "worker", "master", "listing", "reference", "cli",
+    "proxy", "stats", "worker", "master", "arguments", "listing", "reference",
+    "manual", "cli",
 ]
 #: Never, although it stands above: what serves traffic knows no configuration text.
 FORBIDDEN = {("proxy", "config"), ("worker", "config"), ("stats", "config")}
