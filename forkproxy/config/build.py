@@ -98,6 +98,7 @@ class _Builder:
             if readable and not draft.disabled:
                 self._warnings(draft)
         frontends = [build_logs.with_profiles(made, context, self.profiles, backends) for made, context in fronts]
+        guids = build_derived.guids(self.proxies)
         resolve_tracking({name: self.backends[name] for name in servers}, servers)
         if self.diag.failed:
             return None
@@ -109,7 +110,10 @@ class _Builder:
             frontends=tuple(frontends),
             backends=build_derived.full(linked, frontends),
             files=tuple(dict.fromkeys(p.line.file for p in self.proxies if p.line is not None)),
-            objects={**self.objects, **later, "patterns": self.files, "variables": dict(self.global_draft.options.get("variables", {}))},
+            objects={
+                **self.objects, **later, "guids": guids, "patterns": self.files,
+                "variables": dict(self.global_draft.options.get("variables", {})),
+            },
             tables=self.tables,
         )
 

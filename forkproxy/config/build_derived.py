@@ -1,11 +1,14 @@
-"""What a file does not say and a plan must: fall-backs of timeouts, limits that follow from other sections, cookies with their keys."""
+"""What a file does not say and a plan must: fall-backs of timeouts, limits that follow from other sections, cookies with their keys,
+global identifiers."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from forkproxy.config.drafts import ProxyDraft
+from forkproxy.config.line import Line
 from forkproxy.plan import Backend, Cookie, Frontend, Timeouts
+from forkproxy.state.names import backend_key, frontend_key, listener_key
 from forkproxy.values import replace
 
 
@@ -46,3 +49,33 @@ def cookie(draft: ProxyDraft) -> Cookie | None:
     found: Cookie | None = draft.settings.get("cookie")
     key: bytes = draft.settings.get("dynamic-cookie-key", b"")
     return replace(found, key=key) if found is not None and key else found
+
+
+def guids(drafts: Iterable[ProxyDraft]) -> dict[str, str]:
+    """The global identifiers that were given, by the rows of those who have them (``state.names``); doubtful ones become alerts."""
+    found: dict[str, str] = {}
+    lines: dict[str, Line] = {}
+
+    def give(line: Line | None, guid: str, *keys: str) -> None:
+        assert line is not None  # it is somebody's who was written down
+        if bad := next((c for c in guid if not (c.isascii() and (c.isalnum() or c in ".:-_"))), ""):
+            line.alert(f"'guid' : character '{bad}' is not permitted in '{guid}'.")
+        elif not 0 < len(guid) < 128:
+            line.alert("'guid' : a global identifier has 1 to 127 characters.")
+        elif guid in lines:
+            line.alert(f"'guid' : '{guid}' is already used at {lines[guid].file}:{lines[guid].number}.")
+        lines.setdefault(guid, line)
+        found.update(dict.fromkeys(keys, guid))
+
+    for draft in drafts:
+        if guid := draft.settings.get("guid"):
+            sides = (draft.is_frontend and frontend_key(draft.name), draft.is_backend and backend_key(draft.name))
+            give(draft.line, guid, *(key for key in sides if key))
+        for bind in draft.binds:
+            for number, address in enumerate(bind.addresses, 1):
+                if prefix := bind.settings.get("guid-prefix"):
+                    give(bind.line, f"{prefix}-{number}", listener_key(draft.name, bind.settings.get("name") or str(address)))
+        for server in draft.servers:
+            if guid := server.settings.get("guid"):
+                give(server.line, guid, f"{draft.name}/{server.name}")
+    return found

@@ -13,6 +13,9 @@ from forkproxy.plan import Address, Bind, Check, SavedState, Server
 from forkproxy.rules import hashing
 from forkproxy.values import replace
 
+#: settings of bind and server lines that are no fields of the plan's
+_APART = ("proto", "guid", "guid-prefix")
+
 
 def numbers(explicit: Iterable[int | None]) -> list[int]:
     """Identifiers as HAProxy gives them: the count of the thing, moved up past numbers that are taken.
@@ -62,7 +65,7 @@ def build_binds(drafts: list[BindDraft], mode: str = "", party: str = "") -> tup
             flat.append((draft, address))
             explicit.append(number)
     return tuple(
-        Bind(address=address, place=draft.line.place, **{name: v for name, v in draft.settings.items() if name != "proto"} | {"id": number})
+        Bind(address=address, place=draft.line.place, **{n: v for n, v in draft.settings.items() if n not in _APART} | {"id": number})
         for (draft, address), number in zip(flat, numbers(explicit), strict=True)
     )
 
@@ -138,7 +141,7 @@ class ServerBuilder:
 
     def _one(self, server: ServerDraft, number: int) -> Server:
         draft = self.draft
-        settings = {k: v for k, v in server.settings.items() if "." not in k and k not in ("check", "agent", "last-address", "proto")}
+        settings = {k: v for k, v in server.settings.items() if "." not in k and k not in ("check", "agent", "last-address", *_APART)}
         check_protocol(server.line, server.settings, draft.mode, f"{draft.label} '{draft.name}'", f"server '{server.name}'")
         saved = settings["saved"] = self.states.get(server.name)
         server.address = _address(server, saved)

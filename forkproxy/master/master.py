@@ -75,6 +75,8 @@ class Master:
         self.shared = Shared(plan, self.size, loop.clock, self._estate.memory if self._estate is not None else None)
         self.logs = Logs(plan, loop)
         messages.log = self.logs.general
+        if self._estate is None and "stats-file" in plan.global_.options:
+            self._preload(plan.global_.options["stats-file"])
         self.health = Runner(plan, loop, self.shared.state.servers, self._server_log, on_limit=self._server_limit)
         self.supervisor = Supervisor(loop, self.shared, spawner, messages)
         self.reloader = Reloader(
@@ -100,6 +102,18 @@ class Master:
         self._strangers: dict[Watched, int] = {}
 
     # -- starting
+
+    def _preload(self, path: str) -> None:
+        """Begin with the counters of a file; one that cannot be read costs no more than a warning."""
+        from forkproxy.stats.statsfile import preload
+
+        try:
+            with open(path, encoding="utf-8", errors="surrogateescape") as file:
+                wrong = preload(file, self.plan, self.shared.state.rows)
+        except OSError as exc:
+            wrong = [str(exc.strerror)]
+        for complaint in wrong:
+            self.messages.warning(f"config : stats-file '{path}' : {complaint}")
 
     def run(self) -> int:
         """Bind, fork, serve, end."""

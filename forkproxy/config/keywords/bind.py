@@ -221,6 +221,7 @@ _tuning("thread", "a set of threads", "Which threads listen.")
 _tuning("shards", "a number", "Into how many sockets the listener is split.")
 
 
-@keyword("bind", "guid-prefix", args=(Word("a prefix"),), note="forkproxy keeps counters over a reload by name")
+@keyword("bind", "guid-prefix", args=(Word("a prefix"),))
 def _guid_prefix(bind: BindDraft, line: Line, value: str) -> None:
-    """What the listeners' global identifiers begin with."""
+    """What the listeners' global identifiers begin with, by which ``stats-file`` knows them; then ``-`` and their number on the line."""
+    bind.settings["guid-prefix"] = value

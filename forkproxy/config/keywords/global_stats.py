@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from forkproxy.config.args import Int, Rest, Size, Time
+import os
+
+from forkproxy.config.args import Int, Rest, Size, Time, Word
 from forkproxy.config.drafts import BindDraft, GlobalDraft
 from forkproxy.config.keywords.bind import read_bind
 from forkproxy.config.line import Line
@@ -58,3 +60,9 @@ def stats_maxconn(draft: GlobalDraft, line: Line, count: int) -> None:
     if count <= 0:
         line.fail("'stats maxconn' expects a positive value", 2)
     draft.settings["stats_maxconn"] = count
+
+
+@keyword("global", "stats-file", args=(Word("a file path"),))
+def stats_file(draft: GlobalDraft, line: Line, path: str) -> None:
+    """Begin with the counters of this file, which ``dump stats-file`` wrote. (Over a reload forkproxy keeps counters by itself.)"""
+    draft.options["stats-file"] = os.path.abspath(path)

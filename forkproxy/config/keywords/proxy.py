@@ -65,10 +65,11 @@ def _enabled(draft: ProxyDraft, line: Line) -> None:
     draft.disabled = False
 
 
-@keyword(REAL_PROXIES, "guid", args=(Rest(1),), synopsis="<text>", note="forkproxy keeps counters over a reload by name")
+@keyword(REAL_PROXIES, "guid", args=(Rest(1),), synopsis="<text>")
 def _guid(draft: ProxyDraft, line: Line, start: int) -> None:
-    """A global identifier for keeping statistics."""
+    """A global identifier, by which ``stats-file`` knows the proxy under another name, too."""
     end_of_line(line, start + 1)
+    draft.settings["guid"] = line.words[start]
 
 
 @keyword(PROXIES, "maxconn", args=(Int(0, MAXINT),), default=0)

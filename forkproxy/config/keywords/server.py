@@ -364,6 +364,7 @@ def _proto(target: _Target, line: Line, text: str) -> None:
     target.settings["proto"] = text
 
 
-@keyword("server", "guid", args=(Word("a text"),), note="forkproxy keeps counters over a reload by the names of backend and server")
+@keyword("server", "guid", args=(Word("a text"),))
 def _guid(target: _Target, line: Line, text: str) -> None:
-    """A global identifier for keeping statistics."""
+    """A global identifier, by which ``stats-file`` knows the server under another name, too."""
+    target.settings["guid"] = text

@@ -149,3 +149,13 @@ def test_twenty_thousand_lines_need_no_more_than_a_few_seconds() -> None:
     start = time.process_time()
     assert len(good("\n".join(lines) + "\n").backends) == 1000
     assert time.process_time() - start < 6  # CPU seconds; 1.5 on the machine that this was written on
+
+
+def test_global_identifiers_by_row_and_each_once() -> None:
+    text = "listen l\n guid a:1\n bind :18001,:18002 guid-prefix p\n bind :18003 name n guid-prefix q\n server s 127.0.0.1:1 guid s_1\n"
+    assert good(text).objects["guids"] == {
+        "l/<frontend>": "a:1", "l/<backend>": "a:1", "l/s": "s_1",
+        "l/<listener>/0.0.0.0:18001": "p-1", "l/<listener>/0.0.0.0:18002": "p-2", "l/<listener>/n": "q-1",
+    }  # fmt: skip
+    again, letter, long = alerts(text + f"backend b\n guid s_1\n server x 127.0.0.1:1 guid a/b\n server y 127.0.0.1:1 guid {'x' * 128}\n")
+    assert "'s_1' is already used at" in again and "character '/' is not permitted" in letter and "1 to 127 characters" in long

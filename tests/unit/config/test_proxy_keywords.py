@@ -261,7 +261,7 @@ def test_the_older_form_of_option_transparent() -> None:
     assert backend("transparent").servers[0].name == "transparent"
 
 
-@pytest.mark.parametrize("line", ["option disable-h2-upgrade", "timeout client-hs 3s", "guid x"])
+@pytest.mark.parametrize("line", ["option disable-h2-upgrade", "timeout client-hs 3s"])
 def test_what_is_accepted_without_effect_says_what_happens_instead(line: str) -> None:
     text = f"listen l\n bind :18001\n {line}\n server s 127.0.0.1:1\n"
     assert alerts(text) == [] and len(notes(text)) == 1 and "forkproxy" in notes(text)[0]

@@ -6,7 +6,7 @@ import pytest
 
 from forkproxy.config.keywords import server as keywords
 from forkproxy.plan import Address
-from tests.unit.config.reading import alerts, backend, good, notes, server
+from tests.unit.config.reading import alerts, backend, good, server
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,3 @@ def test_the_mark_stands_under_the_wrong_word() -> None:
     messages = read("backend b\n server s 127.0.0.1:1 rise x\n").diagnostics.messages
     (found,) = [m for m in messages if m.severity is Severity.ALERT and m.line]
     assert found.source[found.column - 1 :] == "x"
-
-
-def test_a_guid_is_noted() -> None:
-    assert len(notes("backend b\n server s 127.0.0.1:1 guid x\n")) == 1
