@@ -1,7 +1,8 @@
 """The reference in ``docs/reference/``, made from the registry: what a page says is what the program has.
 
 ``python -m forkproxy.reference DIRECTORY`` writes the pages, ``forkproxy --dump-keywords`` prints them one after the other. A test compares
-the committed pages with these. Knows the registry, the table of counters and the names that only HAProxy has; judges nothing.
+the committed pages with these. Knows the registry, the table of counters and the names that only HAProxy has; judges nothing
+(``config.reasons`` does).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 
 from forkproxy import registry
 from forkproxy.config import known
+from forkproxy.config.reasons import why
 from forkproxy.listing import RULE_SETS, arguments, register_all
 from forkproxy.registry import Ends, Keyword, Level, Needs
 from forkproxy.rules.patterns import METHODS
@@ -238,8 +240,8 @@ def _is_form(name: str) -> bool:
     return entry is not None and bool(word) and word in re.split(r"[^a-z0-9-]+", entry.synopsis)
 
 
-def _not_supported() -> list[str]:
-    """What ``config.known`` has and the registry has not."""
+def missing() -> dict[str, list[str]]:
+    """What ``config.known`` has and the registry has not, by kind."""
     have: dict[str, set[str]] = {
         "section": {"global", "userlist", "http-errors", "log-profile", "ring", *_PROXIES},
         "ring": {n for s, n in registry.KEYWORDS if s == "ring"},
@@ -251,15 +253,24 @@ def _not_supported() -> list[str]:
         "converter": set(registry.CONVERTERS),
         "service": set(registry.SERVICES),
         "filter": set(),
-        "cli": set(registry.COMMANDS),
+        "cli": {*registry.COMMANDS, "@!<pid>", "@<relative pid>", "@master"},  # prefixes are the session's
     }
     for rule_set, shown in RULE_SETS:
         have[f"action {shown}"] = {n for place, n in registry.ACTIONS if place == rule_set}
-    lines = ["Known to HAProxy 3.4 and refused by name, with file, line and column.", ""]
-    for kind, had in have.items():
-        missing = sorted(name for name in known.names(kind) - had if kind != "proxy" or not _is_form(name))
-        if missing:
-            lines += [f"## {kind} ({len(missing)})", "", " ".join(_code(n) for n in missing), ""]
+    return {kind: sorted(n for n in known.names(kind) - had if kind != "proxy" or not _is_form(n)) for kind, had in have.items()}
+
+
+def _not_supported() -> list[str]:
+    """What is missing, and why."""
+    lines = ["Known to HAProxy 3.4 and refused by name, with file, line and column. The reason stands before the names.", ""]
+    for kind, absent in missing().items():
+        groups: dict[str, list[str]] = {}
+        for name in absent:
+            groups.setdefault(why(kind, name), []).append(_code(name))
+        if absent:
+            lines += [f"## {kind} ({len(absent)})", ""]
+            lines += [f"- {reason}: {' '.join(names)}" for reason, names in groups.items()]
+            lines.append("")
     return lines
 
 

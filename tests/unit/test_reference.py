@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from forkproxy import cli, reference, registry
+from forkproxy.config.reasons import why
 
 DIRECTORY = Path(__file__).resolve().parents[2] / "docs" / "reference"
 
@@ -69,3 +70,15 @@ def test_command_line(pages: dict[str, str], capsys: pytest.CaptureFixture[str])
     assert cli.main(["--dump-keywords"]) == 0
     text = capsys.readouterr().out
     assert pages["global.md"] in text and pages["cli.md"] in text
+
+
+def test_whatever_is_missing_has_a_reason(pages: dict[str, str]) -> None:
+    """And the first row of the table that fits says it: a name of TLS is not taken for one of HTTP/2."""
+    assert {(kind, name) for kind, names in reference.missing().items() for name in names if not why(kind, name)} == set()
+    told = {"bind alpn": "TLS", "server no-tlsv12": "TLS", "fetch ssl_fc_sni": "TLS", "cli set ssl cert": "TLS", "section crt-store": "TLS",
+            "bind quic-socket": "QUIC", "fetch fc_glitches": "HTTP/2", "server resolvers": "DNS", "cli show resolvers": "DNS",
+            "action http-request do-resolve": "DNS", "cli debug dev tkill": "inside", "global lua-load": "Lua"}  # fmt: skip
+    for words, reason in told.items():
+        kind, _, name = words.rpartition(" ") if not words.startswith("cli ") else words.partition(" ")
+        assert reason in why(kind, name), words
+    assert why("bind", "nobody-knows") == ""
