@@ -53,8 +53,8 @@ class _Builder:
     """One run. Attributes live as long as it."""
 
     __slots__ = (
-        "backends", "defaults", "diag", "files", "frontends", "global_draft", "ids", "keyring", "known", "objects", "options", "profiles",
-        "proxies", "states", "tables", "traced",
+        "backends", "defaults", "diag", "files", "frontends", "global_draft", "ids", "keyring", "known", "leading", "objects", "options",
+        "profiles", "proxies", "states", "tables", "traced",
     )  # fmt: skip
 
     def __init__(
@@ -79,6 +79,7 @@ class _Builder:
         lines = [rule.line for draft in proxies for rule in (*draft.rules, draft.log_format, draft.error_log_format) if rule is not None]
         self.traced = any("last_rule_" in word for line in lines for word in line.words)
         self.tables = stick_tables(proxies)
+        self.leading: dict[str, int] = {}  # what the frontends take that lead to a backend by its name
 
     def build(self) -> Plan | None:
         """Everything, in the order of the file."""
@@ -108,7 +109,7 @@ class _Builder:
         return Plan(
             global_=self._global(),
             frontends=tuple(frontends),
-            backends=build_derived.full(linked, frontends),
+            backends=build_derived.full(linked, self.leading),
             files=tuple(dict.fromkeys(p.line.file for p in self.proxies if p.line is not None)),
             objects={
                 **self.objects, **later, "guids": guids, "patterns": self.files,
@@ -322,10 +323,8 @@ class _Builder:
         switches = {name for name, on in draft.options.items() if on and name not in BACK_ONLY}
         return Frontend(
             **{**common, "options": _usable(draft, switches), "needs": common["needs"] | id_needs},
-            maxconn=draft.maxconn or self.options.proxy_maxconn or self.global_draft.settings.get("maxconn", 0),
             backlog=draft.backlog or 0,
             binds=build_binds(draft.binds, draft.mode, f"{draft.label} '{draft.name}'"),
-            default_backend=self._default_backend(draft),
             **self._switching(draft, rules),
             tcp_request_connection=rules.of("tcp-request connection"),
             tcp_request_session=rules.of("tcp-request session"),
@@ -353,10 +352,14 @@ class _Builder:
         return name
 
     def _switching(self, draft: ProxyDraft, rules: RuleSets) -> dict[str, Any]:
+        default = self._default_backend(draft)
+        maxconn = draft.maxconn or self.options.proxy_maxconn or self.global_draft.settings.get("maxconn", 0)
+        for target in () if draft.disabled else {default, *(choice.target for choice, _ in rules.use_backend)}:
+            self.leading[target] = self.leading.get(target, 0) + maxconn
         for choice, line in rules.use_backend:
             if choice.target:
                 self._reachable(draft, choice.target, line, 1, "use_backend")
-        return switching(rules)
+        return {"maxconn": maxconn, "default_backend": default, **switching(rules)}
 
     def _reachable(self, draft: ProxyDraft, name: str, line: Any, index: int, what: str) -> None:
         """Alert when ``name`` is no backend that ``draft`` can send to."""

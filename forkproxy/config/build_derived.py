@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from forkproxy.config.drafts import ProxyDraft
 from forkproxy.config.line import Line
-from forkproxy.plan import Backend, Cookie, Frontend, Timeouts
+from forkproxy.plan import Backend, Cookie, Timeouts
 from forkproxy.state.names import backend_key, frontend_key, listener_key
 from forkproxy.values import replace
 
@@ -31,17 +31,11 @@ def timeouts(said: Mapping[str, float]) -> Timeouts:
     )
 
 
-def full(backends: dict[str, Backend], frontends: list[Frontend]) -> dict[str, Backend]:
-    """``fullconn`` where it is needed and not said: a tenth of what the frontends that lead to the backend take (manual 4.2 "fullconn")."""
-    leading: dict[str, int] = {}
-    for frontend in frontends:
-        leading[frontend.default_backend] = leading.get(frontend.default_backend, 0) + frontend.maxconn
-    result = {}
-    for name, backend in backends.items():
-        if not backend.fullconn and any(s.minconn for s in backend.servers):
-            backend = replace(backend, fullconn=max(1, (leading.get(name, 0) + 9) // 10))
-        result[name] = backend
-    return result
+def full(backends: Mapping[str, Backend], leading: Mapping[str, int]) -> dict[str, Backend]:
+    """``fullconn`` where it is not said: a tenth of what all frontends take that lead there by a name in the file, which is what
+    ``leading`` has (manual 4.2 "fullconn")."""
+    said = {name: backend.fullconn or max(1, (leading.get(name, 0) + 9) // 10) for name, backend in backends.items()}
+    return {name: replace(backend, fullconn=said[name]) for name, backend in backends.items()}
 
 
 def cookie(draft: ProxyDraft) -> Cookie | None:

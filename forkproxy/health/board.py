@@ -104,8 +104,11 @@ class Board:
         if entry.machine is not None and not entry.admin.maint:
             result = Result(Status(table.read(key, "check_status")), table.read(key, "check_code"))
             entry.machine.restore(state.health, State(state.op), result)
+        if entry.machine is None and not entry.admin.maint and state.op in (State.STOPPED, State.STOPPING):
+            entry.said = State(state.op)
         if entry.agent is not None:
             up = bool(table.read(key, "agent_health"))
+            entry.said = entry.said if up else State.RUNNING  # it was the agent that stopped it
             entry.agent.restore(int(up), State.RUNNING if up else State.STOPPED, Result(Status(table.read(key, "agent_status"))))
         return True
 
@@ -319,7 +322,7 @@ class Board:
             if machine is entry.machine:
                 values["check_status"] = int(machine.result.status)
         if entry.agent is not None:
-            values["agent_health"] = entry.agent.health
+            values["agent_health"], values["agent_status"] = entry.agent.health, int(entry.agent.result.status)
         self._table.set(entry.key, **values)
         usable = entry.op in (State.RUNNING, State.STARTING) and not entry.admin and weight > 0
         if usable != entry.usable:
@@ -370,8 +373,10 @@ class Board:
         group = entry.group
         had = group.active + group.backups
         entry.admin = admin
-        if before.maint and not admin.maint and entry.machine is not None:
-            entry.machine.reset(entry.server.init_state)
+        if before.maint and not admin.maint:
+            entry.said = State.RUNNING
+            if entry.machine is not None:
+                entry.machine.reset(entry.server.init_state)
         entry.op = starting(entry, entry.wanted())
         if admin.maint or entry.op is State.STOPPED:
             self._end_slow(entry)
@@ -411,18 +416,19 @@ class Board:
             self._log(group.backend, reports.NOTICE, f"{name} is {up} (leaving forced drain).")
 
     def set_health(self, key: str, word: str) -> None:
-        """"set server … health": "up", "stopping" or "down". Raises KeyError, and ValueError for a server that is not checked."""
+        """"set server … health": "up", "stopping" or "down". Raises KeyError, ValueError for a server that tracks another one."""
         entry = self.entries[key]
         machine = entry.machine
         if entry.server.track:
             raise ValueError("cannot change the health of a server that tracks another one")
-        if machine is None:
-            raise ValueError("cannot change the health of a server that is not checked")
-        if word not in ("up", "stopping", "down"):
+        state = {"up": State.RUNNING, "stopping": State.STOPPING, "down": State.STOPPED}.get(word)
+        if state is None:
             raise ValueError(f"unknown health '{word}'")
-        machine.force(word != "down")
-        if word == "stopping":
-            machine.state = State.STOPPING
+        if machine is None:
+            entry.said = state
+        else:
+            machine.force(state is not State.STOPPED)
+            machine.state = state
         if not entry.admin.maint:
             self._move(entry, ", changed from CLI")
             self._publish(entry)

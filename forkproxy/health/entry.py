@@ -36,7 +36,8 @@ class Entry:
     """One server. ``op`` is the published state; ``since`` the epoch of its last change; ``root`` the entry it tracks."""
 
     __slots__ = (
-        "admin", "agent", "followers", "group", "machine", "op", "root", "server", "since", "slow_since", "throttle", "usable", "uweight",
+        "admin", "agent", "followers", "group", "machine", "op", "root", "said", "server", "since", "slow_since", "throttle",
+        "usable", "uweight",
     )  # fmt: skip
 
     def __init__(self, server: Server, group: Group, now: float) -> None:
@@ -48,6 +49,7 @@ class Entry:
         self.followers: list[Entry] = []
         self.admin = Admin.CONFIG_MAINT if server.disabled else Admin.NONE
         self.op = State.RUNNING
+        self.said = State.RUNNING  # what the operator says of its health, where nobody checks it
         self.uweight = server.weight
         self.throttle = 0  # percent while starting slowly, else 0
         self.slow_since = 0.0  # monotonic
@@ -72,7 +74,7 @@ class Entry:
         source = self.source()
         if source.agent is not None and not source.agent.health:
             return State.STOPPED
-        return source.machine.state if source.machine is not None else State.RUNNING
+        return source.machine.state if source.machine is not None else source.said
 
     def effective(self) -> int:
         """The weight in 1/SCALE; a slow start shows only a part of it, but never nothing of something."""
@@ -108,7 +110,7 @@ def inherited(entry: Entry) -> Admin:
 
 def carry(old: Entry, new: Entry) -> None:
     """What a reload keeps of a server: health, the operator's wishes that the file does not speak of, times."""
-    new.since = old.since
+    new.since, new.said = old.since, old.said
     kept = old.admin & (Admin.FORCED_MAINT | Admin.FORCED_DRAIN)
     new.admin |= kept
     if new.machine is not None and old.machine is not None:

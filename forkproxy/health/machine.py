@@ -187,5 +187,5 @@ def status_text(
         return "DRAIN (agent)"
     word = "DRAIN" if admin.drain else "NOLB" if state is State.STOPPING else "UP"
     if not checked:
-        return "DRAIN" if admin.drain else "no check"
+        return word if word != "UP" else "no check"
     return f"{word} {health - rise + 1}/{fall}" if health < rise + fall - 1 else word

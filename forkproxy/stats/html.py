@@ -42,7 +42,39 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
          ("Chk", "chkfail", "n"), ("Dwn", "chkdown", "n"), ("Dwntme", "downtime", "s"), ("Thrtle", "throttle", "n")),
     ),
 )  # fmt: skip
-_CLASSES = {"hrsp_1xx": "1xx", "hrsp_2xx": "2xx", "hrsp_3xx": "3xx", "hrsp_4xx": "4xx", "hrsp_5xx": "5xx", "hrsp_other": "other"}
+_ABORTS = (("Aborted by clients", "cli_abrt"), ("Aborted by servers", "srv_abrt"))
+#: What lies behind a number, on hovering: column → lines of (what, column), those without a value left out. The script has them, too.
+TIPS: dict[str, tuple[tuple[str, str], ...]] = {
+    "rate": (("Connections per second", "conn_rate"), ("Sessions per second", "rate"), ("Requests per second", "req_rate")),
+    "rate_max": (("Connections per second", "conn_rate_max"), ("Sessions per second", "rate_max"), ("Requests per second", "req_rate_max")),
+    "scur": (
+        ("Connections in use", "used_conn_cur"), ("Idle", "srv_icur"), ("of them for anybody", "safe_conn_cur"),
+        ("Limit of idle ones", "src_ilim"), ("Estimated need", "need_conn_est"),
+    ),
+    "stot": (
+        ("Connections", "conn_tot"), ("Connections opened", "connect"), ("Connections used again", "reuse"), ("Requests", "req_tot"),
+        ("Answers 1xx", "hrsp_1xx"), ("Answers 2xx", "hrsp_2xx"), ("Answers 3xx", "hrsp_3xx"), ("Answers 4xx", "hrsp_4xx"),
+        ("Answers 5xx", "hrsp_5xx"), ("Other answers", "hrsp_other"), ("Answered by the proxy", "intercepted"),
+        ("Failed rewrites", "wrew"), ("Internal errors", "eint"),
+        ("Average ms in the queue", "qtime"), ("to connect", "ctime"), ("to answer", "rtime"), ("in all", "ttime"),
+        ("Most ms in the queue", "qtime_max"), ("to connect", "ctime_max"), ("to answer", "rtime_max"), ("in all", "ttime_max"),
+    ),
+    "dreq": (("Denied connections", "dcon"), ("Denied sessions", "dses"), ("Denied requests", "dreq")),
+    "econ": _ABORTS,
+    "eresp": _ABORTS,
+    "status": (("Tracks", "tracked"), ("Agent", "agent_status"), ("Agent said", "last_agt")),
+    "check_status": (
+        ("", "check_desc"), ("", "last_chk"), ("ms taken", "check_duration"), ("Health", "check_health"), ("rise", "check_rise"),
+        ("fall", "check_fall"),
+    ),
+}  # fmt: skip
+_TIPS = {NUMBER[name]: tuple((what, NUMBER[column]) for what, column in lines) for name, lines in TIPS.items()}
+
+
+@lru_cache(1)
+def _tips() -> str:
+    """The table of :data:`TIPS` by numbers, for the script."""
+    return json.dumps(_TIPS, separators=(",", ":"))
 
 
 @lru_cache(1)
@@ -90,7 +122,7 @@ def render(
 <dl class="facts">{''.join(f'<div><dt>{name}</dt><dd>{_text(value)}</dd></div>' for name, value in _facts(facts, page))}</dl></header>
 {_message(query)}
 <div class="tiles" hidden></div>
-<nav><input type="search" id="find" placeholder="Filter by name…" aria-label="Filter by name" autocomplete="off">
+<nav>{_find(uri, query)}
 <span class="choice" role="group" aria-label="Which rows"><button type="button" data-show="all" aria-pressed="true">All</button>
 <button type="button" data-show="trouble" aria-pressed="false">Trouble</button>
 <button type="button" data-show="busy" aria-pressed="false">Busy</button></span>
@@ -103,6 +135,7 @@ def render(
         yield from _proxy(name, said.get(name, ""), group, page, query, uri, admin)
     yield f"""</main><p id="nothing" hidden>Nothing matches.</p>
 <footer>{len(proxies)} {'proxy' if len(proxies) == 1 else 'proxies'} · sums of all workers</footer>
+<script type="application/json" id="tips">{_tips()}</script>
 <script type="application/json" id="history">{_history(proxies, history)}</script>
 <script>{script}</script></body></html>
 """
@@ -134,13 +167,23 @@ def _message(query: Query) -> str:
     return f'<p class="message {"well" if well else "ill"}" role="status">{text}</p>'
 
 
+def _find(uri: str, query: Query) -> str:
+    """The field that filters: at once by the script, without one by the server. The form's fields become the target's query, so what
+    the prefix has of one must be among them."""
+    path, _, already = uri.partition("?")
+    pairs = [pair.partition("=") for pair in already.split("&") if pair]
+    hidden = "".join(f'<input type="hidden" name="{_text(name)}" value="{_text(value)}">' for name, _, value in pairs)
+    return f"""<form class="find" method="get" action="{_text(path)}">{hidden}<input type="search" id="find" name="scope"
+value="{_text(query.scope)}" placeholder="Filter by name…" aria-label="Filter by name" autocomplete="off"></form>"""
+
+
 def _links(uri: str, query: Query, page: StatsPage) -> str:
     quiet = "" if query.refresh else ";norefresh"
     links = [(f"{uri}{quiet}" if query.up else f"{uri};up{quiet}", "Show all servers" if query.up else "Hide DOWN servers")]
     if page.refresh_s:
         suffix = query.suffix().replace(";norefresh", "")
         links.append((f"{uri}{suffix}" + (";norefresh" if query.refresh else ""), "Stop refresh" if query.refresh else "Refresh"))
-    links += [(f"{uri};csv{quiet}", "CSV"), (f"{uri};json{quiet}", "JSON")]
+    links += [(f"{uri};csv{quiet}", "CSV"), (f"{uri};json{quiet}", "JSON"), (f"{uri};json-schema", "Schema")]
     return " ".join(f'<a href="{_text(href)}">{title}</a>' for href, title in links)
 
 
@@ -188,7 +231,7 @@ def _row(row: Row, columns: list[tuple[str, int, str]], page: StatsPage, form: b
     return (
         f'<tr class="{kind.title.lower()} {condition(status)}" data-k="{_text(row[_N["pxname"]])}/{_text(name)}">{box}'
         f'<th scope="row" class="who">{_text(shown)}{_legend(row, page)}</th>'
-        f'<td class="status"><b data-c="{_N["status"]}" data-u="t">{_text(status)}</b></td>{"".join(cells)}</tr>\n'
+        f'<td class="status"><b data-c="{_N["status"]}" data-u="t"{_tip(row, _N["status"])}>{_text(status)}</b></td>{"".join(cells)}</tr>\n'
     )
 
 
@@ -201,18 +244,10 @@ def _legend(row: Row, page: StatsPage) -> str:
 
 
 def _tip(row: Row, number: int) -> str:
-    """What lies behind a number, on hovering."""
-    if number == _N["stot"] and row[_N["hrsp_2xx"]] is not None:
-        answers = ", ".join(f"{title}: {row[_N[name]] or 0}" for name, title in _CLASSES.items())
-        total = f"requests: {row[_N['req_tot']]}, " if row[_N["req_tot"]] is not None else ""
-        times = ""
-        if row[_N["ttime"]] is not None:
-            times = f"; average times (ms) queue: {row[_N['qtime']]}, connect: {row[_N['ctime']]}, response: {row[_N['rtime']]}"
-        return f' title="{_text(f"{total}answers {answers}{times}")}"'
-    if number == _N["check_status"] and row[_N["check_desc"]]:
-        said = f"{row[_N['check_desc']]}{': ' + str(row[_N['last_chk']]) if row[_N['last_chk']] else ''}"
-        return f' title="{_text(said)}"'
-    return ""
+    """What lies behind a number."""
+    found = ((what, row[column]) for what, column in _TIPS.get(number, ()))
+    said = "\n".join(f"{what}: {value}" if what else str(value) for what, value in found if value is not None and value != "")
+    return f' title="{_text(said)}"' if said else ""
 
 
 def _history(proxies: Iterable[str], history: History | None) -> str:

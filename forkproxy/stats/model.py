@@ -157,7 +157,7 @@ class Model:
         summary = self.summary(backend)
         usable = summary.active + summary.backups
         up = usable > 0 or not backend.servers
-        row[_N["slim"]] = backend.fullconn or max(1, self.plan.global_.maxconn // 10)
+        row[_N["slim"]] = backend.fullconn
         row[_N["status"]] = "UP" if up else "DOWN"
         row[_N["weight"]], row[_N["uweight"]] = summary.weight, summary.uweight
         row[_N["act"]], row[_N["bck"]] = summary.active, summary.backups
@@ -203,9 +203,7 @@ class Model:
         row[_N["agent_desc"]] = status.text
         if not status.has_code:
             row[_N["agent_code"]] = None
-        if status <= Status.INI:
-            row[_N["agent_duration"]] = None
-        else:
+        if status > Status.INI:
             row[_N["last_agt"]] = self._servers.said(server.key, AGENT_TEXT)
         row[_N["agent_rise"]], row[_N["agent_fall"]] = server.agent.rise, server.agent.fall
 
@@ -221,10 +219,13 @@ class Model:
         row[_N["check_desc"]] = status.text
         if not status.has_code:
             row[_N["check_code"]] = None
+        if not server.observe:
+            row[_N["hanafail"]] = None
         if Admin(totals[layout.SRV_ADMIN]).maint:  # nobody looks
             for name in ("check_status", "check_desc", "check_code", "check_duration", "check_health"):
                 row[_N[name]] = None
-        elif status <= Status.INI:
+            return
+        if status <= Status.INI:
             row[_N["check_duration"]] = None
         else:
             row[_N["last_chk"]] = self._servers.said(server.key, CHECK_TEXT)
@@ -294,6 +295,17 @@ class Model:
 
 def _status_of(number: int) -> Status:
     return Status(number) if number in Status._value2member_map_ else Status.UNK
+
+
+_LEGENDS = tuple(_N[name] for name in ("addr", "cookie", "algo"))
+
+
+def without_legends(rows: Iterable[Row]) -> Iterator[Row]:
+    """The rows without what only operators, and pages with "stats show-legends", tell: addresses, cookies, algorithms."""
+    for row in rows:
+        for number in _LEGENDS:
+            row[number] = None
+        yield row
 
 
 def visible(rows: Iterable[Row], *, up: bool = False, no_maint: bool = False) -> Iterator[Row]:

@@ -25,6 +25,13 @@
   }
   $$("[data-c]").forEach(cell => paint(cell, cell.textContent));
 
+  // what lies behind a number, as the server wrote it first
+  const tips = JSON.parse($("#tips").textContent);
+  function explain(cell, cells) {
+    const lines = (tips[cell.dataset.c] || []).filter(([, column]) => cells[column]).map(([what, column]) => (what ? what + ": " : "") + cells[column]);
+    if (lines.length) cell.title = lines.join("\n"); else if (cell.dataset.u !== "b") cell.removeAttribute("title");
+  }
+
   // -- charts
   const history = JSON.parse($("#history").textContent), KEPT = 60, RATE = 0, IN = 1, OUT = 2, NOW = 3, BAD = 4;
   function chart(values) {
@@ -55,7 +62,8 @@
   // -- which rows are shown
   const find = $("#find");
   let wanted = keep(session, "show") || "all";
-  find.value = keep(session, "find") || "";
+  find.value = keep(session, "find") || find.value;
+  find.form.addEventListener("submit", e => e.preventDefault());
   function filter() {
     const text = find.value.trim().toLowerCase();
     let seen = 0;
@@ -102,7 +110,10 @@
     const sums = {};
     for (const cells of table) {
       const tr = rows.get(cells.pxname + "/" + cells.svname);
-      for (const cell of $$("[data-c]", tr)) if (cell.dataset.v !== cells[cell.dataset.c]) paint(cell, cells[cell.dataset.c]);
+      for (const cell of $$("[data-c]", tr)) {
+        if (cell.dataset.v !== cells[cell.dataset.c]) paint(cell, cells[cell.dataset.c]);
+        explain(cell, cells);
+      }
       tr.classList.remove("up", "down", "turning", "maint", "drain");
       tr.classList.add(state(cells.status));
       if (cells.type === "0" || cells.type === "1") {

@@ -18,7 +18,7 @@ from forkproxy.proxy import reply
 from forkproxy.rules.verdict import ALLOW, WAIT, Service
 from forkproxy.stats import csv, forms, html, schema, service
 from forkproxy.stats.columns import NUMBER, Row
-from forkproxy.stats.model import visible
+from forkproxy.stats.model import visible, without_legends
 from forkproxy.values import frozen
 
 #: What logs call the server of these requests.
@@ -145,6 +145,7 @@ def answer(txn: Any, page: StatsPage) -> Answer | None:
 def chosen(rows: Iterable[Row], page: StatsPage, query: Query) -> Iterator[Row]:
     """The rows of the proxies in scope, without servers that nobody wants to see."""
     scope, part = frozenset(page.scope), query.scope
+    rows = rows if page.show_legends else without_legends(rows)
     for row in visible(rows, up=query.up, no_maint=query.no_maint):
         name = str(row[_NAME])
         if (not scope or name in scope) and part in name:

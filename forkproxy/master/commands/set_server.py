@@ -38,8 +38,6 @@ def set_server(session: Session, words: list[str]) -> str | Deferred:
                 raise Refused("cannot change health on a tracking server.")
             if value not in ("up", "stopping", "down"):
                 raise Refused("'set server <srv> health' expects 'up', 'stopping', or 'down'.")
-            if entry.machine is None:
-                raise Refused("health checks are not enabled on this server")
             board.set_health(entry.key, value)
         case "addr":
             return _address(session, entry, words[4:])

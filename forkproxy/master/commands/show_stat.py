@@ -8,7 +8,7 @@ from forkproxy.master.cli_session import Refused, Session
 from forkproxy.registry import Level, command
 from forkproxy.stats import csv
 from forkproxy.stats.columns import NUMBER, Kind, Row
-from forkproxy.stats.model import visible
+from forkproxy.stats.model import visible, without_legends
 
 #: The bits of <type> by kind of row.
 _BITS = {Kind.FRONTEND: 1, Kind.BACKEND: 2, Kind.SERVER: 4}
@@ -28,7 +28,7 @@ def show_stat(session: Session, words: list[str]) -> Iterable[str]:
         args = args[2:]
     flags = {word for word in args if word in ("desc", "json", "no-maint", "typed", "up")}
     chosen = [word for word in args if word not in flags]
-    rows = context.model.all()
+    rows = context.model.all() if session.bind.level != "user" else without_legends(context.model.all())
     if len(chosen) >= 3:
         rows = _select(rows, chosen[0], chosen[1], chosen[2])
     rows = visible(rows, up="up" in flags, no_maint="no-maint" in flags)

@@ -106,6 +106,11 @@ def test_fullconn_is_a_tenth_of_what_the_frontends_take() -> None:
     text = "frontend f\n bind :18001\n maxconn 955\n default_backend b\nbackend b\n {}\n server s 127.0.0.1:1 minconn 5 maxconn 10\n"
     assert good(text.format("")).backends["b"].fullconn == 96
     assert good(text.format("fullconn 7")).backends["b"].fullconn == 7
+    more = "frontend g\n bind :18002\n maxconn 100\n {}\nbackend c\nbackend d\n"
+    rules = "use_backend b if TRUE\n use_backend b if FALSE\n use_backend c if TRUE\n use_backend %[path]\n default_backend b"
+    found = good(text.format("") + more.format(rules)).backends
+    assert {name: backend.fullconn for name, backend in found.items()} == {"b": 106, "c": 10, "d": 1}, "each frontend counts once"
+    assert good(text.format("") + more.format("disabled\n" + rules)).backends["b"].fullconn == 96
 
 
 def test_frontends_take_as_many_connections_as_said_by_line_command_line_or_global() -> None:

@@ -279,8 +279,20 @@ def test_health_from_the_cli() -> None:
         "5 Server b/s1 is UP, changed from CLI",
         "5 Server b/s1 is stopping, changed from CLI",
     ]
-    with pytest.raises(ValueError):
-        bench.board.set_health("b/s2", "down")
+    with pytest.raises(ValueError, match="unknown health 'nope'"):
+        bench.board.set_health("b/s1", "nope")
+
+
+def test_health_from_the_cli_of_a_server_that_nobody_checks() -> None:
+    bench = Bench(server("s1"), server("s2"), server("s3", track="b/s1"))
+    seen = []
+    for word in ("down", "stopping", "up", "down"):
+        bench.board.set_health("b/s1", word)
+        seen.append((bench.status("s1"), bench.status("s3"), bench.board.groups["b"].active))
+    assert seen == [("DOWN", "DOWN", 1), ("NOLB", "NOLB", 1), ("no check", "no check", 3), ("DOWN", "DOWN", 1)]
+    bench.board.set_state("b/s1", "maint")
+    bench.board.set_state("b/s1", "ready")
+    assert (bench.status("s1"), bench.status("s3")) == ("no check", "no check"), "forgotten with maintenance"
 
 
 def test_weight_zero_drains() -> None:

@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 
+from forkproxy.health.status import Status
 from forkproxy.master.forms import carry_out
 from forkproxy.plan import StatsPage
 from forkproxy.proxy import reply
 from forkproxy.rules.verdict import ALLOW, WAIT, Reply, Service, Verdict
+from forkproxy.state.layout import REUSES
+from forkproxy.state.servers import CHECK_TEXT
 from forkproxy.stats import forms, html, page, service
 from forkproxy.stats.columns import COLUMNS, NUMBER
 from forkproxy.stats.forms import Form
@@ -156,7 +159,7 @@ def test_the_page_has_every_row_and_value(bound: World) -> None:
     row = shown[shown.index('data-k="b/s1"') :].partition("</tr>")[0]
     assert f'data-c="{NUMBER["weight"]}" data-u="n" data-l="Wght">7<' in row
     assert 'class="server maint" data-k="b/s4"' in shown
-    assert "http-equiv" not in shown and "Version" not in shown and "<form" not in shown and "here" not in shown
+    assert "http-equiv" not in shown and "Version" not in shown and "<form method=\"post" not in shown and "here" not in shown
     assert not re.search(r'(?:src|href)="(?:https?:)?//', shown), "nothing comes from elsewhere"
 
 
@@ -168,11 +171,31 @@ def test_what_the_file_says_of_the_page(bound: World) -> None:
 
 
 def test_forms_are_offered_to_those_who_may(bound: World) -> None:
-    assert "<form" not in text(bound, b"/st", admin=(lambda txn: False,))
+    assert '<form method="post"' not in text(bound, b"/st", admin=(lambda txn: False,))
     shown = text(bound, b"/st;up", admin=(lambda txn: False, lambda txn: True))
     assert shown.count('<form method="post" action="/st;up">') == 2, "of backends with servers"
     assert all(f'value="{action}"' in shown for action in forms.ACTIONS)
     assert 'name="s" value="s1"' in shown and 'name="b" value="#4"' in shown
+
+
+def test_the_form_that_filters_keeps_what_the_prefix_has_of_a_query(bound: World) -> None:
+    answer = page.answer(request(b"/a?stats&x=1;csv"), StatsPage(uri=b"/a?stats&x=1"))
+    assert answer is not None and answer[2].startswith(b"# pxname")
+    answer = page.answer(request(b"/a?stats=&x=1&scope=t%3c"), StatsPage(uri=b"/a?stats"))
+    assert answer is not None
+    shown = answer[2].decode()
+    form = re.search(r'<form class="find".*?</form>', shown, re.S)
+    assert form is not None and 'action="/a"><input type="hidden" name="stats" value="">' in form[0] and 'value="t"' in form[0]
+    assert set(re.findall(r'<section class="proxy" data-name="([^"]*)"', shown)) == {"t", "tcpf"}
+
+
+def test_tips_have_numbers_that_exist(bound: World) -> None:
+    bound.servers.set("b/s1", check_status=int(Status.L7STS), check_code=500)
+    bound.servers.say("b/s1", CHECK_TEXT, "<no>")
+    bound.rows.cells(0)[bound.rows.base("b/s1") + REUSES] += 3
+    row = text(bound, b"/st").partition('data-k="b/s1"')[2].partition("</tr>")[0]
+    assert 'title="Layer7 wrong status\n&lt;no&gt;\n' in row and "Connections used again: 3\n" in row
+    assert all(name in NUMBER and all(column in NUMBER for _, column in lines) for name, lines in html.TIPS.items())
 
 
 def test_what_became_of_a_form_is_said(bound: World) -> None:
@@ -248,8 +271,8 @@ def test_the_master_is_asked_and_its_answer_given(monkeypatch: pytest.MonkeyPatc
         ("maint", "nowhere", ["s1"], "ERRP", {"s1": "UP"}),
         ("explode", "b", ["s1"], "ERRP", {"s1": "UP"}),
         ("hdown", "b", ["s1"], "DONE", {"s1": "DOWN"}),
-        ("hdown", "b", ["s3"], "NONE", {"s3": "no check"}),
-        ("hdown", "b", ["s1", "s3"], "DONE", {"s1": "DOWN", "s3": "no check"}),
+        ("hdown", "b", ["s3"], "DONE", {"s3": "DOWN"}),
+        ("hnolb", "b", ["s1", "s3"], "DONE", {"s1": "NOLB", "s3": "NOLB"}),
         ("dhlth", "b", ["s1", "s3"], "DONE", {}),
         ("ehlth", "b", ["s2"], "DONE", {}),
         ("ehlth", "b", ["s3"], "NONE", {}),
