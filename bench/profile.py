@@ -17,10 +17,9 @@ from bench.run import chosen
 from bench.sides import Ways, running, surroundings
 
 
-def _busiest(root: int) -> int:
-    """The process of a tree that has used most CPU: the worker."""
-    usage = {pid: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13] for pid in tree(root)}
-    return max(usage, key=lambda pid: sum(map(int, usage[pid])))
+def _used(root: int) -> dict[int, int]:
+    """Ticks of CPU that each process of a tree has used."""
+    return {pid: sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13])) for pid in tree(root)}
 
 
 def _report(raw: Path, top: int = 30) -> None:
@@ -50,8 +49,10 @@ def profile(options: argparse.Namespace) -> int:
     ways = Ways(("forkproxy",), options.forkproxy, options.package)
     with surroundings() as world, running(case, ways, world) as (side,):
         ready(case, side, world)
+        idle = _used(side.process.pid)
         wrk(case, side.port, 1, world.directory)
-        worker = _busiest(side.process.pid)
+        busy = _used(side.process.pid)
+        worker = max(idle, key=lambda pid: busy.get(pid, 0) - idle[pid])  # the master was busy before
         raw = world.directory / "stacks"
         seconds = max(2, round(options.seconds))
         before = Usage.of(side.process.pid)
