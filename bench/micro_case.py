@@ -24,9 +24,8 @@ from forkproxy.clock import Clock
 from forkproxy.config.load import load
 from forkproxy.config.options import Options
 from forkproxy.master.shared import Shared
-from forkproxy.net import sockets
-from forkproxy.net.loop import READ, WRITE, Loop
-from forkproxy.proxy import dispatch, listener, runtime, upstream
+from forkproxy.net.loop import READ, Loop
+from forkproxy.proxy import listener, runtime, upstream
 from forkproxy.state.servers import RUNNING, SCALE
 
 FIELDS = (
@@ -132,12 +131,10 @@ class Stand:
         heritage = types.SimpleNamespace(state=shared.state, slot=slot, number=1, plan=plan, ledger=shared.ledger(slot, plan))
         self.rt = runtime.make(heritage, self.loop)
         self.fe = next(iter(self.rt.frontends.values()))
-        for _level, _facility, sink in self.fe.log.targets:
-            assert sink is not None
         self.bind = self.fe.plan.binds[0]
         self.requests = requests(case)
         self.clients: list[Wire] = []
-        upstream.dial = dial
+        upstream.dial = dial  # type: ignore[attr-defined,assignment]
 
     def client(self) -> Wire:
         """A client connects."""

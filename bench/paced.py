@@ -29,8 +29,9 @@ from bench.sides import HERE, Ways, World, running
 SHARE = 0.3
 
 
-def generate(port: int, rate: float, seconds: float, connections: int) -> tuple[list[float], int]:
-    """Send at ``rate`` requests a second; returns latencies in seconds and how many requests got no right answer."""
+def generate(port: int, rate: float, seconds: float, connections: int, patience: float = 5.0) -> tuple[list[float], int]:
+    """Send at ``rate`` requests a second; returns latencies in seconds and how many requests got no right answer, those included that
+    had none ``patience`` seconds after the last one."""
     with contextlib.ExitStack() as open_, select.epoll() as epoll:
         sockets = {}
         for _ in range(connections):
@@ -39,10 +40,10 @@ def generate(port: int, rate: float, seconds: float, connections: int) -> tuple[
             sock.setblocking(False)
             sockets[sock.fileno()] = sock
             epoll.register(sock.fileno(), select.EPOLLIN)
-        return _drive(epoll, sockets, rate, seconds)
+        return _drive(epoll, sockets, rate, seconds, patience)
 
 
-def _drive(epoll: select.epoll, sockets: dict[int, socket.socket], rate: float, seconds: float) -> tuple[list[float], int]:
+def _drive(epoll: select.epoll, sockets: dict[int, socket.socket], rate: float, seconds: float, patience: float) -> tuple[list[float], int]:
     free = deque(sockets)
     requests = [REQUEST % (i * 7919 % 10007, i % 13, i * 2654435761) for i in range(512)]
     due_of: dict[int, float] = {}
@@ -62,7 +63,7 @@ def _drive(epoll: select.epoll, sockets: dict[int, socket.socket], rate: float, 
             due_of[fd] = waiting.popleft()
             sent += 1
             sockets[fd].send(requests[sent & 511])
-        if at >= end and (not due_of or at > end + 5.0):
+        if at >= end and (not due_of or at > end + patience):
             break
         # The kernel's timers are good for a millisecond at best: what is due sooner is awaited awake.
         for fd, _ in epoll.poll(0.001 if due - now() > 0.002 else 0):

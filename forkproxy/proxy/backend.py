@@ -15,6 +15,7 @@ from forkproxy.proxy.derived import case_adjuster, head_limits, keepalive_option
 from forkproxy.proxy.observed import Watch
 from forkproxy.proxy.persistence import Persistence
 from forkproxy.proxy.sticking import Sticking
+from forkproxy.proxy.tally import Sums, Tally
 from forkproxy.registry import Needs
 from forkproxy.state import layout
 from forkproxy.state.names import backend_key
@@ -94,7 +95,7 @@ class ServerRt:
         self.peak = 0
         self.marked = False
         self.told = False  # whether the picker wants to hear of streams that begin and end
-        self.tallies: dict[FrontendRt, counting.Tally] = {}
+        self.tallies: dict[FrontendRt, Tally] = {}
         #: where its row is in any worker's slot
         self.base = rt.state.rows.base(plan.key)
         row = rt.row(plan.key)
@@ -200,8 +201,8 @@ class BackendRt:
         "addresses", "adjust", "buffer_body", "by_algorithm", "by_name", "checks_cache", "close_server", "count", "crowds", "direct",
         "drops_trailers", "forwarded", "forwardfor", "fullconn", "keep_queue", "keeps_requests", "limits", "marked", "may_stay", "name",
         "nolinger", "offset", "originalto", "peak", "persistence", "picker", "plain", "plain_response", "plan", "prefer_last", "pretends",
-        "queues", "reads_answers", "relaxed", "restrict", "retry_statuses", "round_robin", "rt", "servers", "stick", "streams", "tallies",
-        "tcpka", "tunnels", "use_server",
+        "queues", "reads_answers", "relaxed", "restrict", "retry_statuses", "round_robin", "rt", "servers", "stick", "streams", "sums",
+        "tallies", "tcpka", "tunnels", "use_server",
     )  # fmt: skip
 
     def __init__(self, rt: Runtime, plan: plans.Backend) -> None:
@@ -250,8 +251,9 @@ class BackendRt:
         self.streams = 0
         self.peak = 0
         self.marked = False
-        self.tallies: dict[FrontendRt, counting.Tally] = {}
+        self.tallies: dict[FrontendRt, Tally] = {}
         self.count = counting.BackendCounters(rt.row(backend_key(plan.name)))
+        self.sums = Sums(self.count.row)
         self.offset = rt.number - 1 if rt.number else 0
         self.by_name: dict[str, ServerRt] = {}
         self.use_server: Callable[[Stream], ServerRt | None] | None = self._chooser() if plan.use_server else None

@@ -1,9 +1,6 @@
-"""What a worker counts, and when.
+"""What a worker counts at once: rare events (errors, retries, new connections). What ends is counted by ``tally``.
 
-What ends is counted once, in :meth:`Tally.pour`: a tally stands for one (frontend, backend, server) that streams of this worker
-took, and its streams are added up and poured into the three rows of the shared segment at the end of the loop's turn. Under
-load a turn ends many streams, and a cell costs twice a variable: 26 cells per request were 2.1 µs, now 0.4. A kill -9 loses
-the counts of one turn. Rare events (errors, retries, new connections) go to their cells at once. The names of cells are ``state.layout``'s.
+The names of cells are ``state.layout``'s.
 """
 
 from __future__ import annotations
@@ -11,9 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from forkproxy.errors import StreamError
-from forkproxy.proxy import histograms
 from forkproxy.state import layout as L
-from forkproxy.state import rates
 
 if TYPE_CHECKING:
     from forkproxy.plan import Bind
@@ -21,141 +16,8 @@ if TYPE_CHECKING:
     from forkproxy.proxy.runtime import Runtime
     from forkproxy.proxy.stream import Stream
 
-HRSP = L.HRSP
 #: counters of errors.ERRORS that belong to the frontend; the others are the backend's and the server's
 _FRONT = frozenset({"req_errors", "req_denied"})
-
-
-class Tally:
-    """Streams of one turn that took the same way. ``fe``, ``be`` and ``srv`` are rows (be and srv may be None), ``ended`` the streams,
-    ``bytes_in`` and ``bytes_out`` what is to be counted besides theirs."""
-
-    __slots__ = ("be", "bytes_in", "bytes_out", "ended", "fe", "histograms", "http", "ports", "process", "srv")
-
-    def __init__(
-        self, process: memoryview, fe: memoryview, be: memoryview | None, srv: memoryview | None, http: bool, histograms: bool,
-        ports: dict[int, memoryview] | None,
-    ) -> None:  # fmt: skip
-        self.process = process
-        self.fe = fe
-        self.be = be
-        self.srv = srv
-        self.http = http
-        self.histograms = histograms
-        self.ports = ports
-        self.ended: list[Stream] = []
-        self.bytes_in = self.bytes_out = 0
-
-    def forget(self, counted: tuple[int, int]) -> None:
-        """These bytes (in, out) were counted while the stream ran (``option contstats``)."""
-        self.bytes_in -= counted[0]
-        self.bytes_out -= counted[1]
-
-    def pour(self) -> None:
-        """Add everything to the rows and begin anew."""
-        ended, bytes_in, bytes_out = self.ended, self.bytes_in, self.bytes_out
-        statuses = [0] * 10
-        served = reused = 0
-        unlike: list[Stream] = []
-        queue_s = connect_s = response_s = total_s = 0.0
-        queue_max = connect_max = response_max = total_max = 0.0
-        for s in ended:
-            bytes_in += s.bytes_in
-            bytes_out += s.bytes_out
-            status = s.status
-            statuses[status // 100 if status < 1000 else 0] += 1  # a server whose violations are accepted says up to 65535
-            res = s.res
-            if res is None or res.status != status:
-                unlike.append(s)
-            queue = s.t_queue
-            if not queue:
-                continue
-            served += 1
-            if s.reused:
-                reused += 1
-            connect = s.t_connect
-            if connect != s.t_request:  # equal in most requests: chosen and sent in the turn in which they came, over an idle connection
-                took = queue - s.t_request
-                if took > 0.0:
-                    queue_s += took
-                    if took > queue_max:
-                        queue_max = took
-                took = connect - queue
-                if took > 0.0:
-                    connect_s += took
-                    if took > connect_max:
-                        connect_max = took
-            if s.t_response and connect:
-                took = s.t_response - connect
-                response_s += took
-                if took > response_max:
-                    response_max = took
-            took = s.t_end - s.t_first
-            total_s += took
-            if took > total_max:
-                total_max = took
-        n, fe, be, srv = len(ended), self.fe, self.be, self.srv
-        fe[L.BYTES_IN] += bytes_in
-        fe[L.BYTES_OUT] += bytes_out
-        fe[L.REQ_IN] += bytes_in
-        fe[L.RES_OUT] += bytes_out
-        self.process[L.BYTES_OUT] += bytes_out
-        if self.http:
-            fe[L.REQ_TOT] += n
-            fe[L.H1_REQ] += n
-            self.process[L.REQ_TOT] += n
-            for row in (fe, be):
-                if row is not None:
-                    _add(row, statuses)
-            if srv is not None:
-                _servers_own(statuses, unlike)
-                srv[L.REQ_TOT] += sum(statuses)
-                _add(srv, statuses)
-        else:
-            fe[L.REQ_OTHER] += n
-        for row in (be, srv):
-            if row is not None:
-                row[L.SESS_TOT] += n
-                row[L.BYTES_IN] += bytes_in
-                row[L.BYTES_OUT] += bytes_out
-        if self.http and be is not None:
-            be[L.REQ_TOT] += n
-        if served and be is not None and srv is not None:
-            sums = [int(t * 1000.0 + 0.5) for t in (queue_s, connect_s, response_s, total_s)]
-            longest = [int(t * 1000.0) for t in (queue_max, connect_max, response_max, total_max)]
-            wall = int(ended[-1].clock.wall)
-            for row in (be, srv):
-                row[L.LBTOT] += served
-                row[L.REUSES] += reused
-                row[L.LAST_SESS] = wall
-                rates.times(row, L.TIMES, served, sums, longest)
-        if self.ports is not None:
-            for s in ended:
-                row = self.ports[s.origin.bind.id]
-                row[L.BYTES_IN] += s.bytes_in
-                row[L.BYTES_OUT] += s.bytes_out
-        if self.histograms:
-            histograms.add(ended, (fe, be, srv))
-        ended.clear()
-        self.bytes_in = self.bytes_out = 0
-
-
-def _class(status: int) -> int:
-    return status // 100 if status < 1000 else 0
-
-
-def _add(row: memoryview, statuses: list[int]) -> None:
-    for hundred, count in enumerate(statuses):
-        if count:
-            row[HRSP[hundred]] += count
-
-
-def _servers_own(statuses: list[int], unlike: list[Stream]) -> None:
-    """Turn what clients got into what the server said: something else, or nothing where a stream failed before it answered."""
-    for s in unlike:
-        statuses[_class(s.status)] -= 1
-        if s.res is not None:
-            statuses[_class(s.res.status)] += 1
 
 
 class FrontendCounters:

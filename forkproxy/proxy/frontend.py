@@ -13,6 +13,7 @@ from forkproxy.proxy import counting, tracking
 from forkproxy.proxy.derived import case_adjuster, head_limits, keepalive_options, restriction
 from forkproxy.proxy.persistence import Kept
 from forkproxy.proxy.profiles import ProfiledLog
+from forkproxy.proxy.tally import Sums, Tally
 from forkproxy.registry import Needs
 from forkproxy.state import doors
 from forkproxy.state.doors import Door
@@ -40,7 +41,7 @@ class FrontendRt:
         "addresses", "adjust", "bare", "buffer_body", "captures", "choose", "close_client", "close_server", "connections", "count",
         "default", "doors", "drops_trailers", "forwardfor", "head_timeout", "http", "idle_timeout", "keeps_ends", "kept", "limits",
         "listeners", "log", "log_connect", "log_early", "log_steps", "most_own", "name", "originalto", "per_bind", "plain",
-        "plain_response", "plan", "ports", "reads_answers", "restrict", "rt", "socket_options", "tallies", "told", "tracks",
+        "plain_response", "plan", "ports", "reads_answers", "restrict", "rt", "socket_options", "sums", "tallies", "told", "tracks",
         "tracks_connections", "tunnels", "twin", "unique_id_header",
     )  # fmt: skip
 
@@ -121,8 +122,9 @@ class FrontendRt:
         self.socket_options = socket_options(plan, settings)
         #: option contstats: what was counted already of streams that still run, (bytes in, bytes out)
         self.told: dict[Stream, tuple[int, int]] | None = {} if "contstats" in plan.options else None
-        self.tallies: dict[FrontendRt, counting.Tally] = {}
+        self.tallies: dict[FrontendRt, Tally] = {}
         self.count = counting.FrontendCounters(rt.row(frontend_key(plan.name)))
+        self.sums = Sums(self.count.row, rt.process)
         #: option socket-stats: the rows of its addresses, by the number of their bind
         self.ports: dict[int, memoryview] | None = None
         if "socket-stats" in plan.options:
@@ -264,17 +266,12 @@ class FrontendRt:
             if self.tracks:
                 tracking.moved(s, bytes_in - had_in, bytes_out - had_out)
 
-    def tally(self, be: BackendRt | None, srv: ServerRt | None) -> counting.Tally:
+    def tally(self, be: BackendRt | None, srv: ServerRt | None) -> Tally:
         """The tally for streams of this frontend that ended at ``be`` and ``srv``."""
         party = self if be is None else be if srv is None else srv
-        new = party.tallies[self] = counting.Tally(
-            self.rt.process,
-            self.count.row,
-            None if be is None else be.count.row,
-            None if srv is None else srv.count.row,
-            self.http,
-            self.rt.plan.global_.metered,
-            self.ports,
+        metered = self.rt.plan.global_.metered
+        new = party.tallies[self] = Tally(
+            self.sums, None if be is None else be.sums, None if srv is None else srv.count.row, self.http, metered, self.ports
         )
         return new
 

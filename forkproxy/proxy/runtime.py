@@ -25,6 +25,7 @@ from forkproxy.proxy.logs import LogTargets
 from forkproxy.proxy.neighbours import Neighbours
 from forkproxy.proxy.profiles import access_log
 from forkproxy.proxy.sides import Side
+from forkproxy.proxy.tally import Sums, Tally
 from forkproxy.rules import variables, world
 from forkproxy.state import layout, rates
 from forkproxy.state.limits import ALARMS, Area
@@ -73,7 +74,7 @@ class Runtime:
         #: bad messages by (is it a request?, name of the frontend or backend)
         self.captures: dict[tuple[bool, str], Capture] = {}
         self.marked: list[BackendRt | ServerRt] = []
-        self.poured: list[counting.Tally] = []
+        self.poured: list[Tally] = []
         self.logs = LogTargets(plan.global_, loop, self.process)
         #: other workers' streams, where an algorithm wants to know of them
         self.neighbours: Neighbours | None = None
@@ -150,9 +151,13 @@ class Runtime:
     def _turn(self) -> None:
         """At the end of each turn: what it counted goes to the shared segment."""
         if self.poured:
+            full: list[Sums] = []
             for tally in self.poured:
-                tally.pour()
+                tally.pour(full)
             self.poured.clear()
+            wall = int(self.clock.wall)
+            for sums in full:
+                sums.pour(wall)
         if self.marked:
             for party in self.marked:
                 party.show()

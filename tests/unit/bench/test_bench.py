@@ -90,7 +90,8 @@ def test_the_package_is_the_side_named_compiled() -> None:
 
 
 def test_paced_requests_count_from_when_they_should_have_left() -> None:
-    """A server that answers everything 50 ms late and one wrongly: late by the queue, too, because there are only two connections."""
+    """A server that takes 5 ms for each answer, one after the other, and gives a wrong one: those that should have left long ago are
+    late, because there are only two connections."""
     server = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
@@ -109,13 +110,14 @@ def test_paced_requests_count_from_when_they_should_have_left() -> None:
 
     thread = threading.Thread(target=serve)
     thread.start()
-    latencies, wrong = paced.generate(server.getsockname()[1], 1000.0, 0.1, 2)
-    thread.join(20)
-    server.close()
+    try:
+        latencies, wrong = paced.generate(server.getsockname()[1], 500.0, 0.1, 2, 60.0)
+    finally:
+        thread.join(60)
+        server.close()
     assert wrong == 1
-    # a hundred requests, five milliseconds each, one after the other: the last ones should have left long ago
-    assert len(latencies) > 50
-    assert max(latencies) > 0.2
+    assert len(latencies) > 25  # fifty, more or less, of five milliseconds each
+    assert max(latencies) > 0.02
 
 
 def test_medians_and_ratio() -> None:
