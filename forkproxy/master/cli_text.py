@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import re
 import time
+from collections.abc import Iterable
 
 from forkproxy.registry import COMMANDS, Command, Level
 
@@ -52,26 +53,41 @@ def uptime(started: float) -> str:
     return f"{seconds // 86400}:{seconds // 3600 % 24:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
 
 
+#: Stand at the end of every list that is not whole.
+_ALWAYS = ("help", "prompt", "quit")
+
+
 def help_text(level: Level, where: str, prefix: str, *, unknown: bool, mastercli: bool) -> str:
-    """The commands at ``level`` in a context that begin with ``prefix``; ``unknown``: as the answer to a command that does not exist."""
-    mine = [c for c in COMMANDS.values() if where in c.where and c.level <= level and c.synopsis]
+    """The commands at ``level`` in a context that are meant by ``prefix`` ("": all); ``unknown``: as the answer to a command that does not
+    exist."""
+    mine = {c.name: c for c in COMMANDS.values() if where in c.where and c.level <= level and c.synopsis}
+    chosen = _meant(prefix, mine)
     title = "The following commands are valid at this level:\n"
-    chosen = [c for c in mine if c.name.startswith(prefix)] or mine
     if unknown:
-        title = "Unknown command. Please enter one of the following commands only:\n"
-        close = difflib.get_close_matches(prefix, [c.name for c in mine], n=6, cutoff=0.5) if prefix else []
-        if close:
-            title = "Unknown command, but maybe one of the following ones is a better match:\n"
-            chosen = [COMMANDS[name] for name in close]
-        else:
-            chosen = mine
+        title = "Unknown command, but maybe one of the following ones is a better match:\n"
+        if not chosen:
+            title = "Unknown command. Please enter one of the following commands only:\n"
     lines = [title]
-    if mastercli and chosen is mine:
+    if mastercli and not chosen:
         lines.append(f"  {'@!<pid>':<40}: send a command to the <pid> process\n")
         lines.append(f"  {'@<relative pid>':<40}: send a command to the <relative pid> process\n")
         lines.append(f"  {'@master':<40}: send a command to the master process\n")
-    lines += [f"  {c.synopsis:<40}: {summary(c)}\n" for c in sorted(chosen, key=lambda c: c.name)]
+    names = [name for name in sorted(chosen or mine) if name not in _ALWAYS]
+    lines += [f"  {mine[name].synopsis:<40}: {summary(mine[name])}\n" for name in (*names, *_ALWAYS) if name in mine]
     return "".join(lines)
+
+
+def _meant(prefix: str, names: Iterable[str]) -> list[str]:
+    """Which of ``names`` begin with as many words of ``prefix`` as possible; else those that look like it."""
+    words = prefix.split()
+    for count in range(len(words), 0, -1):
+        begin = " ".join(words[:count])
+        found = [name for name in names if name.startswith(begin) or (count == len(words) > 1 and begin.startswith(f"{name} "))]
+        if found and count < len(words):
+            return difflib.get_close_matches(prefix, found, n=6, cutoff=0.6) or found
+        if found:
+            return found
+    return difflib.get_close_matches(prefix, names, n=6, cutoff=0.5) if prefix else []
 
 
 def summary(command: Command) -> str:

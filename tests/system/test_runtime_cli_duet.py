@@ -191,6 +191,9 @@ set profiling x
 set timeout
 set timeout cli x
 set timeout cli 5
+set timeout cli 5s
+set timeout cli 0
+set timeout cli -1
 set server
 set server be/s1 state nope
 set server be/s1 state drain
@@ -231,6 +234,7 @@ enable agent known/d
 enable agent be/s1
 disable agent be/s1
 set rate-limit connections global
+set rate-limit connections global -1
 set rate-limit connections global 1000
 set rate-limit sessions global 0
 set rate-limit connections global 0
@@ -245,6 +249,7 @@ disable frontend nope
 disable frontend fe; disable frontend fe
 enable frontend fe; enable frontend fe
 shutdown session
+shutdown session x
 shutdown session 0x1
 shutdown sessions server be/nope
 shutdown sessions server be/s1
@@ -270,6 +275,7 @@ add server be/n 127.0.0.1:{origin} weight 3
 get weight be/#5
 get weight be/n
 del server be/nope
+del server be/s1
 enable server be/n; del server be/n
 disable server be/n; del server be/n; get weight be/n
 prompt; show cli level; quit

@@ -92,10 +92,8 @@ def pack(server: Server) -> dict[str, Any]:
 def obstacle(session: Session, entry: Entry) -> str:
     """Why a server cannot be removed, as far as waiting does not help; "" when nothing is in the way."""
     plan = session.master.plan
-    if any(server.track == entry.key for backend in plan.backends.values() for server in backend.servers):
-        return "Server is referenced by other servers (track)."
     backend = plan.backends[entry.server.backend]
-    if backend.use_server:
+    if backend.use_server or any(server.track == entry.key for one in plan.backends.values() for server in one.servers):
         return "This server cannot be removed at runtime due to other configuration elements pointing to it."
     if not entry.admin & (Admin.FORCED_MAINT | Admin.CONFIG_MAINT):
         return "Only servers in maintenance mode can be deleted."

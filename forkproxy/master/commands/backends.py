@@ -49,9 +49,7 @@ def _publish(session: Session, words: list[str], unpublished: bool) -> Deferred:
 # -- coming and going ------------------------------------------------------------------------------------------------------
 
 
-@command(
-    "add backend", level=Level.ADMIN, mode="experimental", synopsis="add backend <name> from <defproxy> [mode <mode>]"
-)  # fmt: skip
+@command("add backend", level=Level.ADMIN, mode="experimental", synopsis="add backend <name> from <defaults> [opts]")
 def add_backend(session: Session, words: list[str]) -> Deferred:
     """Create a backend that inherits from a named defaults section, unpublished and without servers; in experimental mode."""
     if len(words) < 5 or words[3] != "from":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from forkproxy.config.units import UnitError, parse_time
 from forkproxy.master.cli_session import SEVERITIES, Refused, Session
 from forkproxy.registry import Level, command
 
@@ -55,7 +56,11 @@ def set_timeout(session: Session, words: list[str]) -> str:
         raise Refused("'set timeout' only supports 'cli'.")
     if len(words) < 4:
         raise Refused("Expects an integer value.")
-    if not words[3].isdecimal() or not 0 < int(words[3]) < 1 << 31:
+    try:
+        delay_s = parse_time(words[3], "s", minimum_us=0)
+    except UnitError:
+        raise Refused("Invalid timeout value.") from None
+    if not 1 <= delay_s < 1 << 31:
         raise Refused("Invalid timeout value.")
-    session.timeout_s = float(words[3])
+    session.timeout_s = delay_s
     return ""

@@ -20,5 +20,7 @@ def set_rate_limit(session: Session, words: list[str]) -> str:
         raise Refused(_USAGE)
     if len(words) < 5:
         raise Refused("Expects an integer value.")
+    if words[4].removeprefix("-").isdecimal() and not 0 <= int(words[4]) < 1 << 31:
+        raise Refused("Value out of range.")
     session.master.changes.settings(**{field: int(words[4]) if words[4].isdecimal() else 0})
     return ""

@@ -95,16 +95,16 @@ def _own(session: Session) -> str:
 @command("shutdown session", level=Level.ADMIN, synopsis="shutdown session [id]")
 def shutdown_session(session: Session, words: list[str]) -> Deferred:
     """Kill a specific session."""
-    if len(words) < 3:
+    number = _number(words[2]) if len(words) > 2 else None
+    if not number:
         raise Refused("Session pointer expected (use 'show sess').")
-    number = _number(words[2])
 
     def render(replies: list[Reply]) -> str:
         if not any(reply.value for reply in replies):
             raise Refused("No such session (use 'show sess').")
         return ""
 
-    return session.ask("shutdown session", render, number=number or 0)
+    return session.ask("shutdown session", render, number=number)
 
 
 @command("shutdown sessions server", level=Level.ADMIN, synopsis="shutdown sessions server <bk>/<srv>")

@@ -34,7 +34,7 @@ def get_var(session: Session, words: list[str]) -> str:
     return f"{words[2]}: {_described(value)}\n"
 
 
-@command("set var", level=Level.OPERATOR, mode="experimental", synopsis="set var <name> {<expr>|expr <expr>|fmt <fmt>}")
+@command("set var", level=Level.OPERATOR, mode="experimental", synopsis="set var <name> [expr|fmt] <expression>")
 def set_var(session: Session, words: list[str]) -> str | Deferred:
     """Set a process-wide variable from an expression or a log format, in all workers; in experimental mode."""
     if len(words) < 3:

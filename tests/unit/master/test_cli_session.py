@@ -164,6 +164,37 @@ def test_unknown_commands_get_the_list() -> None:
     assert text.endswith("\n\n")
 
 
+@pytest.mark.parametrize(
+    ("said_", "found"),
+    [
+        ("show ssl cert", []),
+        ("show servers", ["show servers conn", "show servers state"]),
+        ("show servres state", ["show servers state"]),
+        ("shutdown", ["shutdown frontend", "shutdown session", "shutdown sessions server"]),
+        ("del srver x/y", ["del server"]),
+        ("set wieght b/s 3", ["set weight"]),
+        ("shwo stat", ["show stat"]),
+    ],
+)
+def test_what_is_like_an_unknown_command_is_listed(said_: str, found: list[str]) -> None:
+    """Commands that begin like it, else those that look like it; and the way out."""
+    one = session()
+    one.feed(f"{said_}\n".encode())
+    lines = said(one).splitlines()
+    assert lines[0] == "Unknown command, but maybe one of the following ones is a better match:"
+    names = [line.partition(":")[0].strip() for line in lines[1:-4]]
+    assert all(any(name.startswith(each) for name in names) for each in found) and len(names) < 60
+    assert [line.split()[0] for line in lines[-4:-1]] == ["help", "prompt", "quit"]
+
+
+def test_help_for_some_commands() -> None:
+    one = session()
+    one.feed(b"help show servers\n")
+    lines = said(one).splitlines()
+    assert lines[0] == "The following commands are valid at this level:"
+    assert [" ".join(line.split()[:3]) for line in lines[1:3]] == ["show servers conn", "show servers state"] and len(lines) == 7
+
+
 def test_a_deferred_answer_holds_what_follows(monkeypatch: pytest.MonkeyPatch) -> None:
     later = Deferred()
     monkeypatch.setitem(COMMANDS, "later", Command("later", lambda _s, _w: later, Level.USER))
