@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 
 def detach() -> int | None:
@@ -31,13 +32,18 @@ def waited() -> bool:
     return _tell >= 0
 
 
-def let_go() -> None:
-    """Leave the terminal, or the pipe of whoever started us and reads to its end. Every process of a daemon must, once it serves."""
-    null = os.open(os.devnull, os.O_RDWR)
-    for fd in (0, 1, 2):
-        os.dup2(null, fd)
-    if null > 2:
-        os.close(null)
+def parting() -> Callable[[], None]:
+    """What makes the process leave the terminal, or the pipe of whoever started us and reads to its end. Every process of a daemon must,
+    once it serves. To be called before the process changes its root, where there may be no /dev/null; the result at most once."""
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+
+    def let_go() -> None:
+        for fd in (0, 1, 2):
+            os.dup2(null, fd)
+        if null > 2:
+            os.close(null)
+
+    return let_go
 
 
 def ready() -> None:
@@ -45,7 +51,7 @@ def ready() -> None:
     global _tell
     if _tell < 0:
         return
-    let_go()
+    parting()()
     os.write(_tell, b"1")
     os.close(_tell)
     _tell = -1

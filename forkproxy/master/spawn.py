@@ -69,7 +69,7 @@ class Forker:
             if heritage.inbox is not None:
                 keep.update(end.fileno() for end in heritage.inbox)
             close_others(keep)
-            let_go = daemon.let_go if daemon.waited() else None
+            let_go = daemon.parting() if daemon.waited() else None
             worker_main.run(heritage, self.factory, drop_to=Privileges.of(heritage.plan.global_), let_go=let_go)
         finally:
             os._exit(70)

@@ -186,11 +186,15 @@ def test_daemon_mode_and_pid_file(start: Start, tmp_path: Path) -> None:
     assert refused(port)
 
 
-def test_a_daemon_lets_go_of_what_it_was_started_with(tmp_path: Path) -> None:
-    """Whoever reads its output to the end is not kept waiting by workers, and HAProxy's daemon says nothing when all is well."""
+@pytest.mark.parametrize("jail", [False, True], ids=["", "chroot"])
+def test_a_daemon_lets_go_of_what_it_was_started_with(tmp_path: Path, jail: bool) -> None:
+    """Whoever reads its output to the end is not kept waiting by workers, and HAProxy's daemon says nothing when all is well.
+    In a root of their own workers have no /dev/null."""
+    if jail and os.geteuid() != 0:
+        pytest.skip("needs root")
     (port,) = free_ports(1)
     file, pidfile = tmp_path / "f.cfg", tmp_path / "pid"
-    file.write_text(hello(port))
+    file.write_text(hello(port).replace("global\n", f"global\n  chroot {tmp_path}\n" if jail else "global\n"))
     command = [sys.executable, str(ROOT / "bin" / "forkproxy"), "-D", "-f", str(file), "-p", str(pidfile)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     master = int(pidfile.read_text())
