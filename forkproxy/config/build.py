@@ -187,7 +187,7 @@ class _Builder:
             "http_after_response": rules.of("http-after-response"),
             "statistics": (*page, *(rules.of(*late) or ())) if page else None,
         }
-        http = draft.mode == "http"
+        http = draft.speaks_http
         common = {
             "name": draft.name,
             "id": self.ids[id(draft)],
@@ -318,8 +318,8 @@ class _Builder:
     def _frontend(self, draft: ProxyDraft, common: dict[str, Any], rules: RuleSets, context: RuleContext) -> Frontend:
         log_format, error_format, log_needs = build_logs.log_format(draft, common["log_targets"], context, self.diag)
         sd_format, sd_needs = compile_format(draft.log_format_sd, context)
-        unique_id, id_needs = compile_format(draft.unique_id_format, context, kind="http-req" if draft.mode == "http" else "log")
-        http = draft.mode == "http"
+        unique_id, id_needs = compile_format(draft.unique_id_format, context, kind="http-req" if draft.speaks_http else "log")
+        http = draft.speaks_http
         switches = {name for name, on in draft.options.items() if on and name not in BACK_ONLY}
         return Frontend(
             **{**common, "options": _usable(draft, switches), "needs": common["needs"] | id_needs},
@@ -335,7 +335,7 @@ class _Builder:
             log_needs=log_needs | sd_needs,
             unique_id=unique_id,
             unique_id_header=(draft.unique_id_header or b"") if http else b"",
-            monitor_uri=draft.monitor_uri if http else b"",
+            monitor_uri=draft.monitor_uri if draft.mode == "http" else b"",
             monitor_fail=tuple(rules.conditions.get("monitor fail", ())),
             rate_limit_sessions=draft.rate_limit_sessions,
             capture_request=tuple(draft.capture_request) if http else (),
@@ -401,7 +401,9 @@ class _Builder:
             warn(f"cookie will be ignored for {label} '{name}' (needs 'mode http').")
         if draft.monitor_uri and draft.is_frontend:
             warn(f"monitor-uri will be ignored for {label} '{name}' (needs 'mode http').")
-        if draft.capture_request or draft.capture_response or draft.capture_cookie:
+        if draft.speaks_http:
+            return
+        if draft.capture_cookie:
             warn(f"'capture' statement ignored for {label} '{name}' as it requires HTTP mode.")
         kinds = {rule.kind for rule in draft.rules}
         for kind in HTTP_KINDS:
@@ -438,7 +440,7 @@ def _hint(name: str, names: Iterable[str]) -> str:
 
 
 def _usable(draft: ProxyDraft, switches: set[str]) -> frozenset[str]:
-    return frozenset(switches if draft.mode == "http" else switches - HTTP_ONLY)
+    return frozenset(switches if draft.speaks_http else switches - HTTP_ONLY)
 
 
 def _cli_binds(drafts: Iterable[Any]) -> tuple[Bind, ...]:

@@ -74,8 +74,9 @@ class RuleSets:
 
     def compile(self) -> None:
         """Compile every line; what is wrong becomes an alert of its line."""
+        http = self.draft.speaks_http
         for rule in self.draft.rules:
-            if self.draft.mode != "http" and rule.kind in (*HTTP_KINDS, *_STATS_KINDS):
+            if not http and rule.kind in (*HTTP_KINDS, *_STATS_KINDS):
                 continue  # warned of by build
             # warnings of a rule belong to its line
             self.context.warn = rule.line.warn

@@ -229,6 +229,12 @@ class ProxyDraft:
         return self.kind != "frontend"
 
     @property
+    def speaks_http(self) -> bool:
+        """Are there HTTP requests for its rules: always, or after "switch-mode http"?"""
+        switches = (rule for rule in self.rules if rule.kind == "tcp-request content" and "switch-mode" in rule.line.words)
+        return self.mode == "http" or (self.is_frontend and next(switches, None) is not None)
+
+    @property
     def label(self) -> str:
         """What messages call it."""
         return "proxy" if self.kind == "listen" else self.kind

@@ -199,16 +199,17 @@ class BackendRt:
 
     __slots__ = (
         "addresses", "adjust", "buffer_body", "by_algorithm", "by_name", "checks_cache", "close_server", "count", "crowds", "direct",
-        "drops_trailers", "forwarded", "forwardfor", "fullconn", "keep_queue", "keeps_requests", "limits", "marked", "may_stay", "name",
-        "nolinger", "offset", "originalto", "peak", "persistence", "picker", "plain", "plain_response", "plan", "prefer_last", "pretends",
-        "queues", "reads_answers", "relaxed", "restrict", "retry_statuses", "round_robin", "rt", "servers", "stick", "streams", "sums",
-        "tallies", "tcpka", "tunnels", "use_server",
+        "drops_trailers", "forwarded", "forwardfor", "fullconn", "http", "keep_queue", "keeps_requests", "limits", "marked", "may_stay",
+        "name", "nolinger", "offset", "originalto", "peak", "persistence", "picker", "plain", "plain_response", "plan", "prefer_last",
+        "pretends", "queues", "reads_answers", "relaxed", "restrict", "retry_statuses", "round_robin", "rt", "servers", "stick", "streams",
+        "sums", "tallies", "tcpka", "tunnels", "use_server",
     )  # fmt: skip
 
     def __init__(self, rt: Runtime, plan: plans.Backend) -> None:
         self.rt = rt
         self.plan = plan
         self.name = plan.name
+        self.http = plan.mode == "http"
         #: the slots of its limited servers and who waits for one; None while it has no such servers
         self.queues: Queues | None = None
         #: a server is given streams beyond its limit, up to maxqueue (manual: maxqueue)

@@ -79,7 +79,8 @@ class FrontendRt:
             self.log_early = "response" in self.log_steps
         #: nothing has to be decided for a request but for the choice of a backend
         self.bare = (
-            plan.tcp_request_content is None
+            self.http
+            and plan.tcp_request_content is None
             and plan.http_request is None
             and plan.statistics is None
             and not self.buffer_body
@@ -270,8 +271,9 @@ class FrontendRt:
         """The tally for streams of this frontend that ended at ``be`` and ``srv``."""
         party = self if be is None else be if srv is None else srv
         metered = self.rt.plan.global_.metered
+        http = self.http or (be is not None and be.http)
         new = party.tallies[self] = Tally(
-            self.sums, None if be is None else be.sums, None if srv is None else srv.count.row, self.http, metered, self.ports
+            self.sums, None if be is None else be.sums, None if srv is None else srv.count.row, http, metered, self.ports
         )
         return new
 

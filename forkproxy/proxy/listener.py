@@ -120,6 +120,7 @@ def begin(c: Client) -> None:
 def allowed(c: Client, steps: Steps, session: bool) -> bool:
     """Walk tcp-request connection (or session) rules; False: the connection was refused and is closed."""
     s = Stream(c)
+    s.body_done = True  # nothing to wait for yet
     for step in steps or ():
         verdict = step(s)
         if verdict is None:

@@ -186,6 +186,9 @@ def choose_backend(s: Stream) -> None:
         finish.fail(s, ERRORS["no-backend"])
         return
     s.be = be
+    if not (be.http or fe.http):  # a session that became HTTP cannot become TCP again
+        finish.fail(s, ERRORS["internal-request"], silent=True)
+        return
     enter_backend(s)
 
 

@@ -393,7 +393,7 @@ class Runtime:
 
     def _let_go(self) -> None:
         for c in list(self.clients):
-            if c.stream is None and c.fe.http:
+            if c.stream is None and (c.fe.http or c.served):
                 self.idle_soon(c)
 
     def idle_soon(self, c: Client) -> None:

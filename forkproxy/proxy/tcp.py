@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from forkproxy.errors import ERRORS
 from forkproxy.net.loop import ERR, HUP, READ, WRITE
 from forkproxy.net.sockets import silent_drop
-from forkproxy.proxy import dispatch, finish, relay
+from forkproxy.proxy import dispatch, finish, relay, upgrade
 from forkproxy.proxy.sides import pause
 from forkproxy.proxy.stream import Stream
-from forkproxy.rules.verdict import ALLOW, Verdict
+from forkproxy.rules.verdict import ALLOW, SWITCH, WAIT, Verdict
 
 if TYPE_CHECKING:
     from forkproxy.plan import Steps
@@ -48,9 +48,12 @@ def choose(s: Stream) -> None:
     if be is None:
         finish.fail(s, ERRORS["no-backend"])
         return
+    s.then = None
+    if be.http:
+        upgrade.begin(s, lambda s: upgrade.chosen(s, be))
+        return
     s.be = be
     be.enter(s)
-    s.then = None
     backend_content(s)
 
 
@@ -80,25 +83,21 @@ def run(s: Stream, steps: Steps, again: Any) -> bool:
     s.body = s.client.inbuf
     for step in steps:
         verdict = step(s)
-        if verdict is None:
-            continue
+        if verdict is WAIT and not s.body_done:
+            delay = (s.fe if s.be is None else s.be).plan.inspect_delay_s
+            if delay:
+                await_bytes(s, again, delay)
+                return False
+            s.body_done = True  # nobody wants to wait: the rules must do with what is there
+            verdict = step(s)
+        if verdict is None or verdict is WAIT:
+            continue  # nothing more will come: what is missing does not match
         if verdict is ALLOW:
             break
-        if verdict.kind == "wait":
-            delay = (s.fe if s.be is None else s.be).plan.inspect_delay_s
-            if not s.body_done and not delay:
-                s.body_done = True  # nobody wants to wait: the rules must do with what is there
-                verdict = step(s)
-                if verdict is ALLOW:
-                    break
-            if s.body_done:
-                if verdict is None or verdict.kind == "wait":
-                    continue  # nothing more will come: what is missing does not match
-                refuse(s, verdict)
-                return False
-            await_bytes(s, again, delay or 0.0)
-            return False
-        refuse(s, verdict)
+        if verdict is SWITCH:
+            upgrade.begin(s, upgrade.ruled)
+        else:
+            refuse(s, verdict)
         return False
     return True
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from forkproxy.errors import ConfigError
 from forkproxy.registry import CONVERTERS, FETCHES, Needs, Type
-from forkproxy.rules import phases
+from forkproxy.rules import inflight, phases
 from forkproxy.rules.args import Arg, Context, split_args
 from forkproxy.rules.context import KIND_LABELS, RuleContext
 from forkproxy.rules.types import NEVER, find_cast
@@ -93,6 +93,8 @@ class ExprError(ValueError):
         self.hint = hint
 
 
+#: of a request a rule of a proxy in TCP mode may see the head
+_IN_FLIGHT = Needs.HEADERS | Needs.BODY | Needs.RES_HEADERS
 _NAME = re.compile(r"[A-Za-z0-9_.:+-]+")
 
 
@@ -160,6 +162,10 @@ def parse_sample(text: str, start: int, ctx: RuleContext, *, check: bool = True)
         fetch, as_text = made.fn, made.as_text
     else:
         fetch = made
+    needs = entry.needs
+    if ctx.mode == "tcp" and needs & _IN_FLIGHT == Needs.HEADERS and ctx.kind in inflight.KINDS:
+        fetch, each, as_text = inflight.seeing(fetch), inflight.seeing_all(each), inflight.seeing(as_text)
+        needs |= Needs.L6
     links: list[Link] = []
     after = end
     while text[end : end + 1] == ",":
@@ -198,7 +204,7 @@ def parse_sample(text: str, start: int, ctx: RuleContext, *, check: bool = True)
     fetch, converted = _chain(fetch, links), end > after
     if constant:
         fetch = _constant(fetch(None))
-    return Sample(fetch, out, entry.needs, entry.uses, text[start:end], _chain(each, links, True), constant, converted, as_text, name), end
+    return Sample(fetch, out, needs, entry.uses, text[start:end], _chain(each, links, True), constant, converted, as_text, name), end
 
 
 def _arguments(what: str, specs: tuple[Arg, ...], text: str, end: int, ctx: RuleContext) -> tuple[list[Any], int]:

@@ -15,7 +15,7 @@ from forkproxy.values import frozen
 @frozen
 class Verdict:
     """``kind`` is one of: allow (rule set ends), wait (more bytes are needed: call again), pause, reply, auth, deny, reject,
-    silent-drop, tarpit, service."""
+    silent-drop, tarpit, service, switch (a TCP session becomes HTTP)."""
 
     kind: str
 
@@ -62,3 +62,4 @@ ALLOW = Verdict("allow")
 WAIT = Verdict("wait")
 REJECT = Verdict("reject")
 SILENT_DROP = Verdict("silent-drop")
+SWITCH = Verdict("switch")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.system.duet import BESIDE_HAPROXY, Duet, read_all
-from tests.system.scripts import GET, LAST, OK, Case, Different, alike, answer, ask, asks, differences, last, pieces, told
+from tests.system.scripts import GET, LAST, OK, Case, Different, alike, answer, ask, asks, differences, last, pieces, says, told
 
 pytestmark = BESIDE_HAPROXY
 
@@ -454,6 +454,43 @@ backend be
   server s 127.0.0.1:{origin}
 """,
         {"one": (last(b"/p?q=1"), answer(OK), 1), "bad": (ask(b"BAD\r\n\r\n"), answer(OK), 1)},
+    ),
+    "from TCP to HTTP": (
+        """
+frontend fe
+  bind 127.0.0.1:{port}
+  mode tcp
+  log-format "%ci:%cp [%t] %f %b/%s %ts"
+  tcp-request inspect-delay 200ms
+  tcp-request content accept if {{ path -m beg /raw }}
+  tcp-request content set-var(sess.host) req.hdr(host) unless {{ path_end /switch }}
+  tcp-request content switch-mode http if HTTP {{ path_end /switch }}
+  tcp-request content set-var(sess.last) str(yes)
+  http-request set-header X-Switched %[var(sess.host)]%[var(sess.last)]
+  http-request deny if {{ hdr(x-deny) 1 }}
+  http-request return status 200 content-type text/plain string hello if {{ path_beg /here }}
+  use_backend http if HTTP {{ path_beg /a }} or {{ path_end /switch }}
+  default_backend raw
+backend http
+  mode http
+  http-request set-header X-Host %[var(sess.host)]
+  server s 127.0.0.1:{origin}
+backend raw
+  mode tcp
+  server s 127.0.0.1:{origin}
+""",
+        {
+            "by a rule": (last(b"/switch"), answer(OK), 1),
+            "by the backend": (last(b"/a"), answer(OK), 1),
+            "two by a rule": (asks(GET % b"/switch", LAST % (b"/switch", b"X-A: 1\r\n")), answer(OK, 2), 2),
+            "two by the backend": (asks(GET % b"/a", LAST % (b"/a", b"X-A: 1\r\n")), answer(OK, 2), 2),
+            "to a TCP backend too late": (asks(GET % b"/a", LAST % (b"/b", b"")), answer(OK, 2), 2),
+            "answered here": (asks(GET % b"/here/switch", LAST % (b"/a/switch", b"")), answer(OK, 2), 2),
+            "denied": (last(b"/switch", b"X-Deny: 1\r\n"), answer(OK), 1),
+            "not at all": (last(b"/raw/switch"), says(OK), 1),
+            "no HTTP": (ask(b"hello\r\n\r\n"), says(OK), 1),
+            "a body": (ask(b"POST /switch HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc"), answer(OK), 1),
+        },
     ),
     "answers held back": (
         """

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from forkproxy.registry import Needs, Type, fetch
-from forkproxy.rules import phases
+from forkproxy.rules import inflight, phases
 from forkproxy.rules.args import Str
 from forkproxy.rules.errors import NotYet
 from forkproxy.rules.expr import FetchFn, Multi
@@ -85,22 +84,7 @@ def res_body_size() -> FetchFn:
     return lambda txn: max(txn.res.length, len(txn.res_body)) if txn.res is not None else None
 
 
-#: a request line as HTTP/1 knows it; enough to tell HTTP from another protocol
-_REQUEST_LINE = re.compile(rb"(?:\r?\n)*[!-~]{1,64} +[!-~]+ +HTTP/\d\.\d\r?\n")
-
-
 @fetch("req.proto_http", "req_proto_http", out=Type.BOOL, needs=Needs.L6, uses=phases.KEPT)
 def req_proto_http() -> FetchFn:
-    """Is the request valid HTTP? In TCP mode the first line decides."""
-
-    def get(txn: Any) -> bool:
-        if txn.req is not None:
-            return True
-        data = bytes(txn.body)
-        if _REQUEST_LINE.match(data):
-            return True
-        if not txn.body_done and b"\n" not in data.lstrip(b"\r\n") and len(data) < 8192:
-            raise NotYet
-        return False
-
-    return get
+    """Is the request valid HTTP? In TCP mode rules wait until its head is whole."""
+    return lambda txn: txn.req is not None or inflight.head_of(txn) is not None

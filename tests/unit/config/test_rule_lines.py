@@ -109,3 +109,33 @@ def test_structured_data_is_read() -> None:
     txn = make_txn(b'GET /x"] HTTP/1.1\r\nHost: h\r\n\r\n')
     assert made.frontends[0].log_format_sd is not None and made.frontends[0].log_format_sd(txn) == b'[a@1 path="/x#22\\]"]'
     assert any("'log-format-sd' directive is ignored" in text for text in warnings("backend x\n log-format-sd y\n"))
+
+
+SWITCHING = (
+    "frontend f\n bind 127.0.0.1:18080\n mode tcp\n {}\n default_backend b\nbackend b\n mode {}\n server s 127.0.0.1:1\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("switch-mode", "'switch-mode' expects a mode"),
+        ("switch-mode tcp", "'switch-mode' expects a valid mode"),
+        ("switch-mode http proto h2", "'proto' : 'h2' is known to HAProxy, not supported by forkproxy"),
+        ("switch-mode http proto zz", "'proto' : 'zz' is no protocol"),
+        ("switch-mode http now", "now"),
+    ],
+)
+def test_wrong_ways_to_switch_the_mode(words: str, message: str) -> None:
+    [found] = alerts(SWITCHING.format(f"tcp-request content {words}", "http"))
+    assert message in found
+
+
+def test_a_frontend_that_switches_has_rules_of_http() -> None:
+    lines = "http-request deny\n http-after-response set-header A b\n option forwardfor\n capture request header X len 5"
+    switched = good(SWITCHING.format("tcp-request content switch-mode http if HTTP\n " + lines, "http")).frontends[0]
+    assert switched.http_request and switched.http_after_response and switched.forwardfor and switched.capture_request
+    found = warnings(SWITCHING.format(lines, "http"))
+    assert [text.split(" ignored")[0] for text in found] == ["'http-request' rules", "'http-after-response' rules", "'option forwardfor'"]
+    [refused] = alerts("backend b\n tcp-request content switch-mode http\n")
+    assert "'switch-mode' not allowed because backend 'b' has no frontend capability" in refused
