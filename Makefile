@@ -8,7 +8,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 # the tests wait more than they work: twice as many at once as there are processors; tests of one file stay together
 PARALLEL ?= -n $$(( 2 * $$(nproc) )) --dist loadfile
 
-.PHONY: run test check quick lint system fuzz bench compiled reference man peers clean help
+.PHONY: run test check quick lint system fuzz bench compiled reference man deb deb-test peers clean help
 
 help:
 	@echo "make run     install into $(VENV) and start etc/quickstart.cfg"
@@ -17,6 +17,7 @@ help:
 	@echo "make fuzz    the fuzz targets, longer than in the tests"
 	@echo "make bench   side by side with Debian's haproxy; results go to bench/results/"
 	@echo "make compiled   a wheel in dist/ whose data path is compiled by mypyc (a C compiler is needed), tested"
+	@echo "make deb      a Debian package in build/deb/ (debhelper and dh-python are needed); make deb-test installs and runs it in a clean root"
 	@echo "make man      man pages and completions for bash and zsh in build/manual/"
 	@echo "make reference   docs/reference/ from the docstrings, after a keyword was added or changed"
 
@@ -66,6 +67,18 @@ reference: $(VENV)/.run
 man: $(VENV)/.run
 	$(BIN)/python -m forkproxy.manual build/manual
 	@ls build/manual
+
+# with Debian's own Python, not with one that stands before it in the path
+DEB ?= build/deb
+deb:
+	rm -rf $(DEB)
+	mkdir -p $(DEB)/forkproxy
+	tar -c --exclude=__pycache__ debian docs etc forkproxy CHANGELOG.md LICENSE README.md pyproject.toml setup.py | tar -x -C $(DEB)/forkproxy
+	cd $(DEB)/forkproxy && PATH=/usr/sbin:/usr/bin:/sbin:/bin dpkg-buildpackage --no-sign --build=binary
+	@ls $(DEB)/*.deb
+
+deb-test: deb
+	@sh tests/packaging/deb-test.sh $(DEB)/forkproxy_*_all.deb
 
 bench: $(VENV)/.dev peers
 	$(BIN)/python -m bench

@@ -6,6 +6,7 @@ cd "$(dirname "$0")/.." || exit 1
 wanted="haproxy hatop prometheus-haproxy-exporter monitoring-plugins-contrib nginx-light wrk hey curl prometheus redis-server mariadb-server-core postgresql slapd opensmtpd"
 # what takes the files of etc/ and of the package
 wanted="$wanted rsyslog logrotate groff-base mandoc zsh"
+wanted="$wanted debhelper dh-python pybuild-plugin-pyproject python3-setuptools python3-psutil python3-setproctitle python3-prometheus-client lintian"
 
 # Services that the packages would start are held back: tests start their own, on ports of their own.
 debian() {
