@@ -11,6 +11,8 @@ import re
 from collections.abc import Callable, Iterable
 from enum import IntEnum
 
+#: fields that say how the body is framed and what becomes of the connection
+_FRAMING = frozenset((b"content-length", b"transfer-encoding", b"connection", b"upgrade"))
 _fields = re.compile(rb"([^:]++):[ \t]*+([^\r]*+)\r\n").findall
 
 
@@ -28,7 +30,8 @@ class Head:
     """What both kinds of heads share. Instances come from ``reader`` (which sets every attribute) or from ``create``.
 
     ``fields_raw``: the field lines to forward, each ends with CRLF, without the final empty line; normalised by the reader and
-    free of what concerned only the sender's connection. ``changed`` tells that rules have edited them.
+    free of what concerned only the sender's connection. ``changed`` tells that rules have edited them, ``reframed`` that they have
+    edited some that framing depends on (or the status).
     ``body``/``length``: framing; ``length`` is 0 unless ``body`` is LENGTH. ``version``: 10 or 11 (HTTP/1.2 or 2.0 in a request
     line count as 11, HTTP/0.9 as 10). ``keep_alive``: the sender wants to go on with its connection after this message.
     ``close_after``: the connection that it came from must be closed after the exchange, whatever the sender wanted (ambiguous
@@ -36,7 +39,9 @@ class Head:
     really asks for one (Connection names it), else None.
     """
 
-    __slots__ = ("_lower", "body", "changed", "close_after", "close_peer", "fields_raw", "keep_alive", "length", "upgrade", "version")
+    __slots__ = (
+        "_lower", "body", "changed", "close_after", "close_peer", "fields_raw", "keep_alive", "length", "reframed", "upgrade", "version",
+    )  # fmt: skip
 
     fields_raw: bytes
     body: BodyKind
@@ -47,6 +52,7 @@ class Head:
     close_peer: bool
     upgrade: bytes | None
     changed: bool
+    reframed: bool
     #: b"\n" and the field lines in lower case; None until the first question and after an edit
     _lower: bytes | None
 
@@ -56,7 +62,7 @@ class Head:
         self.length = length
         self.version = version
         self.keep_alive = version >= 11
-        self.close_after = self.close_peer = self.changed = False
+        self.close_after = self.close_peer = self.changed = self.reframed = False
         self.upgrade = self._lower = None
 
     def _twin(self) -> bytes:
@@ -86,15 +92,23 @@ class Head:
 
     def get_all(self, name: bytes) -> list[bytes]:
         """The values of every field called ``name`` (lower case), one entry per line, in order."""
-        lower = self._twin()
-        raw = self.fields_raw
+        lower = self._lower
+        if lower is None:
+            lower = self._lower = b"\n" + self.fields_raw.lower()
         needle = b"\n" + name + b":"
-        found = []
         at = lower.find(needle)
+        if at < 0:
+            return []
+        raw = self.fields_raw
+        more = len(name) + 1
+        at += more
+        end = raw.index(b"\r", at)
+        found = [raw[at:end].strip(b" \t")]
+        at = lower.find(needle, end)
         while at >= 0:
-            start = at + len(name) + 1
-            end = raw.index(b"\r", start)
-            found.append(raw[start:end].strip(b" \t"))
+            at += more
+            end = raw.index(b"\r", at)
+            found.append(raw[at:end].strip(b" \t"))
             at = lower.find(needle, end)
         return found
 
@@ -108,11 +122,13 @@ class Head:
 
     def add(self, name: bytes, value: bytes) -> None:
         """Append a field. The caller vouches that ``name`` is a token and ``value`` free of CR, LF and NUL."""
-        line = b"%b: %b\r\n" % (name, value)
-        self.fields_raw += line
+        self.fields_raw += b"%b: %b\r\n" % (name, value)
+        lower = name.lower()
         if self._lower is not None:
-            self._lower += line.lower()
+            self._lower += b"%b: %b\r\n" % (lower, value)  # nobody searches in values
         self.changed = True
+        if lower in _FRAMING:
+            self.reframed = True
 
     def remove(self, name: bytes) -> int:
         """Cut every field called ``name`` (lower case); returns how many there were."""
@@ -132,10 +148,12 @@ class Head:
         self.fields_raw = raw
         self._lower = lower
         self.changed = True
+        if name in _FRAMING:
+            self.reframed = True
         return count
 
     def put(self, fields: bytes) -> None:
-        """Other field lines in the place of all; they are as the reader would have left them."""
+        """Other field lines in the place of all; they are as the reader would have left them, and frame the body as before."""
         self.fields_raw = fields
         self._lower = None
         self.changed = True
@@ -158,6 +176,8 @@ class Head:
             raw = raw[:at] + line + raw[end + 2 :]
             lower = lower[: at + 1] + line.lower() + lower[end + 3 :]
             self.changed = True
+            if name in _FRAMING:
+                self.reframed = True
             at = lower.find(needle, at + len(line))
         self.fields_raw = raw
         self._lower = lower
@@ -166,19 +186,20 @@ class Head:
         """Cut every field called ``name`` (any case), then append one; ``lower`` is the name in lower case where that is known."""
         lower = lower or name.lower()
         twin = self._lower
-        if twin is None or twin.find(b"\n" + lower + b":") >= 0:
+        if twin is None or b"\n%b:" % lower in twin:
             self.remove(lower)
             twin = self._twin()
-        line = b"%b: %b\r\n" % (name, value)
-        self.fields_raw += line
-        self._lower = twin + line.lower()
+        self.fields_raw += b"%b: %b\r\n" % (name, value)
+        self._lower = twin + b"%b: %b\r\n" % (lower, value)
         self.changed = True
+        if lower in _FRAMING:
+            self.reframed = True
 
     def replace_all(self, fields: Iterable[tuple[bytes, bytes]]) -> None:
         """Put ``fields`` in the place of all that were there."""
         self.fields_raw = b"".join([b"%b: %b\r\n" % field for field in fields])
         self._lower = None
-        self.changed = True
+        self.changed = self.reframed = True
 
     def block(self) -> bytes:
         """The field lines to forward now (without the empty line that ends a head)."""

@@ -149,7 +149,7 @@ def parse_request(buf: bytes | bytearray, start: int, limits: Limits) -> tuple[R
     head.target = target
     head.host = host
     head.upgrade = head._lower = None
-    head.expect_continue = head.close_after = head.close_peer = head.changed = False
+    head.expect_continue = head.close_after = head.close_peer = head.changed = head.reframed = False
     return head, end
 
 
@@ -208,5 +208,5 @@ def parse_response(buf: bytes | bytearray, start: int, limits: Limits, request_m
     head.reason = reason
     head.close_after = head.body is _CLOSE
     head.upgrade = head._lower = None
-    head.close_peer = head.changed = False
+    head.close_peer = head.changed = head.reframed = False
     return head, end

@@ -240,11 +240,12 @@ def ready(s: Stream) -> None:
         if marks.too_long(s, head, s.client.rt.bufsize):
             finish.fail(s, ERRORS["rewrite-failed"])
             return
-        if head.upgrade is not None and head.get(b"upgrade") is None:
-            head.upgrade = None
-            head.remove(b"connection")
-        if not reconcile_request(head):
-            drop_body(s)
+        if head.reframed:
+            if head.upgrade is not None and head.get(b"upgrade") is None:
+                head.upgrade = None
+                head.remove(b"connection")
+            if not reconcile_request(head):
+                drop_body(s)
     forward(s)
 
 

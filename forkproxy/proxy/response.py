@@ -257,6 +257,8 @@ def settled(s: Stream, head: ResponseHead) -> bool:
         s.unanswer()
         finish.fail(s, ERRORS["response-rewrite-failed"])
         return False
+    if not head.reframed:
+        return True
     reconcile_response(head, head.status == 304 or (s.req is not None and s.req.method == b"HEAD"))
     if head.body is not _TUNNEL and head.get(b"connection") is not None:
         if b"close" in elements(head.get_all(b"connection")):

@@ -14,7 +14,7 @@ from typing import Any
 
 from forkproxy.registry import Needs, formatter
 from forkproxy.rules import world
-from forkproxy.rules.logencode import SAFE_LOG, header_safe, log_safe
+from forkproxy.rules.logencode import SAFE_LOG, captured, header_safe, log_safe
 from forkproxy.rules.types import addr_of
 from forkproxy.rules.web import path_of
 from forkproxy.values import frozen
@@ -125,10 +125,6 @@ def _whole_line(txn: Any) -> bytes:
     return text[:1023] if not text.translate(None, SAFE_LOG) else log_safe(text[:1023])
 
 
-def _captured(values: list[bytes | None]) -> bytes:
-    return b"{" + b"|".join([header_safe(v) if v else b"" for v in values]) + b"}"
-
-
 def _captured_clf(values: list[bytes | None], quote: bool) -> bytes:
     if quote:
         return b" ".join([b'"' + (header_safe(v) if v else b"") + b'"' for v in values])
@@ -169,7 +165,7 @@ NAMES: dict[str, Any] = {
     "local": _Seconds("%d/%b/%Y:%H:%M:%S", time.localtime),
     "request_line": request_line,
     "whole_line": _whole_line,
-    "captured": _captured,
+    "captured": captured,
     "captured_clf": _captured_clf,
     "hex_addr": _hex_addr,
     "path_of": path_of,

@@ -37,6 +37,14 @@ def header_safe(value: bytes) -> bytes:
     return _UNSAFE_HEADER.sub(_hash_hex, value) if value.translate(None, _SAFE_HEADER) else value
 
 
+def captured(values: list[bytes | None]) -> bytes:
+    """Captured headers between braces."""
+    joined = b"|".join([value or b"" for value in values])
+    if len(joined.translate(None, _SAFE_HEADER)) >= len(values):  # more than the bars between them has to be escaped
+        joined = b"|".join([header_safe(value) if value else b"" for value in values])
+    return b"{" + joined + b"}"
+
+
 def http_safe(value: bytes) -> bytes:
     """``value`` with what may not stand in a header field percent-encoded: CR, LF, NUL."""
     return _UNSAFE_HTTP.sub(_percent_hex, value) if _UNSAFE_HTTP.search(value) else value

@@ -193,7 +193,7 @@ def build_index(method: str, entries: Sequence[Entry], *, icase: bool = False, r
         case "end":
             return _in_order(entries, icase, bytes.endswith)
         case "sub":
-            return _in_order(entries, icase, bytes.__contains__)
+            return _within(entries, icase)
         case "dir":
             return _delimited(entries, icase, b"/?")
         case "dom":
@@ -234,6 +234,20 @@ def _prefixes(entries: Sequence[Entry]) -> Find:
             found = get(value[:n])
             if found is not None:
                 return found
+        return None
+
+    return find
+
+
+def _within(entries: Sequence[Entry], icase: bool) -> Find:
+    pairs = [(entry.text.lower() if icase else entry.text, entry) for entry in entries]
+
+    def find(value: bytes) -> Entry | None:
+        if icase:
+            value = value.lower()
+        for text, entry in pairs:
+            if text in value:
+                return entry
         return None
 
     return find

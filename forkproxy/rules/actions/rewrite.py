@@ -146,6 +146,6 @@ def set_status(p: Parser) -> Step:
         res = txn.res
         if txn.marks is None or "server_status" not in txn.marks:
             mark(txn, "server_status", res.status)
-        res.status, res.reason, res.changed = status, reason, True
+        res.status, res.reason, res.changed, res.reframed = status, reason, True, True
 
     return step
