@@ -3,7 +3,7 @@
 Knows nothing but its own version and the version of the language that it speaks.
 """
 
-#: This program's own version (also in pyproject.toml, compared by a test).
+#: This program's own version; pyproject.toml reads it here, debian/changelog is compared with it by a test.
 __version__ = "0.1.0"
 #: Release date in the form that ``-v`` prints.
 __date__ = "2026/11/21"

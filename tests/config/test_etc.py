@@ -26,6 +26,20 @@ def test_it_loads_without_a_word(path: Path, capfd: pytest.CaptureFixture[str]) 
     assert capfd.readouterr() == ("", "")
 
 
+def test_the_file_of_the_package_loads_without_a_word(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """As it is, and with the example in it put into use; as a user that every system has."""
+    text = (ETC.parent / "debian" / "forkproxy.cfg").read_text()
+    for name in ("user", "group"):
+        assert f"    {name} forkproxy\n" in text
+        text = text.replace(f"    {name} forkproxy\n", f"    {name} root\n")
+    inside = text.replace("\n#frontend", "\nfrontend").replace("\n#backend", "\nbackend")
+    for variant in (text, inside.replace("\n#    ", "\n    ")):
+        (tmp_path / "f.cfg").write_text(variant)
+        assert cli.main(["-c", "-dW", "-f", str(tmp_path / "f.cfg")]) == 0
+        assert capfd.readouterr() == ("", "")
+    assert variant.count("\nfrontend ") == 2 and variant.count("bind ") == 2
+
+
 @pytest.mark.system
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.name)
 def test_haproxy_takes_it_too(path: Path, tmp_path: Path) -> None:

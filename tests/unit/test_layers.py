@@ -78,8 +78,3 @@ def test_no_asyncio_and_no_second_clock(path: Path) -> None:
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
             assert "asyncio" not in names
-
-
-def test_versions_agree() -> None:
-    text = (PACKAGE.parent / "pyproject.toml").read_text()
-    assert f'version = "{forkproxy.__version__}"' in text
