@@ -223,6 +223,17 @@ class SavedState:
 
 
 @frozen
+class Foreign:
+    """``usesrc``: the address that a server sees in the place of ours. ``kind`` is "client" (address and port), "clientip", "address" or
+    "header" (``header`` in lower case, ``occurrence`` from 1 on or backwards from -1)."""
+
+    kind: str
+    address: Address | None = None
+    header: bytes = b""
+    occurrence: int = -1
+
+
+@frozen
 class Server:
     """One server of a backend, defaults merged."""
 
@@ -244,6 +255,7 @@ class Server:
     slowstart_s: float = 0.0
     source: Address | None = None
     source_interface: str = ""
+    foreign: Foreign | None = None
     redir: bytes = b""
     on_marked_down: str = ""
     on_marked_up: str = ""

@@ -146,8 +146,8 @@ class ServerBuilder:
         saved = settings["saved"] = self.states.get(server.name)
         server.address = _address(server, saved)
         settings["id"] = number
-        for name, value in draft.source.items():
-            settings.setdefault(name, value)
+        if "source" not in settings:
+            settings.update(draft.source)
         minconn, maxconn = settings.get("minconn", 0), settings.get("maxconn", 0)
         if minconn > maxconn:
             settings["maxconn"], settings["minconn"] = minconn, 0  # a constant limit, as HAProxy reads it

@@ -37,3 +37,9 @@ def limit_memory(megabytes: int) -> None:
     """``-m``: bound the address space of each process."""
     if megabytes:
         resource.setrlimit(resource.RLIMIT_AS, (megabytes << 20, megabytes << 20))
+
+
+def unprivileged(plan: Plan) -> str:
+    """The complaint about a file that wants what only root may do, and not to be root; "" when it does not."""
+    wanted = plan.global_.uid and any(server.foreign is not None for backend in plan.backends.values() for server in backend.servers)
+    return "[forkproxy.main()] Some configuration options require full privileges, so global.uid cannot be changed." if wanted else ""

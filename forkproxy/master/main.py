@@ -37,6 +37,9 @@ def run(plan: Plan, options: Options, *, runtime_factory: RuntimeFactory | None 
         messages.say(ALERT if strict else WARNING, complaint)
         if strict:
             return 1
+    if complaint := limits.unprivileged(plan):
+        messages.say(ALERT, complaint)
+        return 1
     limits.limit_memory(options.memory_limit_mb)
     if (options.daemon or plan.global_.daemon) and not (options.foreground or options.debug):
         status = daemon.detach()
@@ -72,6 +75,9 @@ def loader(options: Options) -> Load:
             tell(line)
         if result.plan is not None and not result.plan.listens:
             tell(f"{'[ALERT]':<10} ({os.getpid()}) : [forkproxy.main()] No enabled listener found (check for 'bind' directives) ! Exiting.")
+            return None
+        if result.plan is not None and (complaint := limits.unprivileged(result.plan)):
+            tell(f"{'[ALERT]':<10} ({os.getpid()}) : {complaint}")
             return None
         return result.plan
 

@@ -31,6 +31,8 @@ class AddressLike(Protocol):
 _IP_BIND_ADDRESS_NO_PORT = 24
 _TCP_REPAIR = 19
 _TCP_FASTOPEN_CONNECT = 30
+_TRANSPARENT = (socket.IPPROTO_IP, socket.IP_TRANSPARENT)
+_TRANSPARENT6 = (socket.IPPROTO_IPV6, 75)
 SUN_PATH_BYTES = 107  # of 108, one for the final NUL
 
 #: The kernel's number of each family of addresses.
@@ -104,6 +106,7 @@ def dial(
     address: AddressLike,
     *,
     source: AddressLike | None = None,
+    foreign: bool = False,
     interface: str = "",
     tfo: bool = False,
     user_timeout_ms: int = 0,
@@ -114,7 +117,8 @@ def dial(
     """Start a connection to ``address``; returns the non-blocking socket (the caller's) and whether it is connected already.
 
     If not, it becomes writable when it is, or failed: :func:`outcome` tells. ``source`` is the local address (port 0: the kernel
-    picks one at connect time, so that ports may be shared between destinations), ``interface`` the device. ``tfo``: the first bytes
+    picks one at connect time, so that ports may be shared between destinations), which need not be this machine's when it is
+    ``foreign``; ``interface`` the device. ``tfo``: the first bytes
     sent travel with the SYN and ``connected`` is True at once; a failure shows in the first send. ``quickack`` False saves the
     separate acknowledgement (``option tcp-smart-connect``). ``address.kind`` "dgram" gives a connected datagram socket. Raises OSError
     when the attempt failed right away.
@@ -137,6 +141,8 @@ def dial(
             if interface:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode())
             if source is not None:
+                if foreign:
+                    sock.setsockopt(*(_TRANSPARENT6 if family == socket.AF_INET6 else _TRANSPARENT), 1)
                 if not source.port and not dgram:
                     sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

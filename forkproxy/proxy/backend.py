@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from forkproxy import balance
 from forkproxy.net.sockets import keepalive, reset_on_close
-from forkproxy.proxy import counting
+from forkproxy.proxy import counting, foreign
 from forkproxy.proxy.derived import case_adjuster, head_limits, keepalive_options, naming, restriction
 from forkproxy.proxy.observed import Watch
 from forkproxy.proxy.persistence import Persistence
@@ -41,9 +41,9 @@ class ServerRt:
 
     __slots__ = (
         "alive", "backend", "base", "bounded", "count", "dial_options", "exclusive", "fewest_idle", "first_takes_fresh",
-        "first_takes_proven", "fresh", "gate", "greets", "idle_limit", "index", "key", "label", "limits", "marked", "maxconn", "most_idle",
-        "name", "named", "peak", "plan", "proven", "redirect", "rt", "served", "server_timeout", "strict", "tallies", "told", "usable",
-        "watch", "weight",
+        "first_takes_proven", "fleeting", "foreign", "fresh", "gate", "greets", "idle_limit", "index", "key", "label", "limits", "marked",
+        "maxconn", "most_idle", "name", "named", "peak", "plan", "posing", "proven", "redirect", "rt", "served", "server_timeout",
+        "tallies", "told", "usable", "watch", "weight",
     )  # fmt: skip
 
     def __init__(self, rt: Runtime, backend: BackendRt, plan: plans.Server, index: int) -> None:
@@ -69,7 +69,7 @@ class ServerRt:
         #: how many connections this worker keeps though nobody uses them
         self.fewest_idle = -(-plan.pool_low_conn // rt.workers)
         #: its connections stay with the client for which they were opened: their header says whose they are, or ``http-reuse never``
-        self.exclusive = plan.send_proxy > 0 or backend.plan.http_reuse == "never"
+        self.exclusive = plan.send_proxy > 0 or backend.plan.http_reuse == "never" or self.posing
         #: whether a client's first request may take a proven idle connection, or any (http-reuse)
         self.first_takes_proven = backend.plan.http_reuse in ("aggressive", "always")
         self.first_takes_fresh = backend.plan.http_reuse == "always"
@@ -81,6 +81,9 @@ class ServerRt:
             self.dial_options["source"] = plan.source
         if plan.source_interface:
             self.dial_options["interface"] = plan.source_interface
+        if plan.foreign is not None and plan.foreign.address is not None:
+            self.dial_options["source"] = plan.foreign.address
+            self.dial_options["foreign"] = True
         if plan.tfo:
             self.dial_options["tfo"] = True
         if plan.tcp_ut_ms:
@@ -92,6 +95,10 @@ class ServerRt:
             self.dial_options["rcvbuf"] = settings.rcvbuf_server_bytes
         if settings.sndbuf_server_bytes:
             self.dial_options["sndbuf"] = settings.sndbuf_server_bytes
+        #: what else ``dial`` is told for a stream (``usesrc`` of something of the client's), or None
+        self.foreign: Callable[[Stream], dict[str, Any]] | None = None
+        if plan.foreign is not None and plan.foreign.address is None:
+            self.foreign = foreign.chooser(plan.foreign, self)
         self.peak = 0
         self.marked = False
         self.told = False  # whether the picker wants to hear of streams that begin and end
@@ -107,10 +114,12 @@ class ServerRt:
         """Take on what the operator may change while we run: limits, and the address."""
         self.plan = plan
         self.maxconn = plan.maxconn
-        #: "strict-maxconn": an idle connection of one worker would be one too many for another
-        self.strict = plan.strict_maxconn and plan.maxconn > 0
+        #: it sees us as somebody whom each stream tells
+        self.posing = plan.foreign is not None and plan.foreign.address is None
+        #: none is kept: with "strict-maxconn" one of another worker's would be one too many, and the next request may be somebody else's
+        self.fleeting = (plan.strict_maxconn and plan.maxconn > 0) or (plan.foreign is not None and plan.foreign.kind == "header")
         #: the most that all workers together keep idle, -1: no limit
-        self.most_idle = 0 if self.strict or not plan.pool_purge_delay_s else plan.pool_max_conn
+        self.most_idle = 0 if self.fleeting or not plan.pool_purge_delay_s else plan.pool_max_conn
         #: whether there is a limit to what is kept idle
         self.bounded = self.most_idle >= 0 or plan.max_reuse >= 0
 

@@ -65,6 +65,7 @@ def arriving(c: Client, _mask: int) -> None:
             origin.tlvs = header.tlvs
     c.loop.set_deadline(c, None)
     c.t_base = c.rt.clock.now
+    c.ready, c.expire = client.await_head, client.head_timeout
     listener.begin(c)
 
 

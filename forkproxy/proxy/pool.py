@@ -52,7 +52,7 @@ def give(up: Upstream, s: Stream) -> None:
         c = s.client
         if c.own is None:
             c.own = {}
-        if s.close_client or c.fd < 0 or srv in c.own or len(c.own) >= c.fe.most_own or srv.strict:
+        if s.close_client or c.fd < 0 or srv in c.own or len(c.own) >= c.fe.most_own or srv.fleeting:
             close(up)
             return
         up.owner = c

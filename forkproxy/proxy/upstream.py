@@ -74,7 +74,7 @@ def dial_for(s: Stream, srv: ServerRt) -> None:
     rt = c.rt
     srv.count_connect()
     try:
-        sock, _pending = dial(srv.target(s), **srv.dial_options)
+        sock, _pending = dial(srv.target(s), **(srv.dial_options if srv.foreign is None else srv.foreign(s)))
     except OSError as exc:
         dispatch.failed(s, dispatch.classify(exc))
         return

@@ -301,3 +301,17 @@ def test_a_denied_upload_is_freed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert c.got.startswith(b"HTTP/1.1 403 ")
     stage.says(c, b"")
     assert stage.rt.connections == 0 and not stage.dialled
+
+
+def test_a_proxy_header_and_the_request_may_come_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = http(monkeypatch)
+    stage.bind = replace(stage.bind, accept_proxy=True)
+    whole = b"PROXY TCP4 192.0.2.7 192.0.2.8 5000 80\r\n" + CLOSE
+    for cut in range(1, len(whole)):
+        c = stage.client()
+        stage.says(c, whole[:cut])
+        assert not c.closed
+        stage.says(c, whole[cut:])
+        stage.stands(stage.dialled[-1])
+        stage.says(stage.dialled[-1], OK)
+        assert c.got.startswith(b"HTTP/1.1 200"), whole[:cut]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from forkproxy.config.address import parse_address
 from forkproxy.config.args import Int, OneOf, Opt, Rest, Time, Word
@@ -229,42 +229,12 @@ def _capture_unknown(draft: ProxyDraft, line: Line, start: int) -> NoReturn:
     line.fail("'capture' expects 'cookie' or 'request header' or 'response header'.", start)
 
 
-def parse_source(line: Line, index: int) -> tuple[dict[str, Any], int]:
-    """``<addr>[:<port>] [interface <name>]`` from word ``index`` on: settings of ``plan.Server`` and the next index."""
-    if index >= len(line.words):
-        line.fail("'source' expects <addr>[:<port>], and optionally 'usesrc' <addr>, and 'interface' <name> as argument.", index)
-    address = address_word(line, index, "source")
-    if address.family not in ("ipv4", "ipv6"):
-        line.fail(f"'source' : only an IPv4 or IPv6 address can be connected from (got '{line.words[index]}').", index)
-    settings: dict[str, Any] = {"source": address}
-    index += 1
-    if index < len(line.words) and line.words[index] == "usesrc":
-        line.fail("'usesrc' is known to HAProxy, not supported by forkproxy yet", index)
-    if index < len(line.words) and line.words[index] == "interface":
-        if index + 1 >= len(line.words):
-            line.fail("'interface' : missing interface name.", index + 1)
-        settings["source_interface"] = line.words[index + 1]
-        index += 2
-    return settings, index
-
-
 def address_word(line: Line, index: int, shown: str, *, allow_port: bool = True) -> Address:
     """The one address that word ``index`` spells."""
     try:
         return parse_address(line.words[index], default_port=0, allow_port=allow_port, allow_fd=False)[0]
     except ValueError as exc:
         line.fail(f"'{shown}' : {exc}", index)
-
-
-@keyword(PROXIES, "source", args=(Rest(),), synopsis="<addr>[:<port>] [ interface <name> ]")
-def _source(draft: ProxyDraft, line: Line, start: int) -> None:
-    """The local address, and the interface, from which servers are connected to."""
-    if backend_side(draft, line):
-        draft.source, end = parse_source(line, start)
-        if end < len(line.words):
-            line.fail(
-                "'source' only supports optional keywords 'interface' and 'usesrc'" f" (got '{line.words[end]}').", end
-            )
 
 
 @keyword(PROXIES, "http-send-name-header", args=(Rest(),), synopsis="<header>")

@@ -11,7 +11,7 @@ from forkproxy.config.args import Arg, Int, OneOf, Rest, Time, Word
 from forkproxy.config.drafts import ProxyDraft, ServerDraft
 from forkproxy.config.keywords.caps import PROXIES, not_in_defaults
 from forkproxy.config.keywords.inline import read_options
-from forkproxy.config.keywords.proxy import MAXINT, parse_source
+from forkproxy.config.keywords.proxy import MAXINT
 from forkproxy.config.line import Line
 from forkproxy.plan import Address
 from forkproxy.registry import keyword
@@ -310,22 +310,6 @@ def _observe(target: _Target, line: Line, value: str) -> None:
     if value == "layer7" and target.proxy.mode != "http" and target.proxy.kind != "defaults":
         line.fail("'layer7' can only be used in http proxies.", line.kwlen)
     target.settings["observe"] = "" if value == "none" else value
-
-
-class _Source:
-    """The argument of ``source``: settings of ``plan.Server``."""
-
-    __slots__ = ()
-    synopsis = "<addr>[:<port>] [ interface <name> ]"
-
-    def read(self, line: Line, index: int) -> tuple[dict[str, Any], int]:
-        return parse_source(line, index)
-
-
-@keyword("server", "source", args=(_Source(),))
-def _source(target: _Target, line: Line, found: dict[str, Any]) -> None:
-    """The local address, and the interface, from which the server is connected to."""
-    target.settings.update(found)
 
 
 @keyword("server", "tcp-ut", args=(Word("a positive delay in milliseconds"),))

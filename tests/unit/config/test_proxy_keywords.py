@@ -241,7 +241,7 @@ def test_dispatch_and_transparent_are_a_server() -> None:
 
 def test_source_is_every_servers_source_unless_it_has_its_own() -> None:
     made = backend("source 192.0.2.1:0 interface eth0\n server a 127.0.0.1:1\n server b 127.0.0.1:2 source 192.0.2.2").servers
-    assert [(str(s.source), s.source_interface) for s in made] == [("192.0.2.1:0", "eth0"), ("192.0.2.2:0", "eth0")]
+    assert [(str(s.source), s.source_interface) for s in made] == [("192.0.2.1:0", "eth0"), ("192.0.2.2:0", "")]
 
 
 def test_answers_are_a_reason_to_send_again_in_http_mode_only() -> None:
