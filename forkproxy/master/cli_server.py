@@ -158,6 +158,7 @@ class CliServer:
         self._clients.discard(client)
         self._loop.remove(client)
         client.sock.close()
+        client.session.interrupt()
 
     def late(self, client: _Client) -> None:
         """Nothing was said for too long."""

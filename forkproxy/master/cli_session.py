@@ -37,12 +37,17 @@ _FLAGS = (("experimental", "x"), ("expert", "e"), ("mcli-debug", "d"))
 
 
 class Deferred:
-    """What a command returns whose answer comes later: the session waits until ``finish`` is called with it (text, or slices of it)."""
+    """What a command returns whose answer comes later: the session waits until ``finish`` is called with it (text, or slices of it).
 
-    __slots__ = ("finish",)
+    ``say`` gives a part of the answer before; it returns whether the client took what was said before. ``interrupt`` is for answers
+    without an end: it is called when the client says anything more (which is discarded), or goes."""
+
+    __slots__ = ("finish", "interrupt", "say")
 
     def __init__(self) -> None:
         self.finish: Callable[[str | Iterable[str]], None] = lambda _answer: None
+        self.say: Callable[[str], bool] = lambda _text: True
+        self.interrupt: Callable[[], None] | None = None
 
 
 #: What a command may return.
@@ -54,8 +59,8 @@ class Session:
     said; ``wake`` is called when a deferred answer has come. ``sock`` is the connection, for commands that pass descriptors."""
 
     __slots__ = (
-        "_commands", "_input", "_lines", "_out", "_payload", "_stays", "_waiting", "bind", "closing", "context", "interactive", "level",
-        "master", "mastercli", "modes", "only", "payload", "prompt", "severity", "sock", "timed", "timeout_s", "wake", "where",
+        "_awaited", "_commands", "_input", "_lines", "_out", "_payload", "_stays", "bind", "closing", "context", "inside", "interactive",
+        "level", "master", "mastercli", "modes", "only", "payload", "prompt", "severity", "sock", "timed", "timeout_s", "wake", "where",
     )  # fmt: skip
 
     def __init__(self, master: Master, bind: Any, *, mastercli: bool, sock: Any = None) -> None:
@@ -68,6 +73,7 @@ class Session:
         self.where = self.context  # "master" or "worker": what the present command is about
         self.only: int | None = None  # the pid of the one worker that the present command is about
         self._stays: int | None = None  # the same of all commands without a prefix
+        self.inside = False  # "@@" entered a worker: "quit" comes back
         self.payload: str | None = None  # what followed the present command's line, when that ended with "<<"
         self.interactive = mastercli  # whether the session goes on after a line
         self.prompt = False
@@ -82,12 +88,14 @@ class Session:
         self._commands: deque[tuple[str, str | None]] = deque()  # of the line that was read last, with their payloads
         self._payload: Payload | None = None
         self._out: deque[Iterator[str]] = deque()
-        self._waiting = False
+        self._awaited: Deferred | None = None  # the answer that comes later
 
     # -- in
 
     def feed(self, data: bytes) -> None:
         """Bytes of the client."""
+        if self.interrupt():
+            return
         self._input += data
         *lines, self._input = self._input.split(b"\n")
         if len(self._input) > LINE_BYTES:
@@ -95,8 +103,16 @@ class Session:
             return
         self._lines.extend(line.rstrip(b"\r").decode(errors="surrogateescape") for line in lines)
 
+    def interrupt(self) -> bool:
+        """End an answer without an end; whether there was one."""
+        if self._awaited is None or self._awaited.interrupt is None:
+            return False
+        self._awaited.interrupt()
+        return True
+
     def end(self) -> None:
         """The client has said everything: a last line needs no line feed."""
+        self.interrupt()
         if self._input:
             self.feed(b"\n")
         self._lines.append(_END)
@@ -118,7 +134,7 @@ class Session:
             self._payload = None
         else:
             line, found, ending = payload_of(line)
-            commands = split(line)
+            commands = self._inward(split(line))
             if found:
                 self._payload = Payload(commands, ending)
                 if self.prompt:
@@ -133,6 +149,18 @@ class Session:
             self._say(self.help_text("", unknown=True))
             self.closing = True
 
+    def _inward(self, commands: list[str]) -> list[str]:
+        """A prefix of two "@" holds for the whole line."""
+        if self.mastercli and commands and commands[0].startswith("@@"):
+            prefix = commands[0].split()[0]
+            return [commands[0], *(f"{prefix} {command}" for command in commands[1:])]
+        return commands
+
+    @property
+    def pressed(self) -> bool:
+        """Whether the client has said more than the present command."""
+        return bool(self._lines or self._commands)
+
     def _more(self) -> bool:
         """Whether another line has come."""
         return bool(self._lines) and self._lines[0] != _END
@@ -142,7 +170,7 @@ class Session:
     @property
     def idle(self) -> bool:
         """Whether nothing is left to run or to say."""
-        return not (self._lines or self._commands or self._out or self._waiting)
+        return not (self._lines or self._commands or self._out or self._awaited)
 
     @property
     def crowded(self) -> bool:
@@ -167,13 +195,13 @@ class Session:
                 elif piece:
                     return piece
                 continue
-            if self._waiting or self.closing:
+            if self._awaited or self.closing:
                 return None
             if self._commands:
                 command, self.payload = self._commands.popleft()
                 self._run(words_of(command))
                 # Lines that came together are answered together, and then it is over.
-                if not (self._commands or self._more() or self.interactive or self._waiting):
+                if not (self._commands or self._more() or self.interactive or self._awaited):
                     self.closing = True
             elif self._lines:
                 self._read(self._lines.popleft())
@@ -212,7 +240,7 @@ class Session:
         if not self.prompt:
             return ""
         time = f"[{uptime(self.started())}]" if self.timed else ""
-        if not self.mastercli:
+        if not self.mastercli or self.inside:
             return f"{time}> "
         if self.context == "master":
             name = f"master{'[ReloadFailed]' if self.master.reloader.last_failed else ''}"
@@ -230,21 +258,26 @@ class Session:
 
     def _run(self, words: list[str]) -> None:
         context, self.only = self.context, self._stays
-        if self.mastercli and words[0].startswith("@"):
-            found = self._context(words[0])
+        word = words[0]
+        if self.mastercli and word.startswith("@"):
+            found = self._context(word)
             if found is None:
-                self._say(f"Can't find the target PID matching the prefix '{words[0]}'\n", end=False)
+                self._say(f"Can't find the target PID matching the prefix '{word}'\n", end=False)
                 self.closing = not self.prompt
                 return
             context = found
-            self.only = int(found) if words[0].lstrip("@").startswith("!") and found != "master" else None
+            self.only = int(found) if word.lstrip("@").startswith("!") and found != "master" else None
             words = words[1:]
             if not words:
-                self.context, self._stays = context, self.only
-                if self.prompt:
-                    self._say("", end=False)
+                self.enter(context, self.only, inside=word.startswith("@@") and context != "master")
                 return
         self._command(words, "master" if context == "master" else "worker")
+
+    def enter(self, context: str, only: int | None = None, *, inside: bool = False) -> None:
+        """Stay in a context from now on; ``inside``: as in a session of the worker's own, until ``quit``."""
+        self.context, self._stays, self.inside = context, only, inside
+        if self.prompt:
+            self._say("", end=False)
 
     def _context(self, word: str) -> str | None:
         """The context that a prefix names: "master", the pid of a worker, or None."""
@@ -283,17 +316,25 @@ class Session:
             traceback.print_exc()
             answer = "internal error\n"
         if isinstance(answer, Deferred):
-            self._waiting = True
+            self._awaited = answer
             answer.finish = self._finished
+            answer.say = self._say_part
         elif answer is not None:
             self._say(answer)
 
     def _finished(self, answer: str | Iterable[str]) -> None:
-        self._waiting = False
+        self._awaited = None
         if not (self._commands or self._more() or self.interactive):
             self.closing = True
         self._say(answer)
         self.wake()
+
+    def _say_part(self, text: str) -> bool:
+        taken = not self._out
+        if text:
+            self._out.append(iter((text,)))
+            self.wake()
+        return taken
 
     def ask(self, what: str, render: Callable[[list[Reply]], str | Iterable[str]], **fields: Any) -> Deferred:
         """Have the workers carry out the order ``what``; ``render(replies)`` makes the answer (or raises Refused).

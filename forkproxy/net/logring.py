@@ -22,9 +22,10 @@ AT_ONCE = 256
 
 
 class Ring(Sink):
-    """``size`` bounds the bytes that wait for each server. ``kept``: the newest lines, as many as fit ``size``, of a ring with a name."""
+    """``size`` bounds the bytes that wait for each server. ``kept``: the newest lines, as many as fit ``size``, of a ring with a name;
+    ``total`` is how many lines there have been."""
 
-    __slots__ = ("_held", "_keeps", "forwards", "kept", "size")
+    __slots__ = ("_held", "_keeps", "forwards", "kept", "size", "total")
 
     def __init__(
         self,
@@ -40,6 +41,7 @@ class Ring(Sink):
         super().__init__(on_drop)
         self.size = size
         self.kept: deque[bytes] = deque()
+        self.total = 0
         self._held = 0
         self._keeps = keeps
         self.forwards = [Forward(loop, size, address, counted, connect_s, server_s) for address, counted in servers]
@@ -48,6 +50,7 @@ class Ring(Sink):
         if self._keeps:
             kept = self.kept
             kept.append(line)
+            self.total += 1
             self._held += len(line)
             while self._held > self.size:
                 self._held -= len(kept.popleft())

@@ -7,7 +7,8 @@ worker's own row. Knows the plan's LogTarget.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from forkproxy.net.logring import Ring
@@ -32,12 +33,13 @@ def open_target(target: LogTarget, loop: Loop, on_drop: Callable[[], object] | N
     return Ring(loop, ring.size_bytes, servers, ring.connect_s, ring.server_s, bool(ring.name), on_drop)
 
 
-def kept(sinks: Mapping[Any, Sink | None], ring: str) -> Iterable[bytes]:
-    """The newest lines of the ring of that name among ``sinks``."""
+def kept(sinks: Mapping[Any, Sink | None], ring: str, since: int = 0) -> tuple[int, str]:
+    """How many lines the ring of that name among ``sinks`` has had, and the text of those it still holds but for the first ``since``."""
     for (_address, _stream, plan), sink in sinks.items():
         if plan is not None and plan.name == ring and isinstance(sink, Ring):
-            return sink.kept
-    return ()
+            lines = islice(sink.kept, max(0, since - sink.total + len(sink.kept)), None)
+            return sink.total, os.fsdecode(b"".join(lines))
+    return 0, ""
 
 
 def _with_data(line: syslog.Line, takes_it: bool) -> syslog.Line:

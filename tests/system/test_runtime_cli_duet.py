@@ -5,10 +5,12 @@ Answers that the versions word differently, that hold times or numbers of the in
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import re
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,6 +33,9 @@ global
   set-var proc.number int(5)
   set-var proc.flag bool(1)
   set-var proc.net str(1.2.3.4),ipmask(24)
+ring kept
+  format raw
+  size 32764
 defaults
   mode http
   timeout client 5s
@@ -39,6 +44,8 @@ defaults
 frontend fe
   bind 127.0.0.1:{fe}
   maxconn 100
+  log ring@kept format raw local0
+  log-format "%HU"
   use_backend silent if {{ path /silent }}
   use_backend bad if {{ path /bad }}
   default_backend be
@@ -318,6 +325,36 @@ def test_profiling(pair: Pair) -> None:
     assert all(row.match(line) for line in ours[2:]) and "proxy/client.py:await_head" in pair.both("show profiling")[1]
     assert re.search(r"\n  \S+\.py:\d+ +\d+ +\d+ +\d+\n", pair.both("show profiling memory")[1])
     pair.both("set profiling tasks off; set profiling memory off")
+
+
+def test_events_are_followed(pair: Pair) -> None:
+    """What is there, or what comes, until the client says anything."""
+
+    def request(name: str, path: str) -> None:
+        with pair.connect(name) as sock:
+            sock.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+            assert sock.makefile("rb").read().endswith(b"hello")
+
+    for name in COMMANDS:
+        request(name, "/before")
+        eventually(lambda: "/before" in say(pair.directory / f"{name}.sock", "show events kept"), name)  # noqa: B023
+        assert "/before" not in say(pair.directory / f"{name}.sock", "show events kept -n")
+        for flags, wanted in (("-w", rb"^(.*\n)?/before\n.*/after\n"), ("-nw", rb"^(?!.*/before).*/after\n")):
+            with socket.socket(socket.AF_UNIX) as follower:
+                follower.connect(str(pair.directory / f"{name}.sock"))
+                follower.sendall(f"show events kept {flags}\n".encode())
+                got, follower_up = b"", time.monotonic() + 15
+                while not re.search(wanted, got, re.S):  # until it follows, a request may come too early
+                    assert time.monotonic() < follower_up, (name, got)
+                    request(name, "/after")
+                    follower.settimeout(0.5)
+                    with contextlib.suppress(TimeoutError):
+                        got += follower.recv(4096)
+                follower.settimeout(10)
+                follower.sendall(b"\n")
+                while follower.recv(4096):
+                    pass
+    assert "/before\0" in say(pair.directory / "forkproxy.sock", "show events kept -0")
 
 
 def test_levels(pair: Pair) -> None:

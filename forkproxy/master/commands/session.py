@@ -43,8 +43,11 @@ def prompt(session: Session, words: list[str]) -> str | None:
 
 @command("quit", level=Level.USER, where=BOTH, synopsis="quit")
 def quit_(session: Session, words: list[str]) -> None:
-    """Disconnect."""
-    session.closing = True
+    """Disconnect, or leave the worker that "@@" entered."""
+    if session.inside:
+        session.enter("master")
+    else:
+        session.closing = True
 
 
 @command("operator", level=Level.OPERATOR, where=BOTH, synopsis="operator")

@@ -119,6 +119,36 @@ def test_who_waits_for_an_answer_is_not_silent(hall: Hall, monkeypatch: pytest.M
     assert hall.heard(client) == b"at last\n\n<end>"
 
 
+@pytest.mark.parametrize("end", ["more", "half-close", "close"])
+def test_an_answer_without_an_end_ends_with_the_clients_next_word(hall: Hall, monkeypatch: pytest.MonkeyPatch, end: str) -> None:
+    endless = Deferred()
+    ended: list[str] = []
+
+    def stop() -> None:
+        ended.append("once")
+        endless.finish("")
+
+    endless.interrupt = stop
+    monkeypatch.setitem(COMMANDS, "endless", Command("endless", lambda _s, _w: endless, Level.USER))
+    client = hall.connect()
+    assert hall.says(client, b"endless\n") == b""
+    assert endless.say("one\n") and hall.heard(client) == b"one\n"
+    hall.turn(30.0)
+    assert endless.say("two\n") and hall.heard(client) == b"two\n" and ended == []
+    if end == "more":
+        assert hall.says(client, b"show version\n") == b"\n<end>", "what stops it is discarded"
+    elif end == "half-close":
+        client.shutdown(socket.SHUT_WR)
+        hall.turn()
+        assert hall.heard(client) == b"\n<end>"
+    else:
+        client.close()
+        hall.turn()
+        endless.say("three\n")
+        hall.turn()
+    assert ended == ["once"]
+
+
 def test_an_answer_is_made_as_it_is_taken(hall: Hall, monkeypatch: pytest.MonkeyPatch) -> None:
     made = 0
 

@@ -149,6 +149,18 @@ def test_a_failed_reload_shows_in_the_prompt() -> None:
     assert said(one) == "master[ReloadFailed]> "
 
 
+def test_a_whole_line_or_session_inside_a_worker() -> None:
+    """``@@`` holds for all commands of a line; alone it enters the worker, until ``quit``."""
+    one = session(mastercli=True)
+    one.feed(b"@@1 set severity-output none; set severity-output none; show version\n")
+    assert said(one) == "\n\n3.4.0\n\n" and one.context == "master"
+    one.feed(b"@1 set severity-output none; set severity-output none\n")
+    assert "Unknown command" in said(one), "one @ is for one command"
+    one.feed(b"prompt\n@@!102\nset severity-output none\nquit\nset severity-output none\n@@\nquit\n")
+    answer = said(one)
+    assert answer.startswith("master> > \n> master> Unknown command") and answer.endswith("master> master> ") and one.closing
+
+
 def test_levels_are_respected_and_can_only_be_lowered() -> None:
     one = session(level="operator")
     one.feed(b"user; show env; operator; show cli level\n")
