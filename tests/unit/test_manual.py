@@ -176,9 +176,11 @@ def until(terminal: int, pattern: str) -> str:
     """What the terminal shows, as soon as it holds ``pattern``."""
     shown = ""
     end = time.monotonic() + 20
+    ready = select.poll()  # select() knows no descriptor above 1023, and other tests of this process have many
+    ready.register(terminal, select.POLLIN)
     while not re.search(pattern, shown):
         assert time.monotonic() < end, shown
-        if select.select([terminal], [], [], 0.1)[0]:
+        if ready.poll(100):
             shown += os.read(terminal, 65536).decode(errors="replace")
     return shown
 
