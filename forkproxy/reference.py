@@ -256,7 +256,7 @@ def missing() -> dict[str, list[str]]:
         "cli": {*registry.COMMANDS, "@!<pid>", "@<relative pid>", "@master"},  # prefixes are the session's
     }
     for rule_set, shown in RULE_SETS:
-        have[f"action {shown}"] = {n for place, n in registry.ACTIONS if place == rule_set}
+        have[f"action {shown}"] = {n.removesuffix("*") for place, n in registry.ACTIONS if place == rule_set}
     return {kind: sorted(n for n in known.names(kind) - had if kind != "proxy" or not _is_form(n)) for kind, had in have.items()}
 
 

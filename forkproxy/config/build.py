@@ -77,7 +77,7 @@ class _Builder:
         self.ids = self._number()
         self.known = _Known()
         lines = [rule.line for draft in proxies for rule in (*draft.rules, draft.log_format, draft.error_log_format) if rule is not None]
-        self.traced = any("last_rule_" in word for line in lines for word in line.words)
+        self.traced = any("last_rule_" in word or "_entity" in word for line in lines for word in line.words)
         self.tables = stick_tables(proxies)
         self.leading: dict[str, int] = {}  # what the frontends take that lead to a backend by its name
 

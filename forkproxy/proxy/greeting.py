@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, cast
 from forkproxy.errors import ProtocolError
 from forkproxy.proxy import client, counting, finish, listener
 from forkproxy.proxy.accesslog import INFO
+from forkproxy.rules import connerrors
 from forkproxy.rules.logalias import local_stamp
-from forkproxy.wire.proxy_protocol import build_v1, build_v2, parse
+from forkproxy.wire.proxy_protocol import SIGNATURE, build_v1, build_v2, parse
 
 if TYPE_CHECKING:
     from forkproxy.proxy.client import Client
@@ -27,7 +28,7 @@ def expect(c: Client) -> None:
     """Wait for the header, then go on with ``listener.begin``; bytes behind it are left in ``c.inbuf``."""
     limit = c.fe.plan.timeouts.client_s
     c.ready = arriving
-    c.expire = finish.close_client
+    c.expire = late
     c.loop.add(c)
     c.loop.set_deadline(c, c.t_base + (PATIENCE_S if limit is None else limit))
 
@@ -39,15 +40,16 @@ def arriving(c: Client, _mask: int) -> None:
     except (BlockingIOError, InterruptedError):
         return
     except OSError:
-        data = b""
+        refuse(c, connerrors.PRX_ABORT)
+        return
     if not data:
-        refuse(c, "Connection closed while waiting for PROXY protocol header")
+        refuse(c, connerrors.PRX_TRUNCATED if c.inbuf else connerrors.PRX_EMPTY)
         return
     c.inbuf += data
     try:
         parsed = parse(c.inbuf)
     except ProtocolError:
-        refuse(c, "Received something which does not look like a PROXY protocol header")
+        refuse(c, mistake(c.inbuf))
         return
     if parsed is None:
         return
@@ -69,18 +71,35 @@ def arriving(c: Client, _mask: int) -> None:
     listener.begin(c)
 
 
-def refuse(c: Client, why: str) -> None:
-    """Close, with a line in the log unless only exchanges are to be logged."""
+def mistake(data: bytes) -> int:
+    """What is wrong with a header."""
+    if data.startswith(SIGNATURE):
+        return connerrors.PRX_BAD_HDR if data[12:13] and data[12] >> 4 == 2 else connerrors.PRX_NOT_HDR
+    if not data.startswith(b"PROXY "):
+        return connerrors.PRX_NOT_HDR
+    family = data[6:].partition(b" ")[0].rstrip()
+    return connerrors.PRX_BAD_HDR if family in (b"TCP4", b"TCP6", b"UNKNOWN") else connerrors.PRX_BAD_PROTO
+
+
+def late(c: Client) -> None:
+    """``timeout client``."""
+    refuse(c, connerrors.PRX_TRUNCATED if c.inbuf else connerrors.PRX_TIMEOUT)
+
+
+def refuse(c: Client, error: int) -> None:
+    """Close, with a line in the log unless only exchanges are to be logged (manual 8.2.5)."""
     fe = c.fe
     if fe.plan.error_log_format is not None:
         s = client.headless(c)
-        s.marks = {"origin": b"sess_killed"}
+        s.flags = b"PR"
+        s.marks = {"origin": b"sess_killed", "fc_err": error}
         fe.log.emit_refused(s)
         c.stream = None
     elif "dontlognull" not in fe.plan.options or c.inbuf:
         origin = c.origin
         when = local_stamp(origin.wall_accept)
-        text = f"{origin.src}:{origin.src_port} [{when}] {fe.name}/{origin.bind.name or origin.bind.id}: {why}".encode()
+        where = f"{fe.name}/{origin.bind.name or origin.bind.id}"
+        text = f"{origin.src}:{origin.src_port} [{when}] {where}: {connerrors.ERRORS[error][1]}".encode()
         fe.log.say(INFO, c.rt.clock.wall, text)
     counting.front_event(fe, c.origin.bind, "req_errors")
     finish.close_client(c)

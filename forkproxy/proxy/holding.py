@@ -97,6 +97,7 @@ def over(s: Stream) -> None:
     up = s.up
     if up is not None and not s.logged:
         up.loop.modify(up, up.mask & ~ET | READ)
+        marks.waited(s)
         go_on(up, s)
 
 

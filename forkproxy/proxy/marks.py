@@ -10,6 +10,7 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 from forkproxy.proxy.stream import Claimed
+from forkproxy.rules import connerrors
 from forkproxy.state import layout, queues
 
 if TYPE_CHECKING:
@@ -55,10 +56,22 @@ def on_server(s: Stream, up: Upstream) -> None:
         set_tos(up.sock, marks["bc_tos"])
     if "bc_mark" in marks:
         set_mark(up.sock, marks["bc_mark"])
+    marks.pop("bc_err", None)  # of an attempt before
     if "log_connect" in marks:
         s.fe.log_step(s, "connect")
     if "ends" in marks:  # a log format will ask for the addresses when the connection is gone
         marks["ends"] = up.ends()
+
+
+def broke(s: Stream, code: int | None) -> None:
+    """The connection to the server, or the attempt to make it, failed with this error of the system."""
+    s.marks = {**(s.marks or {}), "bc_err": connerrors.number(code)}
+
+
+def waited(s: Stream) -> None:
+    """A pause is over: nobody waits for that rule any more."""
+    if s.marks is not None:
+        s.marks.pop("waiting_rule", None)
 
 
 def set_tos(sock: socket.socket, value: int) -> None:

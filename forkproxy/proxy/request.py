@@ -163,6 +163,7 @@ def paused(s: Stream, again: Callable[[Stream], None]) -> None:
     """A pause is over: the next rule, unless the client went meanwhile."""
     s.timer = None
     if not s.logged:
+        marks.waited(s)
         again(s)
 
 

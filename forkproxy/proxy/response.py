@@ -6,6 +6,7 @@ side, ``client.busy`` of the client's). Knows heads and flows.
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING
 
 from forkproxy.errors import ERRORS, ProtocolError
@@ -338,6 +339,8 @@ def body_moved(up: Upstream, s: Stream, outcome: int) -> None:
     elif outcome == flow.ENDED and s.res is not None and s.res.body is _CLOSE:
         finish.complete(s)
     elif outcome in (flow.ENDED, flow.SRC_GONE):
+        if outcome == flow.SRC_GONE:
+            marks.broke(s, errno.ECONNRESET)
         finish.fail(s, ERRORS["server-abort-data"])
     elif outcome == flow.DST_GONE:
         finish.client_gone(s)

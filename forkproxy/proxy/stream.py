@@ -194,6 +194,21 @@ class Stream(Txn):
         self.fe.log.by_rule(self, profile)
         self.marks = before
 
+    def stream_number(self, side: str) -> int | None:
+        if not self.mode_http:
+            return 0
+        if side == "client":
+            return self.client.served
+        return None if self.up is None else self.up.uses
+
+    def bytes_to_server(self) -> int:
+        f = self.req_flow
+        if not self.t_connect:
+            return 0
+        if not self.mode_http:
+            return 0 if f is None else f.moved
+        return self.sending.find(b"\r\n\r\n") + 4 + (0 if f is None else f.moved)
+
     def tcp_info(self, side: str) -> bytes:
         end = self.client if side == "client" else self.up
         try:

@@ -76,6 +76,7 @@ def dial_for(s: Stream, srv: ServerRt) -> None:
     try:
         sock, _pending = dial(srv.target(s), **(srv.dial_options if srv.foreign is None else srv.foreign(s)))
     except OSError as exc:
+        marks.broke(s, exc.errno)
         dispatch.failed(s, dispatch.classify(exc))
         return
     up = Upstream(rt, sock, srv)
@@ -105,6 +106,7 @@ def broken(up: Upstream, s: Stream, exc: OSError) -> None:
     """The attempt failed: close it, and let dispatch decide."""
     s.up = None
     close(up)
+    marks.broke(s, exc.errno)
     dispatch.failed(s, dispatch.classify(exc))
 
 
@@ -130,6 +132,7 @@ def established(up: Upstream, s: Stream) -> bool:
             return False  # the write event comes when the connection stands
         except OSError as exc:
             if exc.errno in _CUT:  # it stood, and the server cut it before anything could be sent
+                marks.broke(s, exc.errno)
                 s.t_connect = up.rt.clock.now
                 answer_missing(up, s)
             else:
@@ -251,7 +254,8 @@ def await_answer(up: Upstream, mask: int) -> None:
         data = up.sock.recv(up.rt.bufsize)
     except (BlockingIOError, InterruptedError):
         return
-    except OSError:
+    except OSError as exc:
+        marks.broke(s, exc.errno)
         answer_missing(up, s)
         return
     if not data:

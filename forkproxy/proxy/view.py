@@ -70,6 +70,12 @@ class WorkerView(View):
         self._recent.clear()
         self._due = self._rt.clock.now + _RECENT_S
 
+    def cpu_percent(self, everybody: bool) -> int:
+        segment, me = self._rt.state.segment, self._rt.slot
+        slots = segment.live() if everybody else [me]
+        busy: list[int] = [100 - segment.slot(slot)[L.IDLE_PERCENT] for slot in slots]
+        return sum(busy) // max(1, len(busy))
+
     def _lately(self, cell: int) -> int:
         found = self._recent.get(cell)
         if found is None:

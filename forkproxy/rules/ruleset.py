@@ -18,7 +18,7 @@ from forkproxy.rules.conditions import PARTIAL, Condition, read_condition
 from forkproxy.rules.context import KIND_LABELS, RuleContext
 from forkproxy.rules.errors import NotYet
 from forkproxy.rules.logformat import compile_format
-from forkproxy.rules.verdict import WAIT
+from forkproxy.rules.verdict import WAIT, Pause
 from forkproxy.rules.words import Words, to_text
 from forkproxy.values import frozen
 
@@ -57,11 +57,37 @@ def parse_rule(kind: str, words: Words, ctx: RuleContext) -> Rule:
         words.fail(f"'{name}' expects its argument in parentheses, as in '{name}(txn.name)'")
     parser = Parser(words, ctx, kind, name, inside[:-1] if bracket else "")
     act = entry.factory(parser)
+    if kind in _INSPECTING and parser.needs & PARTIAL and not name.startswith("track-sc"):
+        act = _hasty(act)
     if entry.ends and ctx.traced:
         act = _traced(act, (words.file, words.line))
     condition = read_condition(words, ctx)
     needs = parser.needs | (condition.needs if condition is not None else Needs.NONE)
-    return Rule(fold(act, condition, needs), needs, condition is None and bool(entry.ends))
+    step = fold(act, condition, needs)
+    if ctx.traced:
+        step = _watched(step, (words.file, words.line))
+    return Rule(step, needs, condition is None and bool(entry.ends))
+
+
+#: rules on bytes: their conditions wait for what they look at, but only tracking waits for its key, too (observed)
+_INSPECTING = ("tcp-req-cont", "tcp-res-cont")
+
+
+def _hasty(act: Step) -> Step:
+    """``act``, which does with the bytes that are there."""
+
+    def step(txn: Any) -> Any:
+        try:
+            return act(txn)
+        except NotYet:
+            before = txn.body_done, txn.res_done
+            txn.body_done = txn.res_done = True
+            try:
+                return act(txn)
+            finally:
+                txn.body_done, txn.res_done = before
+
+    return step
 
 
 def _traced(act: Step, place: tuple[str, int]) -> Step:
@@ -74,6 +100,20 @@ def _traced(act: Step, place: tuple[str, int]) -> Step:
         return verdict
 
     return step
+
+
+def _watched(step: Step, place: tuple[str, int]) -> Step:
+    """``step`` with its place left for waiting_entity while it waits."""
+
+    def watched(txn: Any) -> Any:
+        verdict = step(txn)
+        if verdict is WAIT or isinstance(verdict, Pause):
+            mark(txn, "waiting_rule", place)
+        elif txn.marks is not None:
+            txn.marks.pop("waiting_rule", None)
+        return verdict
+
+    return watched
 
 
 def fold(act: Step, condition: Condition | None, needs: Needs) -> Step:

@@ -151,6 +151,14 @@ class Txn:
     def log_now(self, origin: bytes, profile: str = "") -> None:
         """Write a log line; ``origin`` is what ``%OG`` says, ``profile`` the log profile to use for all targets ("": each one's own)."""
 
+    def stream_number(self, side: str) -> int | None:
+        """Which stream of the "client" or "server" connection this is, from 1; 0: the connection is the stream. None: it is gone."""
+        return 0
+
+    def bytes_to_server(self) -> int:
+        """What the server was sent of the request (or session) so far."""
+        return 0
+
     def tcp_info(self, side: str) -> bytes:
         """What the kernel tells of the "client" or "server" connection (struct tcp_info); empty where it tells nothing."""
         return b""

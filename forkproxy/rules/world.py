@@ -18,6 +18,10 @@ class View:
 
     __slots__ = ()
 
+    def cpu_percent(self, everybody: bool) -> int:
+        """How busy the loop of this worker (or ``everybody``: of all workers, on average) has been lately, from 0 to 100."""
+        return 0
+
     def usable_servers(self, backend: str) -> int | None:
         """Servers that can take traffic now (backups too when they are in use)."""
         return None

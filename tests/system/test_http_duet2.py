@@ -7,7 +7,24 @@ from pathlib import Path
 import pytest
 
 from tests.system.duet import BESIDE_HAPROXY, Duet, read_all
-from tests.system.scripts import GET, LAST, OK, Case, Different, alike, answer, ask, asks, differences, last, pieces, says, told
+from tests.system.scripts import (
+    GET,
+    LAST,
+    OK,
+    Case,
+    Different,
+    alike,
+    answer,
+    ask,
+    asks,
+    differences,
+    last,
+    leaves,
+    pieces,
+    refuses,
+    says,
+    told,
+)
 
 pytestmark = BESIDE_HAPROXY
 
@@ -454,6 +471,24 @@ backend be
   server s 127.0.0.1:{origin}
 """,
         {"one": (last(b"/p?q=1"), answer(OK), 1), "bad": (ask(b"BAD\r\n\r\n"), answer(OK), 1)},
+    ),
+    "wrong PROXY headers": (
+        """
+frontend fe
+  bind 127.0.0.1:{port} accept-proxy
+  error-log-format "%ci:%cp [%t] %[fc_err] %[fc_err_str] %ts"
+  http-request return status 200
+""",
+        {
+            "none": (leaves(b""), refuses, 1),
+            "half of one": (ask(b"PROXY TCP4 1.2"), refuses, 1),
+            "too late": (ask(b""), refuses, 1),
+            "another protocol": (ask(ROOT), refuses, 1),
+            "a wrong address": (ask(b"PROXY TCP4 foo bar 1 2\r\n"), refuses, 1),
+            "a wrong family": (ask(b"PROXY TCP9 1.2.3.4 1.2.3.4 1 2\r\n"), refuses, 1),
+            "a wrong version": (ask(b"\r\n\r\n\0\r\nQUIT\n\x41\x11\0\x0c" + bytes(12)), refuses, 1),
+            "a wrong command": (ask(b"\r\n\r\n\0\r\nQUIT\n\x25\x11\0\x0c" + bytes(12)), refuses, 1),
+        },
     ),
     "from TCP to HTTP": (
         """

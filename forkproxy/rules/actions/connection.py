@@ -54,6 +54,12 @@ MARKS = {
     "origin": "bytes, which rules write a log line just now (%OG)",
     "service": "True: a service answers",
     "last_rule": "(file, line) of the last rule that ended its set, where something asks for it",
+    "waiting_rule": "(file, line) of the rule that the stream waits for, where something asks for it",
+    "in_flight": "(size, head or None): what the first bytes are as a request (rules.inflight)",
+    "log_connect": "True: a line of the log is written when the server's connection stands",
+    "gathered": "what came of an answer's body that a rule waits for (proxy.holding)",
+    "fc_err": "int, number of the error of the client's connection (rules.connerrors)",
+    "bc_err": "int, the same of the server's",
     "no_l7_retry": "True: do not send the request again after a failure",
 }
 

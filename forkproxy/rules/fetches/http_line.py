@@ -133,6 +133,27 @@ def last_rule_line() -> FetchFn:
     return _last_rule(lambda place: place[1])
 
 
+@fetch("last_entity", out=Type.STR, uses=phases.RUNNING)
+def last_entity() -> FetchFn:
+    """The file and the line of the last rule that ended its set, joined by a colon."""
+    return _last_rule(_shown)
+
+
+@fetch("waiting_entity", out=Type.STR, uses=phases.RUNNING)
+def waiting_entity() -> FetchFn:
+    """The file and the line, joined by a colon, of the rule that was waiting for more bytes or for time to pass when the stream ended."""
+
+    def get(txn: Any) -> bytes | None:
+        place = txn.marks.get("waiting_rule") if txn.marks is not None else None
+        return None if place is None else _shown(place)
+
+    return get
+
+
+def _shown(place: tuple[str, int]) -> bytes:
+    return f"{place[0]}:{place[1]}".encode()
+
+
 def _last_rule(part: Callable[[tuple[str, int]], Any]) -> FetchFn:
     def get(txn: Any) -> Any:
         place = txn.marks.get("last_rule") if txn.marks is not None else None

@@ -97,6 +97,19 @@ def hostname() -> Const:
     return Const(socket.gethostname().encode())
 
 
+def _busy(name: str, everybody: bool, doc: str) -> None:
+    def factory() -> FetchFn:
+        return lambda txn: world.view().cpu_percent(everybody)
+
+    factory.__doc__ = doc
+    fetch(name, out=Type.SINT, uses=phases.RUNNING)(factory)
+
+
+_busy("cpu_usage_thr", False, "How busy this worker has been lately, from 0 to 100.")
+_busy("cpu_usage_grp", True, "How busy the workers have been lately, from 0 to 100.")
+_busy("cpu_usage_proc", True, "How busy the workers have been lately, from 0 to 100.")
+
+
 # -- time and chance -----------------------------------------------------------------------------------------------------
 
 

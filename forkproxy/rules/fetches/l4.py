@@ -129,12 +129,6 @@ def fc_rcvd_proxy() -> FetchFn:
     return lambda txn: bool(txn.origin.bind is not None and txn.origin.bind.accept_proxy)
 
 
-@fetch("fc_err", out=Type.SINT, **_CLIENT)
-def fc_err() -> FetchFn:
-    """The error of the client's connection: 0 for one that carries a stream."""
-    return lambda txn: 0
-
-
 @fetch("dst_conn", out=Type.SINT, needs=Needs.L4, uses=phases.CLIENT_STREAM)
 def dst_conn() -> FetchFn:
     """Connections on the same listening address."""

@@ -15,7 +15,7 @@ from forkproxy.rules import phases
 from forkproxy.rules.args import Int, Str
 from forkproxy.rules.errors import NotYet
 from forkproxy.rules.expr import FetchFn
-from forkproxy.wire import rdp, tls_hello
+from forkproxy.wire import distcc, rdp, tls_hello
 
 _REQ: dict[str, Any] = {"needs": Needs.L6, "uses": phases.REQUEST}
 _HELLO: dict[str, Any] = {"needs": Needs.L6, "uses": phases.CLIENT}
@@ -47,6 +47,34 @@ def req_len() -> FetchFn:
 def res_len() -> FetchFn:
     """How many bytes of the response are there now."""
     return lambda txn: len(txn.res_body)
+
+
+def _distcc(name: str, out: Type, doc: str) -> None:
+    def factory(token: bytes, occurrence: int) -> FetchFn:
+        def get(txn: Any) -> Any:
+            data, whole = bytes(txn.body), txn.body_done
+            try:
+                found = distcc.find(data, token, max(1, occurrence))
+            except ValueError:
+                return None
+            if found is not None:
+                number, start, length = found
+                if out == Type.SINT:
+                    return number
+                if whole or len(data) >= start + length:
+                    return data[start : start + length]
+            if not whole:
+                raise NotYet
+            return None
+
+        return get
+
+    factory.__doc__ = doc
+    fetch(name, out=out, args=(Str(), Int(optional=True, default=0)), **_EITHER)(factory)
+
+
+_distcc("distcc_param", Type.SINT, "The number behind a token of a distcc message; an occurrence may be given.")
+_distcc("distcc_body", Type.BIN, "The bytes that belong to a token of a distcc message; an occurrence may be given.")
 
 
 @fetch("wait_end", out=Type.BOOL, needs=Needs.L6, uses=phases.RUNNING)

@@ -68,6 +68,7 @@ _timer("txn.timer.user", "Time as the user sees it (%Tu).", phases.KEPT, Needs.E
        lambda txn: _ms((txn.t_end or txn.clock.now) - (txn.t_first or txn.t_start)))  # fmt: skip
 _timer("bytes_in", "Bytes received from the client.", phases.KEPT, Needs.L4, lambda txn: txn.bytes_in)
 _timer("req.bytes_in", "Bytes of the request received from the client (%U).", phases.KEPT, Needs.L4, lambda txn: txn.bytes_in)
+_timer("req.bytes_out", "Bytes of the request sent to the server.", phases.KEPT, Needs.L4, lambda txn: txn.bytes_to_server())
 _timer("bytes_out", "Bytes sent to the client.", phases.FROM_CHOICE, Needs.L4, lambda txn: txn.bytes_out)
 _timer("res.bytes_in", "Bytes of the response received from the server (%B).", phases.FROM_CHOICE, Needs.L4, lambda txn: txn.bytes_out)
 _timer("res.bytes_out", "Bytes of the response sent to the client.", phases.FROM_CHOICE, Needs.L4, lambda txn: txn.bytes_out)

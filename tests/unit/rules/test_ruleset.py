@@ -242,7 +242,9 @@ def test_waiting_for_content() -> None:
     txn = make_txn(b"")
     txn.body, txn.body_done = b"", False
     assert run("accept if { req.ssl_hello_type 1 }", "tcp-req-cont", txn)[0] is WAIT
-    assert run("set-var(sess.sni) req.ssl_sni", "tcp-req-cont", txn)[0] is WAIT
+    assert run("set-var(sess.sni) req.ssl_sni if { req.ssl_hello_type 1 }", "tcp-req-cont", txn)[0] is WAIT
+    assert run("set-var(sess.sni) req.ssl_sni", "tcp-req-cont", txn)[0] is None, "an action takes what is there (observed)"
+    assert not txn.body_done and "sess.sni" not in (txn.origin.vars or {})
     txn.body_done = True
     assert run("accept if { req.ssl_hello_type 1 }", "tcp-req-cont", txn)[0] is None
 
