@@ -398,11 +398,11 @@ class BackendRt:
         """A stream joined (+1) or left (-1) a queue."""
         (srv.count if srv is not None else self.count).queued(change)
 
-    def count_redispatch(self, srv: ServerRt) -> None:
-        """A stream goes to another server."""
+    def count_redispatch(self, srv: ServerRt, *, balanced: bool) -> None:
+        """A stream goes to another server than ``srv``; ``balanced``: which the algorithm had chosen."""
         self.count.redispatched()
         srv.count.redispatched()
-        self.count.left(srv.count)
+        self.count.left(srv.count, balanced)
 
     def count_retry(self, srv: ServerRt) -> None:
         """A stream tries the same server again."""

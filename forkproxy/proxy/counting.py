@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from forkproxy.errors import StreamError
+from forkproxy.proxy.tally import count_statuses
 from forkproxy.state import layout as L
 
 if TYPE_CHECKING:
@@ -94,10 +95,17 @@ class BackendCounters:
         """A connection is attempted."""
         self.row[L.CONNECTS] += 1
 
-    def left(self, server: BackendCounters) -> None:
-        """A stream that this backend's algorithm gave to ``server`` goes on to another one: it was there, though, and chosen."""
-        self.row[L.LBTOT] += 1
-        server.row[L.LBTOT] += 1
+    def answered(self, status: int) -> None:
+        """A server has answered what no client will see."""
+        count_statuses(self.row, [status])
+        self.row[L.REQ_TOT] += 1
+
+    def left(self, server: BackendCounters, balanced: bool) -> None:
+        """A stream of this backend goes on from ``server`` to another one: it was there, though, and if ``balanced``, chosen by the
+        algorithm."""
+        if balanced:
+            self.row[L.LBTOT] += 1
+            server.row[L.LBTOT] += 1
         server.row[L.SESS_TOT] += 1
 
     def idle(self, fresh: int, proven: int, used: int) -> None:

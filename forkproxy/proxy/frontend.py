@@ -273,7 +273,8 @@ class FrontendRt:
         metered = self.rt.plan.global_.metered
         http = self.http or (be is not None and be.http)
         new = party.tallies[self] = Tally(
-            self.sums, None if be is None else be.sums, None if srv is None else srv.count.row, http, metered, self.ports
+            self.sums, None if be is None else be.sums, None if srv is None else srv.count.row, http, metered, self.ports,
+            elects=be is not None and not be.by_algorithm,
         )
         return new
 

@@ -67,6 +67,8 @@ def verdict(s: Stream, v: Verdict) -> None:
 
 def response_verdict(s: Stream, v: Verdict) -> None:
     """Carry out a response rule's verdict: the server's answer is thrown away."""
+    if s.srv is not None and s.res is not None:
+        s.srv.count.answered(s.res.status)
     s.unanswer()
     s.keep_server = False
     if isinstance(v, Reply):
@@ -126,6 +128,7 @@ def monitor(s: Stream, failed: bool) -> None:
     """monitor-uri: the service's own state, never logged as traffic of a server."""
     s.flags = b"LR"
     s.log_level = -1
+    s.fe.count_intercepted()
     if failed:
         error(s, 503)
     else:

@@ -34,19 +34,26 @@ if TYPE_CHECKING:
     from forkproxy.proxy.stream import Stream
 
 
+#: The name among a stream's marks of the server that something else than the algorithm chose; it counts while the stream is there.
+ELECTED = "elected"
+
+
 class Sums:
     """What the row of one frontend or backend gets in a turn, gathered from its tallies. ``requests`` are those of the ``streams`` that
-    HTTP counts, ``fine`` those answered with 2xx and ``others`` all other statuses of them; ``served`` of them ``reused`` a connection.
-    The eight times are as in ``rates.times``."""
+    HTTP counts, ``fine`` those answered with 2xx and ``others`` all other statuses of them; ``served`` of them ``reused`` a connection,
+    ``elected`` did not ask the algorithm. The eight times are as in ``rates.times``."""
 
-    __slots__ = ("bytes_in", "bytes_out", "fine", "longest", "others", "process", "requests", "reused", "row", "served", "streams", "times")
+    __slots__ = (
+        "bytes_in", "bytes_out", "elected", "fine", "longest", "others", "process", "requests", "reused", "row", "served", "streams",
+        "times",
+    )  # fmt: skip
 
     def __init__(self, row: memoryview, process: memoryview | None = None) -> None:
         """``process`` is row 0 of the worker, given for frontends."""
         self.row = row
         self.process = process
         self.others: list[int] = []
-        self.streams = self.requests = self.fine = self.bytes_in = self.bytes_out = self.served = self.reused = 0
+        self.streams = self.requests = self.fine = self.bytes_in = self.bytes_out = self.served = self.reused = self.elected = 0
         self.times: list[float] | None = None
         self.longest: list[float] | None = None
 
@@ -74,13 +81,13 @@ class Sums:
         else:
             row[SESS_TOT] += streams
             if self.served:
-                row[LBTOT] += self.served
+                row[LBTOT] += self.served - self.elected
                 row[REUSES] += self.reused
                 row[LAST_SESS] = wall
                 if self.times is not None and self.longest is not None:
                     rates.times(row, TIMES, self.served, milliseconds(self.times), [int(t * 1000.0) for t in self.longest])
                 self.times = self.longest = None
-                self.served = self.reused = 0
+                self.served = self.reused = self.elected = 0
         self.streams = self.requests = self.fine = self.bytes_in = self.bytes_out = 0
         if self.others:
             self.others = []
@@ -99,19 +106,22 @@ def count_statuses(row: memoryview, statuses: list[int]) -> None:
 
 class Tally:
     """Streams of one turn that took the same way. ``fe`` and ``be`` gather what the rows of frontend and backend get, ``srv`` is the
-    server's row (be and srv may be None), ``ended`` the streams, ``bytes_in`` and ``bytes_out`` what is to be counted besides theirs."""
+    server's row (be and srv may be None), ``elects`` whether something else than the algorithm may choose in this backend, ``ended`` the
+    streams, ``bytes_in`` and ``bytes_out`` what is to be counted besides theirs."""
 
-    __slots__ = ("be", "bytes_in", "bytes_out", "ended", "fe", "histograms", "http", "ports", "srv")
+    __slots__ = ("be", "bytes_in", "bytes_out", "elects", "ended", "fe", "histograms", "http", "ports", "srv")
 
     def __init__(
-        self, fe: Sums, be: Sums | None, srv: memoryview | None, http: bool, histograms: bool, ports: dict[int, memoryview] | None
-    ) -> None:
+        self, fe: Sums, be: Sums | None, srv: memoryview | None, http: bool, histograms: bool, ports: dict[int, memoryview] | None,
+        elects: bool = False,
+    ) -> None:  # fmt: skip
         self.fe = fe
         self.be = be
         self.srv = srv
         self.http = http
         self.histograms = histograms
         self.ports = ports
+        self.elects = elects
         self.ended: list[Stream] = []
         self.bytes_in = self.bytes_out = 0
 
@@ -194,7 +204,11 @@ class Tally:
             if served and be is not None:
                 times = [queue_s, connect_s, response_s, total_s]
                 longest = [queue_max, connect_max, response_max, total_max]
-                srv[LBTOT] += served
+                elected = 0
+                if self.elects:
+                    elected = sum(1 for s in ended if s.t_queue and s.marks is not None and s.marks.get(ELECTED) is s.srv)
+                    be.elected += elected
+                srv[LBTOT] += served - elected
                 srv[REUSES] += reused
                 srv[LAST_SESS] = int(ended[-1].clock.wall)
                 rates.times(srv, TIMES, served, milliseconds(times), [int(t * 1000.0) for t in longest])

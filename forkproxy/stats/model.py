@@ -26,7 +26,8 @@ _HTTP_ONLY = frozenset(
     "h1req", "h1_sess"}
 )
 #: No engine behind them yet, but tools expect a number for HTTP proxies.
-_ZEROES = ("comp_in", "comp_out", "comp_byp", "comp_rsp", "cache_lookups", "cache_hits", "h2_sess", "h3_sess", "h2req", "h3req")
+_COMP = ("comp_in", "comp_out", "comp_byp", "comp_rsp")  # of TCP proxies, too
+_ZEROES = (*_COMP, "cache_lookups", "cache_hits", "h2_sess", "h3_sess", "h2req", "h3req")
 _N = NUMBER
 
 
@@ -76,20 +77,22 @@ class Model:
     # -- rows
 
     def all(self) -> Iterator[Row]:
-        """Every row in HAProxy's order: proxies by id; of each the frontend, its listeners, the servers, the backend."""
-        proxies: dict[int, tuple[list[Frontend], list[Backend]]] = {}
-        for frontend in self.plan.frontends:
-            proxies.setdefault(frontend.id, ([], []))[0].append(frontend)
-        for backend in self.plan.backends.values():
-            proxies.setdefault(backend.id, ([], []))[1].append(backend)
-        for _, (frontends, backends) in sorted(proxies.items()):
-            for frontend in frontends:
-                yield self.frontend(frontend)
-                yield from self.listeners(frontend)
-            for backend in backends:
-                for server in backend.servers:
-                    yield self.server(backend, server)
-                yield self.backend(backend)
+        """Every row in HAProxy's order: proxies as the files name them, then those that were added at run time; of each the frontend, its
+        listeners, the servers, the backend."""
+        files = {file: number for number, file in enumerate(self.plan.files)}
+
+        def order(proxy: Frontend | Backend) -> tuple[int, int, int]:
+            return files.get(proxy.place.file, len(files)), proxy.place.line, proxy.id
+
+        proxies: list[Frontend | Backend] = [*self.plan.frontends, *self.plan.backends.values()]
+        for proxy in sorted(proxies, key=order):
+            if isinstance(proxy, Frontend):
+                yield self.frontend(proxy)
+                yield from self.listeners(proxy)
+            else:
+                for server in proxy.servers:
+                    yield self.server(proxy, server)
+                yield self.backend(proxy)
 
     def of_kind(self, kind: Kind) -> Iterator[Row]:
         """The rows of one kind, in the order of the plan."""
@@ -127,10 +130,9 @@ class Model:
         row[_N["slim"]] = frontend.maxconn or self.plan.global_.maxconn
         row[_N["rate_lim"]] = frontend.rate_limit_sessions
         row[_N["status"]] = "STOP" if frontend.disabled else frontend.held or "OPEN"
-        if http:
-            for name in _ZEROES:
-                row[_N[name]] = 0
-        else:
+        for name in _ZEROES if http else _COMP:
+            row[_N[name]] = 0
+        if not http:
             row[_N["req_rate"]] = row[_N["req_rate_max"]] = row[_N["req_tot"]] = 0
         return row
 
@@ -144,7 +146,7 @@ class Model:
             sid = bind.id or number
             self._identity(row, Kind.LISTENER, frontend.name, bind.name or f"sock-{number}", frontend.id, sid, frontend.mode)
             row[_N["status"]] = "OPEN"
-            row[_N["slim"]] = bind.maxconn or frontend.maxconn or self.plan.global_.maxconn
+            row[_N["slim"]] = bind.maxconn
             row[_N["addr"]] = _shown(bind.address)
             row[_N["proto"]] = _proto(bind)
             yield row
@@ -157,7 +159,7 @@ class Model:
         summary = self.summary(backend)
         usable = summary.active + summary.backups
         up = usable > 0 or not backend.servers
-        row[_N["slim"]] = backend.fullconn
+        row[_N["slim"]] = backend.fullconn or 1  # one that was added at run time
         row[_N["status"]] = "UP" if up else "DOWN"
         row[_N["weight"]], row[_N["uweight"]] = summary.weight, summary.uweight
         row[_N["act"]], row[_N["bck"]] = summary.active, summary.backups
@@ -165,9 +167,8 @@ class Model:
         self._ages(row, totals, down=not up, counted=bool(backend.servers))
         row[_N["algo"]] = backend.balance.algorithm
         row[_N["cookie"]] = _cookie_name(backend)
-        if http:
-            for name in _ZEROES[:6]:
-                row[_N[name]] = 0
+        for name in _ZEROES[:6] if http else _COMP:
+            row[_N[name]] = 0
         return row
 
     def server(self, backend: Backend, server: Server) -> Row:

@@ -208,7 +208,7 @@ def test_listeners_where_they_are_counted() -> None:
     body = "".join(made.context.render(Query(scopes=frozenset({"listener"}))))
     assert one(body, "haproxy_listener_status", proxy="f", listener="sock-1", state="OPEN") == 1
     assert one(body, "haproxy_listener_status", proxy="f", listener="sock-1", state="FULL") == 0
-    assert one(body, "haproxy_listener_limit_sessions", proxy="f", listener="sock-1") == 100
+    assert one(body, "haproxy_listener_limit_sessions", proxy="f", listener="sock-1") == 0, "what the bind line says"
     assert one(body, "haproxy_listener_sessions_total", proxy="f", listener="sock-1") == 0
     assert "proxy=\"tcpf\"" not in body
 

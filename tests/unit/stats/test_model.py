@@ -58,7 +58,7 @@ def test_frontend(small: World) -> None:
     assert {"qcur", "weight", "act", "lastchg", "check_status", "algo", "addr", "lbtot"}.isdisjoint(row)
     tcp = found["tcpf/FRONTEND"]
     assert (tcp["req_tot"], tcp["slim"]) == (0, 1000)
-    assert {"hrsp_2xx", "intercepted", "comp_in"}.isdisjoint(tcp)
+    assert {"hrsp_2xx", "intercepted", "cache_hits"}.isdisjoint(tcp) and tcp["comp_in"] == 0
 
 
 def test_backends(small: World) -> None:
