@@ -6,12 +6,12 @@ have it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Any
 
 from forkproxy.master import patterns
-from forkproxy.master.cli_session import Deferred, Refused, Session
+from forkproxy.master.cli_session import Answer, Deferred, Refused, Session
 from forkproxy.registry import Level, Type, command
 from forkproxy.rules.patternfiles import Op, PatternFile, PatternFiles, View
 from forkproxy.rules.patterns import METHODS, Entry
@@ -80,18 +80,6 @@ def _described(file: PatternFile) -> str:
     return f"{file.number} ({file.name}) {what}. curr_ver={file.version} next_ver={file.newest} entry_cnt={file.entries()}\n"
 
 
-@command("show map", level=Level.USER, synopsis="show map [@<ver>] [map]")
-def show_map(session: Session, words: list[str]) -> Iterator[str]:
-    """Report available maps or dump a map's contents."""
-    return _show(session, words)
-
-
-@command("show acl", level=Level.USER, synopsis="show acl [@<ver>] [acl]")
-def show_acl(session: Session, words: list[str]) -> Iterator[str]:
-    """Report available ACLs or dump an ACL's contents."""
-    return _show(session, words)
-
-
 def _get(session: Session, words: list[str]) -> str:
     kind = words[1]
     if len(words) < 4:
@@ -112,18 +100,6 @@ def _found(view: View, text: bytes, kind: str) -> str:
     if kind == "map":
         line += ", value=none" if entry.value is None else f', value="{to_text(entry.value)}", type="str"'
     return line + "\n"
-
-
-@command("get map", level=Level.USER, synopsis="get map <map> <key>")
-def get_map(session: Session, words: list[str]) -> str:
-    """Report the keys and values matching a sample for a map."""
-    return _get(session, words)
-
-
-@command("get acl", level=Level.USER, synopsis="get acl <acl> <value>")
-def get_acl(session: Session, words: list[str]) -> str:
-    """Report the patterns matching a sample for an ACL."""
-    return _get(session, words)
 
 
 # -- entries ---------------------------------------------------------------------------------------------------------------
@@ -205,18 +181,6 @@ def _delete(session: Session, words: list[str]) -> Deferred:
     return _change(session, [["del", file.number, key, which]])
 
 
-@command("del map", level=Level.USER, synopsis="del map <map> [<key>|#<ref>]")
-def del_map(session: Session, words: list[str]) -> Deferred:
-    """Delete a map entry."""
-    return _delete(session, words)
-
-
-@command("del acl", level=Level.USER, synopsis="del acl <acl> [<key>|#<ref>]")
-def del_acl(session: Session, words: list[str]) -> Deferred:
-    """Delete acl entries matching <key>."""
-    return _delete(session, words)
-
-
 # -- versions --------------------------------------------------------------------------------------------------------------
 
 
@@ -228,36 +192,12 @@ def _clear(session: Session, words: list[str]) -> Deferred:
     return _change(session, [["clear", file.number, version]])
 
 
-@command("clear map", level=Level.USER, synopsis="clear map [@<ver>] <map>")
-def clear_map(session: Session, words: list[str]) -> Deferred:
-    """Clear the contents of this map."""
-    return _clear(session, words)
-
-
-@command("clear acl", level=Level.USER, synopsis="clear acl [@<ver>] <acl>")
-def clear_acl(session: Session, words: list[str]) -> Deferred:
-    """Clear the contents of this acl."""
-    return _clear(session, words)
-
-
 def _prepare(session: Session, words: list[str]) -> str:
     if len(words) < 3:
         raise Refused(f"Missing {_NAMES[words[1]]} identifier.")
     file = _one(session, words[2], words[1])
     _change(session, [["prepare", file.number]])  # nobody looks at a new version: its number can be told at once
     return f"New version created: {file.newest}\n"
-
-
-@command("prepare map", level=Level.USER, synopsis="prepare map <map>")
-def prepare_map(session: Session, words: list[str]) -> str:
-    """Prepare a new version for atomic map replacement."""
-    return _prepare(session, words)
-
-
-@command("prepare acl", level=Level.USER, synopsis="prepare acl <acl>")
-def prepare_acl(session: Session, words: list[str]) -> str:
-    """Prepare a new version for atomic ACL replacement."""
-    return _prepare(session, words)
 
 
 def _commit(session: Session, words: list[str]) -> Deferred:
@@ -272,13 +212,20 @@ def _commit(session: Session, words: list[str]) -> Deferred:
     return _change(session, [["commit", file.number, version]])
 
 
-@command("commit map", level=Level.USER, synopsis="commit map @<ver> <map>")
-def commit_map(session: Session, words: list[str]) -> Deferred:
-    """Commit a map at this version."""
-    return _commit(session, words)
+def _for_both(verb: str, act: Callable[[Session, list[str]], Answer], synopsis: str, doc: str) -> None:
+    """Register a command that maps and ACLs have; ``{kind}`` and ``{name}`` in its texts are filled in."""
+    for kind, name in (("map", "map"), ("acl", "ACL")):
+
+        def run(session: Session, words: list[str]) -> Answer:
+            return act(session, words)
+
+        run.__doc__ = doc.format(kind=kind, name=name)
+        command(f"{verb} {kind}", level=Level.USER, synopsis=synopsis.format(kind=kind))(run)
 
 
-@command("commit acl", level=Level.USER, synopsis="commit acl @<ver> <acl>")
-def commit_acl(session: Session, words: list[str]) -> Deferred:
-    """Commit an ACL at this version."""
-    return _commit(session, words)
+_for_both("show", _show, "show {kind} [@<ver>] [{kind}]", "Report available {name}s or dump the contents of one.")
+_for_both("get", _get, "get {kind} <{kind}> <key>", "Report what a sample finds in each way the {name} is used.")
+_for_both("del", _delete, "del {kind} <{kind}> [<key>|#<ref>]", "Delete {name} entries matching <key>.")
+_for_both("clear", _clear, "clear {kind} [@<ver>] <{kind}>", "Clear the contents of this {name}.")
+_for_both("prepare", _prepare, "prepare {kind} <{kind}>", "Prepare a new version for atomic {name} replacement.")
+_for_both("commit", _commit, "commit {kind} @<ver> <{kind}>", "Commit this version of the {name}.")
