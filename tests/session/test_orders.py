@@ -174,7 +174,7 @@ def test_counters_are_cleared_and_gauges_are_not(stage: Stage) -> None:
 
 
 def test_a_server_comes_and_goes(stage: Stage) -> None:
-    from forkproxy.master.commands.add_server import pack
+    from forkproxy.proxy.portable import pack
 
     server = Server(name="n", address=Address("ipv4", "127.0.0.1", 3000), backend="b", id=3, weight=1, maxconn=7, cookie=b"\xe9")
     names = stage.rt.state.rows.names
@@ -182,7 +182,7 @@ def test_a_server_comes_and_goes(stage: Stage) -> None:
     row = names.allocate(server.key)
     stage.rt.area.place(row, names.row("b/<backend>"))
     stage.limit(server.key, 7)
-    give(stage, "add server", fields=pack(server), row=row)
+    give(stage, "add server", server=pack(server), row=row)
     assert stage.be.servers[2].plan == server and not stage.be.usable(2)
     assert give(stage, "server busy", server="b/n") == 0
     stage.rt.state.servers.set(server.key, srv_op=RUNNING, weight=SCALE, uweight=1)

@@ -278,7 +278,17 @@ add server be/n
 add server be/n 127.0.0.1:1 nope
 add server be/n 127.0.0.1:1 cookie x
 add server fixed/n 127.0.0.1:1
-add server be/n 127.0.0.1:{origin} weight 3
+add server be/n 127.0.0.1:{origin} weight 3 id 5 disabled
+add server be/m 127.0.0.1:1 track be/n
+add server be/m 127.0.0.1:1 track be/nope
+add server be/m 127.0.0.1:1 track nope/x
+add server be/m 127.0.0.1:1 track x
+add server be/m 127.0.0.1:1 track be/s1 check
+add server be/m 127.0.0.1:1 track be/s2
+add server be/m 127.0.0.1:1 track tr; get weight be/m; del server be/m
+add server be/ag 127.0.0.1:1 agent-check agent-port 1 agent-inter 1h slowstart 5s source 127.0.0.1 send-proxy maxconn 3 minconn 1
+set weight be/ag 2; get weight be/ag
+del server be/ag
 get weight be/#5
 get weight be/n
 del server be/nope

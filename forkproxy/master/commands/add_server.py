@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from forkproxy import registry
 from forkproxy.config.build_server import ServerBuilder
+from forkproxy.config.diagnostics import Severity
 from forkproxy.config.drafts import ProxyDraft
 from forkproxy.config.line import Line
 from forkproxy.errors import ConfigError
@@ -14,12 +13,15 @@ from forkproxy.health.machine import Admin
 from forkproxy.master import lookup
 from forkproxy.master.cli_session import NOTICE, Deferred, Refused, Session
 from forkproxy.master.orders import Reply
-from forkproxy.plan import Backend, Server
+from forkproxy.plan import Backend, Plan, Server
+from forkproxy.proxy.portable import pack
 from forkproxy.registry import Level, command
-from forkproxy.values import names, replace
+from forkproxy.values import replace
 
 #: What a line of a file may say and a server that is added later may not.
-_NOT_LATER = frozenset({"cookie", "id", "init-addr", "resolvers", "redir", "guid", "disabled"})
+_NOT_LATER = frozenset({"cookie", "init-addr", "resolvers", "redir"})
+#: What only the master needs to know of a server.
+_OURS = ("check", "agent", "place", "saved")
 
 
 @command("add server", level=Level.ADMIN, synopsis="add server <bk>/<srv>")
@@ -36,17 +38,24 @@ def add_server(session: Session, words: list[str]) -> str | Deferred:
         raise Refused("Backend must use a dynamic load balancing to support dynamic servers.")
     if any(server.name == name for server in backend.servers):
         raise Refused("Already exists a server with the same name in backend.")
-    server = _make(backend, name, words[3:])
     master = session.master
+    server, guid = _make(backend, name, words[3:])
+    if server.track:
+        server = replace(server, track=_tracked(master.plan, server))
+    if guid in session.plan.objects["guids"].values():
+        raise Refused(f"'guid' : '{guid}' is already used.")
     plan = replace(master.plan, backends={**master.plan.backends, backend.name: replace(backend, servers=(*backend.servers, server))})
     try:
         master.shared.extend(plan)
     except ConfigError as exc:
         raise Refused(exc.message) from None
+    packed = pack(server, _OURS)
+    if guid:
+        session.plan.objects["guids"][server.key] = guid
     master.health.add(server)
     master.changes.backend(backend, servers=(*backend.servers, server))
     row = master.shared.state.names.row(server.key)
-    return session.ask("add server", lambda _replies: session.message("New server registered.", NOTICE), fields=pack(server), row=row)
+    return session.ask("add server", lambda _replies: session.message("New server registered.", NOTICE), server=packed, row=row)
 
 
 def dynamic(backend: Backend) -> bool:
@@ -55,38 +64,48 @@ def dynamic(backend: Backend) -> bool:
     return balance.algorithm in ("roundrobin", "leastconn", "first", "random") or balance.hash_method == "consistent"
 
 
-def _make(backend: Backend, name: str, words: list[str]) -> Server:
-    """Read the rest of the command as a ``server`` line. Raises Refused."""
+def _make(backend: Backend, name: str, words: list[str]) -> tuple[Server, str]:
+    """Read the rest of the command as a ``server`` line: the server, its global identifier. Raises Refused."""
     late = next((word for word in words[1:] if word in _NOT_LATER), "")
     if late:
         raise Refused(f"'{late}' option is not accepted for dynamic server")
     draft = ProxyDraft("backend", backend.name)
     draft.mode = backend.mode
     line = Line(["server", name, *words], section="backend", section_name=backend.name)
+    complaints: list[str] = []
+    made: tuple[Server, ...] = ()
     try:
         registry.KEYWORDS["backend", "server"].handler(draft, line, 1)
-        server, = ServerBuilder(draft, backend.check, {}).build()
+        made = ServerBuilder(draft, backend.check, {}).build()
     except ConfigError as exc:
-        message = exc.message.removeprefix(f"'server {backend.name}/{name}' : ")
-        raise Refused(f"{message}; {exc.hint}" if exc.hint else message) from None
-    except ValueError:
-        raise Refused("; ".join(message.text for message in line.diag.messages) or "The server cannot be made.") from None
+        complaints.append(f"{exc.message}; {exc.hint}" if exc.hint else exc.message)
+    complaints += [message.text for message in line.diag.messages if message.severity is Severity.ALERT]
+    if complaints or len(made) != 1:
+        prefix = f"'server {backend.name}/{name}' : "
+        raise Refused("; ".join(text.removeprefix(prefix) for text in complaints) or "The server cannot be made.")
+    server, = made
+    said = draft.servers[0].settings
     taken = {other.id for other in backend.servers}
-    return replace(server, id=next(n for n in range(1, len(taken) + 2) if n not in taken), disabled=False)
+    number = said.get("id") or next(n for n in range(1, len(taken) + 2) if n not in taken)
+    if number in taken:
+        raise Refused(f"custom id {number} is already used in backend '{backend.name}'.")
+    return replace(server, id=number, disabled=False), said.get("guid", "")
 
 
-def pack(server: Server) -> dict[str, Any]:
-    """Its fields as JSON values, without what only the master needs; ``proxy.orders.servers`` unpacks them."""
-    packed: dict[str, Any] = {}
-    for field in ("address", "source"):
-        address = getattr(server, field)
-        packed[field] = None if address is None else [address.family, address.host, address.port, address.kind, address.port_relative]
-    bare = Server(name="", address=server.address, backend="", id=0)
-    for field in names(server):
-        value = getattr(server, field)
-        if field not in ("address", "source", "check", "place") and value != getattr(bare, field):
-            packed[field] = value.decode("latin-1") if isinstance(value, bytes) else dict(value) if field == "options" else value
-    return packed
+def _tracked(plan: Plan, server: Server) -> str:
+    """The key of the server that ``server`` is to track. Raises Refused."""
+    of, _, name = server.track.rpartition("/")
+    backend = plan.backends.get(of or server.backend)
+    if backend is None:
+        raise Refused(f"unable to find required proxy '{of}' for tracking.")
+    tracked = next((one for one in backend.servers if one.name == name), None)
+    if tracked is None:
+        raise Refused(f"unable to find required server '{name}' for tracking.")
+    if not tracked.place.file:
+        raise Refused(f"unable to use {tracked.key} for tracking as it is a dynamic server.")
+    if tracked.check is None and tracked.agent is None and not tracked.track:
+        raise Refused(f"unable to use {tracked.key} for tracking as it does not have any check nor agent enabled.")
+    return tracked.key
 
 
 def obstacle(session: Session, entry: Entry) -> str:

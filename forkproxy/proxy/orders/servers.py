@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from forkproxy.plan import Address, Server
+from forkproxy.plan import Server
 from forkproxy.proxy import pool
 from forkproxy.proxy.backend import ServerRt
 from forkproxy.proxy.orders.limits import server_of
+from forkproxy.proxy.portable import unpack
 from forkproxy.proxy.runtime import Runtime
 from forkproxy.registry import order
 
 
 @order("add server")
-def add_server(rt: Runtime, fields: dict[str, Any], row: int) -> None:
+def add_server(rt: Runtime, server: Any, row: int) -> None:
     """Take a server on; ``row`` is where it counts. It gets traffic when the master's table says so."""
-    server = unpack(fields)
-    rt.state.names.adopt(server.key, row)
-    be = rt.backends.get(server.backend)
-    if be is None or server.name in be.by_name:
+    made: Server = unpack(server)
+    rt.state.names.adopt(made.key, row)
+    be = rt.backends.get(made.backend)
+    if be is None or made.name in be.by_name:
         return  # this worker leaves with another file, or was forked with the server
-    be.settle([*be.servers, ServerRt(rt, be, server, len(be.servers))])
+    be.settle([*be.servers, ServerRt(rt, be, made, len(be.servers))])
     rt.list_rows()
     rt.refresh()
 
@@ -52,14 +53,3 @@ def del_server(rt: Runtime, server: str) -> None:
         srv.backend.limit().close(srv.gate)
     srv.backend.settle([one for one in srv.backend.servers if one is not srv])
     rt.list_rows()
-
-
-def unpack(fields: dict[str, Any]) -> Server:
-    """A server from the JSON values that the master made of it."""
-    made = dict(fields)
-    for name in ("address", "source"):
-        made[name] = None if made[name] is None else Address(*made[name])
-    for name in ("cookie", "redir"):
-        if name in made:
-            made[name] = made[name].encode("latin-1")
-    return Server(**made)
