@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from forkproxy.errors import ProtocolError
+from forkproxy.net.sockets import reset_on_close
 from forkproxy.proxy import client, counting, finish, listener
 from forkproxy.proxy.accesslog import INFO
 from forkproxy.rules import connerrors
@@ -101,6 +102,8 @@ def refuse(c: Client, error: int) -> None:
         where = f"{fe.name}/{origin.bind.name or origin.bind.id}"
         text = f"{origin.src}:{origin.src_port} [{when}] {where}: {connerrors.ERRORS[error][1]}".encode()
         fe.log.say(INFO, c.rt.clock.wall, text)
+    if c.inbuf:
+        reset_on_close(c.sock)  # HAProxy leaves unread what it does not understand, so that its close becomes a reset (observed)
     counting.front_event(fe, c.origin.bind, "req_errors")
     finish.close_client(c)
 

@@ -76,7 +76,7 @@ def test_whatever_is_missing_has_a_reason(pages: dict[str, str]) -> None:
     """And the first row of the table that fits says it: a name of TLS is not taken for one of HTTP/2."""
     assert {(kind, name) for kind, names in reference.missing().items() for name in names if not why(kind, name)} == set()
     told = {"bind alpn": "TLS", "server no-tlsv12": "TLS", "fetch ssl_fc_sni": "TLS", "cli set ssl cert": "TLS", "section crt-store": "TLS",
-            "bind quic-socket": "QUIC", "fetch fc_glitches": "HTTP/2", "server resolvers": "DNS", "cli show resolvers": "DNS",
+            "bind quic-socket": "QUIC", "server ws": "HTTP/2", "server resolvers": "DNS", "cli show resolvers": "DNS",
             "action http-request do-resolve": "DNS", "cli debug dev tkill": "inside", "global lua-load": "Lua"}  # fmt: skip
     for words, reason in told.items():
         kind, _, name = words.rpartition(" ") if not words.startswith("cli ") else words.partition(" ")
