@@ -13,7 +13,7 @@ from forkproxy.config.build_stick import compile_stick
 from forkproxy.config.drafts import ProxyDraft, RuleDraft
 from forkproxy.config.line import Line
 from forkproxy.errors import ConfigError
-from forkproxy.plan import ErrorReply, Render, Step, Steps, Stick
+from forkproxy.plan import ErrorReply, Render, Steps, Stick
 from forkproxy.registry import Needs
 from forkproxy.rules import forwarded, logformat
 from forkproxy.rules.acl import compile_acl
@@ -50,19 +50,19 @@ def cursor(line: Line, start: int) -> Words:
 class RuleSets:
     """What became of the rule lines of one proxy. Attributes are None or empty where there are none.
 
-    ``steps`` by keyword; ``use_backend`` choices with their lines, in order; ``use_server`` (static name or "", predicate,
+    ``rules`` by keyword; ``use_backend`` choices with their lines, in order; ``use_server`` (static name or "", predicate,
     name of a stream's server, line); ``persist`` (predicate, force-persist or ignore-persist); ``errors`` those of http-error;
     ``conditions`` those of "monitor fail", "stats admin" and "force-be-switch", by keyword.
     """
 
     __slots__ = (
-        "conditions", "context", "draft", "errors", "final", "needs", "persist", "steps", "stick", "use_backend", "use_server",
+        "conditions", "context", "draft", "errors", "final", "needs", "persist", "rules", "stick", "use_backend", "use_server",
     )  # fmt: skip
 
     def __init__(self, draft: ProxyDraft, context: RuleContext) -> None:
         self.draft = draft
         self.context = context
-        self.steps: dict[str, list[Step]] = {}
+        self.rules: dict[str, list[Rule]] = {}
         self.needs: dict[str, Needs] = {}
         self.final: dict[str, bool] = {}  # whether the last rule of a kind ends its set in any case
         self.use_backend: list[tuple[Choice, Line]] = []
@@ -99,7 +99,7 @@ class RuleSets:
 
     def of(self, *kinds: str) -> Steps:
         """The steps of these kinds, one after the other."""
-        steps = [step for kind in kinds for step in self.steps.get(kind, ())]
+        steps = [rule.step for kind in kinds for rule in self.rules.get(kind, ())]
         return tuple(steps) or None
 
     def _one(self, rule: RuleDraft) -> None:
@@ -154,7 +154,7 @@ class RuleSets:
         self._add(kind, rule)
 
     def _add(self, kind: str, rule: Rule) -> None:
-        self.steps.setdefault(kind, []).append(rule.step)
+        self.rules.setdefault(kind, []).append(rule)
         self._need(kind, rule.needs)
 
     def _use_backend(self, rule: RuleDraft, words: Words) -> None:

@@ -19,6 +19,9 @@ from forkproxy.rules.words import Words, to_bytes
 from forkproxy.values import frozen
 
 Pred = Callable[[Any], Any]
+#: an expression as source, and what the names in it mean: tests become part of whatever asks for them, since a call costs as much as
+#: most of them do
+Code = tuple[str, dict[str, Any]]
 
 _DEFAULT_METHODS = {
     Type.BOOL: "bool",
@@ -43,9 +46,10 @@ class Exact:
 
 @frozen
 class AclTest:
-    """One compiled line. ``match(txn)`` is true or false by truth value."""
+    """One compiled line. ``match(txn)`` is true or false by truth value; ``code`` is the same as an expression that has ``txn``."""
 
     match: Pred
+    code: Code
     needs: Needs
     uses: frozenset[str]
     text: str
@@ -129,11 +133,13 @@ def compile_acl(words: Words, ctx: RuleContext, stop: str | None = None) -> AclT
     exact = None
     if method == "str" and not views:
         exact = Exact(cast, tuple(p.text for p in patterns), icase)
-    match = _predicate(cast, _check(method, finders, views, patterns, icase))
+    code = _test(cast, _check(method, finders, views, patterns, icase))
+    match = function(f"return {code[0]}", code[1])
     if not sample.converted and words.words[start].partition("(")[0] in _GROWING:
         match = _patient(match)
+        code = "match(txn)", {"match": match}
     constant = bool(match(None)) if cast.constant and not views else None
-    return AclTest(match, sample.needs, sample.uses, " ".join(words.words[start : words.pos]), exact, constant)
+    return AclTest(match, code, sample.needs, sample.uses, " ".join(words.words[start : words.pos]), exact, constant)
 
 
 def _range(text: str, operator: str, dotted: bool) -> Entry:
@@ -176,13 +182,8 @@ def _criterion(text: str, words: Words, ctx: RuleContext) -> tuple[Sample, str, 
     return sample, method, name in ("req.ssl_ver", "req_ssl_ver")
 
 
-#: a test of ``value`` as the source of an expression, and what its names mean: common ones become part of their predicate, since a call
-#: costs as much as they do
-_Check = tuple[str, dict[str, Any]]
-
-
-def _check(method: str, finders: list[Find], views: list[View], patterns: list[Entry], icase: bool) -> _Check:
-    """What is true when any list has the value."""
+def _check(method: str, finders: list[Find], views: list[View], patterns: list[Entry], icase: bool) -> Code:
+    """What is true when any list has ``value``."""
     if not views:
         if method in ("found", "bool"):
             return "True" if method == "found" else "value", {}
@@ -215,21 +216,27 @@ def _patient(match: Pred) -> Pred:
     return decided
 
 
-@lru_cache
-def _maker(body: str, names: tuple[str, ...]) -> Callable[..., Pred]:
-    """``make(fetch, *names)``: a predicate with that body."""
-    space: dict[str, Any] = {}
-    exec(f"def make({', '.join(('fetch', *names))}):\n def match(txn):\n  {body}\n return match", space)  # of words made here only
-    made: Callable[..., Pred] = space["make"]
-    return made
-
-
-def _predicate(sample: Sample, check: _Check) -> Pred:
+def _test(sample: Sample, check: Code) -> Code:
+    """The whole test as an expression: what ``check`` says of the sample's value, or of any of its values."""
     code, names = check
     if sample.each is not None:
         body = f"for value in fetch(txn):\n   if {code}: return True\n  return False"
-    elif code == "value":
-        return sample.fetch  # None and False are both no
-    else:
-        body = f"value = fetch(txn)\n  return value is not None and ({code})"
-    return _maker(body, tuple(names))(sample.each or sample.fetch, *names.values())
+        return "match(txn)", {"match": function(body, {"fetch": sample.each, **names})}
+    if code == "value":
+        return "fetch(txn)", {"fetch": sample.fetch}  # None and False are both no
+    return f"(value := fetch(txn)) is not None and ({code})", {"fetch": sample.fetch, **names}
+
+
+def function(body: str, names: dict[str, Any]) -> Callable[[Any], Any]:
+    """A function of ``txn`` with this body, of words made in this room only, in which ``names`` have these values."""
+    made: Callable[[Any], Any] = _maker(body, tuple(names))(*names.values())
+    return made
+
+
+@lru_cache(4096)
+def _maker(body: str, names: tuple[str, ...]) -> Callable[..., Callable[[Any], Any]]:
+    """Rules of the same shape share one piece of code."""
+    space: dict[str, Any] = {}
+    exec(f"def make({', '.join(names)}):\n def run(txn):\n  {body}\n return run", space)
+    made: Callable[..., Callable[[Any], Any]] = space["make"]
+    return made

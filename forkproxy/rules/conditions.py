@@ -7,11 +7,13 @@ are, and NotYet otherwise. All other conditions compile to plain boolean closure
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from typing import Any
 
 from forkproxy.registry import Needs
 from forkproxy.rules import phases
-from forkproxy.rules.acl import AclTest, Exact, Pred, compile_acl
+from forkproxy.rules.acl import AclTest, Exact, Pred, compile_acl, function
 from forkproxy.rules.context import KIND_LABELS, RuleContext
 from forkproxy.rules.errors import NotYet
 from forkproxy.rules.words import Words
@@ -58,18 +60,38 @@ class Term:
 
 @frozen
 class Condition:
-    """A compiled condition; iterating gives ``(pred, needs)``. ``pred(txn)`` is a truth value; it raises NotYet when undecided.
+    """A condition in disjunctive form, ``negated`` for ``unless``; iterating gives ``(pred, needs)``.
 
-    ``suites`` is the disjunctive form it was compiled from; ``negated`` for ``unless``.
+    An ACL may get more lines as long as its section is being read, so :meth:`function` is asked for when that is over.
     """
 
-    pred: Pred
     needs: Needs
-    suites: tuple[tuple[Term, ...], ...] = ()
+    suites: tuple[tuple[Term, ...], ...]
     negated: bool = False
 
     def __iter__(self) -> Any:
         return iter((self.pred, self.needs))
+
+    @property
+    def pred(self) -> Pred:
+        """``pred(txn)`` raises NotYet when undecided. May be asked for at any time, and costs one call more."""
+        linked: Pred | None = None
+
+        def pred(txn: Any) -> bool:
+            nonlocal linked
+            if linked is None:
+                linked = self.function("True")
+            return linked(txn) is not None
+
+        return pred
+
+    def function(self, result: str, **names: Any) -> Callable[[Any], Any]:
+        """A function of ``txn`` that gives the expression ``result`` (in which ``names`` mean what is said here) where the condition
+        holds, else None; it raises NotYet when undecided. The section has been read."""
+        if self.needs & PARTIAL:
+            return function(f"return {result} if pred(txn) else None", {"pred": _three_valued(self.suites, self.negated), **names})
+        code = " or ".join(" and ".join(_source(term, names) for term in suite) for suite in self.suites)
+        return function(f"return {result} if {'not ' if self.negated else ''}({code}) else None", names)
 
     @property
     def exact(self) -> Exact | None:
@@ -128,8 +150,7 @@ def compile_condition(words: Words, ctx: RuleContext, *, negated: bool = False) 
     if not suites[-1] or neg:
         words.fail("missing ACL name or expression in condition", max(begin - 1, words.pos - 1))
     frozen = tuple(tuple(s) for s in suites)
-    make = _three_valued if needs & PARTIAL else _two_valued
-    return Condition(make(frozen, negated), needs, frozen, negated)
+    return Condition(needs, frozen, negated)
 
 
 def _term(word: str, words: Words, ctx: RuleContext) -> list[AclTest]:
@@ -155,55 +176,17 @@ def _term(word: str, words: Words, ctx: RuleContext) -> list[AclTest]:
     return tests
 
 
-def _any_of(tests: list[AclTest]) -> Pred:
-    """True when one of the lines matches. The list may grow until the section is read, so it is walked, not copied."""
-
-    def named(txn: Any) -> Any:
-        for test in tests:  # noqa: SIM110  (a generator costs more)
-            if test.match(txn):
-                return True
-        return False
-
-    return named
-
-
-def _two_valued(suites: tuple[tuple[Term, ...], ...], negated: bool) -> Pred:
-    pred = _any([_all([_one(t) for t in suite]) for suite in suites])
-    return (lambda txn: not pred(txn)) if negated else pred
-
-
-def _one(term: Term) -> Pred:
-    pred = term.tests[0].match if term.fixed else _any_of(term.tests)
-    return (lambda txn: not pred(txn)) if term.negated else pred
-
-
-def _all(preds: list[Pred]) -> Pred:
-    if len(preds) == 1:
-        return preds[0]
-    if len(preds) == 2:
-        a, b = preds
-        return lambda txn: a(txn) and b(txn)
-
-    def every(txn: Any) -> bool:
-        for pred in preds:  # noqa: SIM110  (a generator costs more)
-            if not pred(txn):
-                return False
-        return True
-
-    return every
-
-
-def _any(preds: list[Pred]) -> Pred:
-    if len(preds) == 1:
-        return preds[0]
-
-    def either(txn: Any) -> bool:
-        for pred in preds:  # noqa: SIM110  (a generator costs more)
-            if pred(txn):
-                return True
-        return False
-
-    return either
+def _source(term: Term, names: dict[str, Any]) -> str:
+    """One ACL as an expression; its names go to ``names``, each with a number behind it."""
+    codes = []
+    for test in term.tests:
+        code, own = test.code
+        number = len(names)
+        for name in own:
+            code = re.sub(rf"\b{name}\b", f"{name}_{number}", code)
+            names[f"{name}_{number}"] = own[name]
+        codes.append(f"({code})")
+    return f"{'not ' if term.negated else ''}({' or '.join(codes)})"
 
 
 def _three_valued(suites: tuple[tuple[Term, ...], ...], negated: bool) -> Pred:

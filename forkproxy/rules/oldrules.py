@@ -8,7 +8,7 @@ from forkproxy.registry import Needs
 from forkproxy.rules.conditions import read_condition
 from forkproxy.rules.context import RuleContext
 from forkproxy.rules.patterns import compile_regex
-from forkproxy.rules.ruleset import Rule, fold
+from forkproxy.rules.ruleset import Rule
 from forkproxy.rules.verdict import Reply
 from forkproxy.rules.words import Words
 
@@ -33,4 +33,4 @@ def deny_lines(name: str, words: Words, ctx: RuleContext) -> Rule:
         return verdict if any(search(line) for line in lines if line) else None
 
     needs = (Needs.HEADERS if on_request else Needs.RES_HEADERS) | (condition.needs if condition is not None else Needs.NONE)
-    return Rule(fold(step, condition, needs), needs)
+    return Rule(step, condition, needs)

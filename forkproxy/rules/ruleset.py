@@ -1,6 +1,6 @@
 """Rules: an action and its condition as one step; rule sets as tuples of steps; ``use_backend`` rules as one function.
 
-``parse_rule`` reads everything after ``http-request`` and its kin. A condition is folded into the step, so that a phase is
+``parse_rule`` reads everything after ``http-request`` and its kin. A condition becomes part of the step, so that a phase is
 nothing but ``for step in steps: verdict = step(txn)``.
 """
 
@@ -12,7 +12,6 @@ from typing import Any
 import forkproxy.rules.library  # noqa: F401  (fills the registry)
 from forkproxy.plan import Step
 from forkproxy.registry import ACTIONS, Needs
-from forkproxy.rules.acl import Pred
 from forkproxy.rules.action import Parser, mark
 from forkproxy.rules.conditions import PARTIAL, Condition, read_condition
 from forkproxy.rules.context import KIND_LABELS, RuleContext
@@ -27,11 +26,24 @@ KINDS = ("tcp-req-conn", "tcp-req-sess", "tcp-req-cont", "tcp-res-cont", "http-r
 
 @frozen
 class Rule:
-    """One rule. ``step(txn)`` has the condition in it. ``final``: no rule behind it in the same set is ever reached."""
+    """One rule: an action and its condition. ``final``: no rule behind it in the same set is ever reached. ``watched``: its file and line,
+    where somebody asks what a stream waits for."""
 
-    step: Step
+    act: Step
+    condition: Condition | None
     needs: Needs
     final: bool = False
+    watched: tuple[str, int] | None = None
+
+    @property
+    def step(self) -> Step:
+        """The action with its condition around it; asked for when the section has been read. One that may be undecided asks to wait."""
+        step = self.act
+        if self.condition is not None and self.condition.constant is not True:
+            step = self.condition.function("act(txn)", act=step)
+        if self.needs & PARTIAL:
+            step = _patient(step)
+        return step if self.watched is None else _watched(step, self.watched)
 
 
 def parse_rule(kind: str, words: Words, ctx: RuleContext) -> Rule:
@@ -63,10 +75,8 @@ def parse_rule(kind: str, words: Words, ctx: RuleContext) -> Rule:
         act = _traced(act, (words.file, words.line))
     condition = read_condition(words, ctx)
     needs = parser.needs | (condition.needs if condition is not None else Needs.NONE)
-    step = fold(act, condition, needs)
-    if ctx.traced:
-        step = _watched(step, (words.file, words.line))
-    return Rule(step, needs, condition is None and bool(entry.ends))
+    place = (words.file, words.line) if ctx.traced else None
+    return Rule(act, condition, needs, condition is None and bool(entry.ends), place)
 
 
 #: rules on bytes: their conditions wait for what they look at, but only tracking waits for its key, too (observed)
@@ -116,19 +126,7 @@ def _watched(step: Step, place: tuple[str, int]) -> Step:
     return watched
 
 
-def fold(act: Step, condition: Condition | None, needs: Needs) -> Step:
-    """``act`` under ``condition``; a step that may be undecided asks to wait."""
-    step = act
-    if condition is not None and condition.constant is not True:
-        pred = condition.pred
-
-        def conditional(txn: Any) -> Any:
-            return act(txn) if pred(txn) else None
-
-        step = conditional
-    if not needs & PARTIAL:
-        return step
-
+def _patient(step: Step) -> Step:
     def patient(txn: Any) -> Any:
         try:
             return step(txn)
@@ -224,12 +222,9 @@ def _namer(rule: Choice) -> _Target:
 def _single(rule: Choice) -> Callable[[Any], str | None]:
     if rule.condition is None or rule.condition.constant is True:
         return _namer(rule)
-    pred: Pred = rule.condition.pred
     if rule.render is None:
-        target = rule.target
-        return lambda txn: target if pred(txn) else None
-    name = _namer(rule)
-    return lambda txn: name(txn) if pred(txn) else None
+        return rule.condition.function("target", target=rule.target)
+    return rule.condition.function("name(txn)", name=_namer(rule))
 
 
 def _same_sample(rules: Sequence[Choice], start: int) -> Sequence[Choice]:

@@ -198,11 +198,12 @@ def test_wrong_phase_is_a_warning() -> None:
 
 def test_lines_added_later_count() -> None:
     ctx = ctx_with_acls()
-    pred = compile_condition(words("single"), ctx).pred
+    condition = compile_condition(words("single"), ctx)
+    pred = condition.pred
     txn = make_txn(b"GET /late HTTP/1.1\r\nHost: h\r\n\r\n")
-    assert not pred(txn)
+    assert condition.function("1")(txn) is None
     ctx.acls["single"].append(compile_acl(words("path /late"), ctx))
-    assert pred(txn)
+    assert pred(txn) and condition.function("1")(txn) == 1
 
 
 def test_undecided_content() -> None:
