@@ -56,7 +56,6 @@ REASONS: tuple[tuple[str, str, str], ...] = (
     ("action .*", "use-service", "HAProxy's services for TCP are written in Lua"),
     ("cli", r"debug .*|show dev", INSIDE),
     ("cli", r"_.*", "What HAProxy's master and worker say to each other"),
-    ("cli", r".*anon.*", "Answers are not made anonymous"),
     ("cli", "httpclient", "forkproxy makes no HTTP requests of its own"),
 )
 

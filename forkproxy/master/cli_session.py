@@ -17,6 +17,7 @@ from forkproxy.master.cli_text import Payload, find, help_text, payload_of, spli
 from forkproxy.registry import Level
 
 if TYPE_CHECKING:
+    from forkproxy.master.anonymous import Anonymizer
     from forkproxy.master.generation import Worker
     from forkproxy.master.master import Master
     from forkproxy.master.orders import Reply
@@ -59,8 +60,9 @@ class Session:
     said; ``wake`` is called when a deferred answer has come. ``sock`` is the connection, for commands that pass descriptors."""
 
     __slots__ = (
-        "_awaited", "_commands", "_input", "_lines", "_out", "_payload", "_stays", "bind", "closing", "context", "inside", "interactive",
-        "level", "master", "mastercli", "modes", "only", "payload", "prompt", "severity", "sock", "timed", "timeout_s", "wake", "where",
+        "_awaited", "_commands", "_input", "_lines", "_out", "_payload", "_stays", "bind", "closing", "context", "hidden", "inside",
+        "interactive", "level", "master", "mastercli", "modes", "only", "payload", "prompt", "severity", "sock", "timed", "timeout_s",
+        "wake", "where",
     )  # fmt: skip
 
     def __init__(self, master: Master, bind: Any, *, mastercli: bool, sock: Any = None) -> None:
@@ -78,6 +80,7 @@ class Session:
         self.interactive = mastercli  # whether the session goes on after a line
         self.prompt = False
         self.timed = False
+        self.hidden: Anonymizer | None = None  # hides names in answers
         self.modes: set[str] = set()  # "expert", "experimental", "mcli-debug"
         self.severity: str = bind.options.get("severity-output", "none")
         self.timeout_s: float | None = None  # instead of "stats timeout"
@@ -216,7 +219,7 @@ class Session:
             for piece in (answer,) if isinstance(answer, str) else answer:
                 if piece:
                     last = piece
-                    yield piece
+                    yield piece if self.hidden is None else self.hidden.hide(piece)
             if end:
                 yield "\n" if last.endswith("\n") else "\n\n"
             yield self.prompt_text()
@@ -332,7 +335,7 @@ class Session:
     def _say_part(self, text: str) -> bool:
         taken = not self._out
         if text:
-            self._out.append(iter((text,)))
+            self._out.append(iter((text if self.hidden is None else self.hidden.hide(text),)))
             self.wake()
         return taken
 

@@ -337,6 +337,26 @@ def test_profiling(pair: Pair) -> None:
     pair.both("set profiling tasks off; set profiling memory off")
 
 
+def test_names_may_be_hidden(pair: Pair) -> None:
+    """Ours alone: 2.6 has no such mode."""
+    path = pair.directory / "forkproxy.sock"
+
+    def hidden(command: str) -> list[str]:
+        return say(path, f"set anon on 5; {command}").removeprefix("\n").removesuffix("\n\n").split("\n\n")
+
+    assert hidden("show anon; set anon off; show anon") == ["Anonymized mode enabled\nKey : 5", "\nAnonymized mode disabled"]
+    first, second = hidden("show backend")[0].split("\n"), hidden("show servers state")[0].split("\n")
+    assert len(first) > 5 and first[0] == "# name" and all(re.fullmatch("[0-9a-f]{6}", name) for name in first[1:])
+    assert second[2].split()[1] == first[1] and "127.0.0.1" not in "".join(second)
+    assert hidden("show env FOO")[0] == f"FOO={hidden('show env FOO')[0][4:]}" != "FOO=bar"
+    assert say(path, "set anon nope").startswith("'set anon' only supports :")
+    assert say(path, "set anon global-key 4294967296").startswith("The key must be")
+    assert say(path, "set anon global-key 77; set anon on; show anon").endswith("Key : 77\n\n")
+    assert say(pair.directory / "forkproxy.user", "set anon on; show anon; set anon global-key 1") == (
+        "\nAnonymized mode enabled\n\nPermission denied\n\n"
+    )
+
+
 def test_events_are_followed(pair: Pair) -> None:
     """What is there, or what comes, until the client says anything."""
 

@@ -66,3 +66,9 @@ def stats_maxconn(draft: GlobalDraft, line: Line, count: int) -> None:
 def stats_file(draft: GlobalDraft, line: Line, path: str) -> None:
     """Begin with the counters of this file, which ``dump stats-file`` wrote. (Over a reload forkproxy keeps counters by itself.)"""
     draft.options["stats-file"] = os.path.abspath(path)
+
+
+@keyword("global", "anonkey", args=(Int(0, 0xFFFFFFFF),), default=0)
+def anonkey(draft: GlobalDraft, line: Line, key: int) -> None:
+    """The key with which ``set anon on`` hides names in answers of the CLI; 0: each session has its own."""
+    draft.options["anonkey"] = key

@@ -205,10 +205,6 @@ ACCEPTED: tuple[tuple[str, tuple[str, ...]], ...] = (
         ("expose-deprecated-directives", "expose-experimental-directives"),
     ),
     (
-        "forkproxy's command line has no mode that hides names",
-        ("anonkey",),
-    ),
-    (
         "there is no limit to lift: setuid programs may be run by external tools only",
         ("insecure-setuid-wanted",),
     ),

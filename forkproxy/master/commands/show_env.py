@@ -17,6 +17,8 @@ def show_env(session: Session, words: list[str]) -> str:
             env.pop(name, None)
         else:
             env[name] = value
+    if session.hidden is not None:
+        env = {name: session.hidden.hash(value) for name, value in env.items()}
     if len(words) > 2:
         if words[2] not in env:
             raise Refused("Variable not found")
