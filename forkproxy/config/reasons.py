@@ -54,9 +54,9 @@ REASONS: tuple[tuple[str, str, str], ...] = (
     ("fetch", r"internal\..*|cpu_.*|lat_.*|[bf]s\.debug_str|term_events", INSIDE),
     ("converter", r"mqtt_.*|protobuf|ungrpc", "A protocol that nobody has asked for"),
     ("action .*", "use-service", "HAProxy's services for TCP are written in Lua"),
-    ("cli", r"debug .*|show dev", INSIDE),
+    ("cli", r"debug .*", INSIDE),
     ("cli", r"_.*", "What HAProxy's master and worker say to each other"),
-    ("cli", "httpclient", "forkproxy makes no HTTP requests of its own"),
+    ("cli", "httpclient", "A job for curl"),
 )
 
 

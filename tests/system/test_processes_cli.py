@@ -94,6 +94,11 @@ def test_master_cli(start: Start, tmp_path: Path) -> None:
     assert lines[0].split() == ["#<PID>", "<type>", "<reloads>", "<uptime>", "<version>"]
     assert lines[1].split()[:4] == [str(proxy.pid), "master", "0", "[failed:"]
     assert [line.split()[0] for line in lines[3:5]] == [str(first.pid), str(second.pid)]
+    assert " state=serving slot=" in ask(path, "show proc debug\n").splitlines()[3]
+    facts = dict(line.strip().split(": ", 1) for line in ask(path, "@1 show dev\n").splitlines() if ": " in line)
+    assert facts["pid"] == str(proxy.pid) and facts["workers"] == f"{first.pid} {second.pid}" and int(facts["fd limit (soft)"]) > 0
+    assert facts["OS name"] == "Linux" and facts["node name"] == os.uname().nodename and facts["python"].startswith("CPython 3.")
+    assert os.uname().nodename not in ask(path, "@1 set anon on; @1 show dev\n")
     assert ask(path, "@1 show info\n").startswith("Name: HAProxy\n")
     assert ask(path, f"@!{second.pid} show version; @ show version\n") == "3.4.0\n\n3.4.0\n\n"
     assert ask(path, "@9 show info\n") == "Can't find the target PID matching the prefix '@9'\n"
