@@ -34,7 +34,8 @@ _ACCEPT_PAUSE_S = 0.5
 _TEXT = (b"content-type", b"text/plain; charset=utf-8")
 _INDEX = b"""forkproxy
 
-/metrics  Prometheus text or OpenMetrics (by Accept); ?scope=global|frontend|backend|server|worker, no-maint, metrics=name,-name
+/metrics  Prometheus text or OpenMetrics (by Accept); scope=global|frontend|backend|server|listener|sticktable|worker,
+          no-maint, desc-labels, metrics=name,-name
 /health   200 while the master runs
 """
 

@@ -187,13 +187,14 @@ class PatternFile:
     "acl") and ``uses`` where, for the operator;
     ``readers`` are what must be able to read a value (``map_str_int`` …)."""
 
-    __slots__ = ("contents", "is_map", "kinds", "name", "newest", "number", "readers", "staged", "uses", "version", "views")
+    __slots__ = ("contents", "freed", "is_map", "kinds", "name", "newest", "number", "readers", "staged", "uses", "version", "views")
 
     def __init__(self, name: str, is_map: bool) -> None:
         self.name = name
         self.is_map = is_map
         self.number = -1
         self.contents = Contents()
+        self.freed = 0  # entries that were taken out so far
         self.version = self.newest = 0
         self.staged: dict[int, Contents] = {}
         self.views: list[View] = []
@@ -278,14 +279,17 @@ class PatternFile:
 
     def remove(self, key: bytes, which: int | None) -> None:
         """Take out all entries of a key, or one of them."""
+        had = len(self.contents.of(key))
         self.contents.remove(key, which)
+        self.freed += had - len(self.contents.of(key))
         self._renew()
 
     def clear(self, version: int | None) -> None:
         """Take out all entries of a version."""
         if version is not None and version != self.version:
-            self.staged.pop(version, None)
+            self.freed += len(self.staged.pop(version, ()))
             return
+        self.freed += len(self.contents)
         self.contents = Contents()
         self._renew()
 
@@ -295,9 +299,11 @@ class PatternFile:
 
     def commit(self, version: int) -> None:
         """Let a version be the present one, and older ones go."""
+        had = self.entries()
         self.contents = self.staged.pop(version, Contents())
         self.staged = {v: held for v, held in self.staged.items() if v > version}
         self.version = version
+        self.freed += had - self.entries()
         self._renew()
 
     def put(self, key: bytes, value: bytes) -> None:
@@ -390,6 +396,11 @@ class PatternFiles:
                 file.number = number
                 taken.add(number)
         self._numbered = {file.number: file for file in self.lists}
+
+    def moved(self) -> tuple[int, int]:
+        """(how many patterns were added to all lists so far, how many taken out)."""
+        freed = sum(made.freed for made in self.lists)
+        return freed + sum(made.entries() for made in self.lists), freed
 
     def find(self, word: str) -> PatternFile | None:
         """The list that ``#number`` or a name means."""

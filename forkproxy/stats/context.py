@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from forkproxy.plan import Plan
+from forkproxy.rules.patternfiles import PatternFiles
 from forkproxy.state.counters import Rows
 from forkproxy.state.names import PROCESS
 from forkproxy.state.servers import ServerTable
 from forkproxy.stats import histograms, info, own
 from forkproxy.stats.columns import Kind
-from forkproxy.stats.exposition import Snapshot, labels, render
+from forkproxy.stats.exposition import Plain, Sample, Snapshot, labels, render
+from forkproxy.stats.families import GAUGE
 from forkproxy.stats.info import Facts
 from forkproxy.stats.model import Model
 from forkproxy.stats.query import Query
@@ -48,7 +50,8 @@ class Context:
         """What a scrape shows; rows are made while they are rendered."""
         model = self.model
         return Snapshot(
-            process=info.families(self.info()),
+            process=[*info.families(self.info()), *_of_patterns(model.plan)],
+            tables=_of_tables(model.plan),
             rows={kind: model.of_kind(kind) for kind in Kind},
             own=own.of_service(self._facts()) + self._workers.families(self._restarts() if self._restarts else None),
             aggregates=model.aggregates,
@@ -71,3 +74,21 @@ class Context:
     def render(self, query: Query) -> Iterator[str]:
         """The exposition in slices, for the endpoint."""
         yield from render(self.snapshot(), query)
+
+
+def _of_patterns(plan: Plan) -> Iterator[Plain]:
+    """What went into lists of patterns and came out of them since the configuration was read."""
+    files: PatternFiles = plan.objects.get("patterns") or PatternFiles()
+    added, freed = files.moved()
+    for word, help_, count in (("added", "put into", added), ("freed", "taken out of", freed)):
+        yield Plain(f"haproxy_process_patterns_{word}_total", GAUGE, f"Patterns that were {help_} ACLs and maps.", (Sample(count),))
+
+
+def _of_tables(plan: Plan) -> Iterator[Plain]:
+    """How full stick tables are."""
+    tables = [(labels(name=name, type=ref.spec.type), ref) for name, ref in plan.tables.items() if ref.bound]
+    if tables:
+        size = tuple(Sample(ref.spec.size, text) for text, ref in tables)
+        yield Plain("haproxy_sticktable_size", GAUGE, "Entries that a stick table can hold.", size)
+        used = tuple(Sample(ref.table.used(), text) for text, ref in tables)
+        yield Plain("haproxy_sticktable_used", GAUGE, "Entries in a stick table, those included that expired just now.", used)

@@ -40,7 +40,7 @@ class Sample:
 
 @frozen
 class Plain:
-    """A family of the process."""
+    """A family of few samples: of the process, or of stick tables."""
 
     name: str
     type: str
@@ -57,6 +57,8 @@ class Snapshot:
     """
 
     process: Iterable[Plain]
+    #: families of stick tables
+    tables: Iterable[Plain]
     rows: Mapping[Kind, Iterable[Row]]
     #: forkproxy's own families: of the program and of its workers
     own: Iterable[Metric] = ()
@@ -167,6 +169,8 @@ def render(snapshot: Snapshot, query: Query, blocks: Blocks = _BLOCKS) -> Iterat
             yield from _render_kind(kind, snapshot, query, blocks)
             if snapshot.histograms is not None and kind is not Kind.LISTENER:
                 yield from _render_histograms(kind, snapshot.histograms, query)
+    if "sticktable" in query.scopes:
+        yield "".join([render_plain(family, openmetrics) for family in snapshot.tables if query.wants(family.name)])
     if "worker" in query.scopes:
         yield own.render([family for family in snapshot.own if query.wants(own.sample_name(family))], openmetrics)
     if openmetrics:

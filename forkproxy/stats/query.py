@@ -1,6 +1,6 @@
 """The query of a scrape: which scopes and families are wanted, in which format.
 
-As HAProxy's exporter: ``scope=global|frontend|backend|server|listener|*`` (may repeat; an empty value clears what was chosen),
+As HAProxy's exporter: ``scope=global|frontend|backend|server|listener|sticktable|*`` (may repeat; an empty value clears what was chosen),
 ``no-maint`` (servers in maintenance are left out), ``metrics=a,b`` (only these; with ``-name``: all but these), ``desc-labels`` (the
 descriptions of proxies as labels), ``extra-counters`` (there are none). ``scope=worker`` is forkproxy's own. An unknown scope is a bad
 request, an unknown parameter is not (observed): scrapers may add their own. Pure.
@@ -12,7 +12,7 @@ from urllib.parse import unquote_plus
 
 from forkproxy.values import frozen
 
-SCOPES = frozenset({"global", "frontend", "backend", "server", "listener", "worker"})
+SCOPES = frozenset({"global", "frontend", "backend", "server", "listener", "sticktable", "worker"})
 
 CONTENT_TYPE_TEXT = b"text/plain; version=0.0.4; charset=utf-8"
 CONTENT_TYPE_OPENMETRICS = b"application/openmetrics-text; version=1.0.0; charset=utf-8"

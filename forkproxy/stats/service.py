@@ -78,7 +78,7 @@ def manage(form: Form, done: Callable[[str], None]) -> None:
 def factory(words: Any) -> Handler:
     """Answer with the metrics of the service in Prometheus text or OpenMetrics (by Accept).
 
-    Query parameters: scope=global|frontend|backend|server|worker (may repeat), no-maint, metrics=name,-name.
+    Query parameters: scope=global|frontend|backend|server|listener|sticktable|worker (may repeat), no-maint, metrics=name,-name.
     """
     for module in ("forkproxy.stats.context", "prometheus_client.openmetrics.exposition", "psutil"):
         importlib.import_module(module)  # now, because a worker may live where there are no files (chroot)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import urllib.request
@@ -15,7 +16,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from tests.ports import free_ports
-from tests.system.conftest import Proxy, eventually, get
+from tests.system.conftest import ROOT, Proxy, eventually, get
 
 pytestmark = pytest.mark.system
 
@@ -33,6 +34,9 @@ defaults
   timeout server 5s
 frontend f
   bind 127.0.0.1:{front}
+  option socket-stats
+  stick-table type ip size 1k expire 1m store conn_cnt
+  http-request track-sc0 src
   http-request use-service prometheus-exporter if {{ path /metrics }}
   default_backend b
 backend b
@@ -60,6 +64,11 @@ def value(body: str, name: str, **labels: str) -> float | None:
             if sample.name == name and labels.items() <= sample.labels.items():
                 return sample.value
     return None
+
+
+def kinds(body: bytes) -> set[bytes]:
+    """What objects HAProxy's families in an exposition are about."""
+    return set(re.findall(rb"(?m)^# TYPE haproxy_([a-z]+)_", body))
 
 
 def checked(port: int) -> bool:
@@ -155,9 +164,12 @@ def test_labels_and_values_beside_haproxy(service: Service, tmp_path: Path) -> N
                 (sample.name, tuple(sorted(sample.labels.items()))): str(sample.value)
                 for family in parse_text(fetch(port)[1])
                 for sample in family.samples
-                if sample.name.startswith(("haproxy_server_", "haproxy_backend_", "haproxy_frontend_"))
-                and any(word in sample.name for word in same)
+                if (sample.name.startswith(("haproxy_server_", "haproxy_backend_", "haproxy_frontend_", "haproxy_listener_"))
+                and any(word in sample.name for word in same)) or sample.name == "haproxy_sticktable_size"
             }
+
+        def families(port: int) -> set[str]:
+            return set(re.findall(r"(?m)^# TYPE (haproxy_\w+ \w+)$", fetch(port)[1]))
 
         def settled(port: int) -> bool:
             try:
@@ -171,6 +183,15 @@ def test_labels_and_values_beside_haproxy(service: Service, tmp_path: Path) -> N
         eventually(lambda: settled(service.endpoint), "forkproxy's checks")
         theirs, ours = picture(front), picture(service.endpoint)
         assert theirs and {key: ours.get(key) for key in theirs} == theirs
+        record = (ROOT / "docs" / "decisions" / "0002-metrics.md").read_text()
+        assert families(front) <= set(re.findall(r"(?m)^haproxy_\w+ \w+$", record)), "whatever haproxy has is listed"
+        for scope in ("listener", "sticktable", "frontend&scope=server", "&scope=backend", "*", "nope", "global&no-maint"):
+            for port in (front, service.endpoint, service.front):
+                status, body = get(port, f"/metrics?scope={scope}")
+                if port == front:
+                    wanted = status, kinds(body)
+                else:
+                    assert (status, kinds(body)) == wanted, scope
     finally:
         oracle.terminate()
         oracle.wait(10)
