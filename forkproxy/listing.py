@@ -13,6 +13,7 @@ from typing import Any
 
 from forkproxy import registry
 from forkproxy.rules.args import Name
+from forkproxy.rules.bandwidth import KINDS
 
 _PROXY_SECTIONS = ("defaults", "frontend", "listen", "backend")
 RULE_SETS = (
@@ -131,8 +132,8 @@ def cnv() -> list[str]:
 
 
 def flt() -> list[str]:
-    """Filters: forkproxy has none yet."""
-    return ["# List of registered filter names:"]
+    """Filters, with the part of the program that brings them."""
+    return ["# List of registered filter names:", *(f"{name} [BWLIM]" for name in KINDS)]
 
 
 def smp() -> list[str]:

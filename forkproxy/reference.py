@@ -19,6 +19,7 @@ from forkproxy.config import known
 from forkproxy.config.reasons import why
 from forkproxy.listing import RULE_SETS, arguments, register_all
 from forkproxy.registry import Ends, Keyword, Level, Needs
+from forkproxy.rules.bandwidth import KINDS
 from forkproxy.rules.patterns import METHODS
 from forkproxy.state.layout import COUNTERS, Counter
 
@@ -252,7 +253,7 @@ def missing() -> dict[str, list[str]]:
         "fetch": set(registry.FETCHES),
         "converter": set(registry.CONVERTERS),
         "service": set(registry.SERVICES),
-        "filter": set(),
+        "filter": set(KINDS),
         "cli": {*registry.COMMANDS, "@!<pid>", "@<relative pid>", "@master"},  # prefixes are the session's
     }
     for rule_set, shown in RULE_SETS:

@@ -12,6 +12,7 @@ from typing import Any
 from forkproxy import balance as algorithms
 from forkproxy.config import build_derived, build_logs, known
 from forkproxy.config.build_checks import build_check
+from forkproxy.config.build_filters import bandwidth_filters
 from forkproxy.config.build_rules import HTTP_KINDS, KINDS, RuleSets, compile_format, compile_forwarded, compile_key, switching
 from forkproxy.config.build_server import ServerBuilder, build_binds, numbers, resolve_tracking
 from forkproxy.config.build_stats import statistics
@@ -175,6 +176,7 @@ class _Builder:
             keyring=self.keyring,
             find=lambda kind, name: self._find(draft, kind, name),
         )
+        context.filters = bandwidth_filters(draft, context)
         rules = RuleSets(draft, context)
         rules.compile()
         page = statistics(draft, rules, context, self.global_draft.settings, self.diag)

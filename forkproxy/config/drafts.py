@@ -82,6 +82,20 @@ class BalanceDraft:
         self.args = args
 
 
+class FilterDraft:
+    """A ``filter bwlim-…`` line: ``seen`` are the words of it that have a value; ``key`` is compiled where rules use it."""
+
+    __slots__ = ("key", "kind", "least", "limit", "line", "name", "period_ms", "seen", "table")
+
+    def __init__(self, line: Line, kind: str, name: str) -> None:
+        self.line = line
+        self.kind = kind
+        self.name = name
+        self.seen: set[str] = set()
+        self.limit = self.period_ms = self.least = 0
+        self.key = self.table = ""
+
+
 class Later:
     """An argument of a check rule that is compiled when the plan is built: ``kind`` "format", "sample", "port" or "action", and the
     index of its word."""

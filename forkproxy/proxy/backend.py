@@ -242,7 +242,8 @@ class BackendRt:
         self.retry_statuses = frozenset(int(word) for word in plan.retry_on if word.isdigit())
         self.tunnels = plan.connection_mode == "tunnel"
         self.plain_response = self.plain_response and not self.retry_statuses and not self.tunnels
-        self.plain_response = self.plain_response and plan.cookie is None and "checkcache" not in plan.options
+        self.plain_response = self.plain_response and plan.cookie is None
+        self.plain_response = self.plain_response and not plan.options & {"bandwidth", "checkcache"}
         #: requests that reached a server may be sent again: what was sent of their bodies is kept
         self.keeps_requests = bool(plan.retry_on - {"conn-failure", "0rtt-rejected"})
         #: "httpclose" here is about servers alone, in a frontend about both sides (as in HAProxy, whose manual is of two minds)

@@ -11,6 +11,7 @@ import errno
 from typing import TYPE_CHECKING
 
 from forkproxy.errors import ERRORS, StreamError
+from forkproxy.net.loop import INF
 from forkproxy.proxy import client, counting, finish, flow, marks, pool, queue, reply, upstream
 from forkproxy.proxy.sides import close, pause, resume
 from forkproxy.proxy.tally import ELECTED
@@ -230,6 +231,10 @@ def body_moved(s: Stream, outcome: int) -> None:
         upstream.request_sent(s)
     elif outcome == flow.BLOCKED:
         touch_body(s)
+    elif outcome == flow.HELD:
+        c.deadline = INF
+        if up is not None:
+            up.deadline = INF
     elif outcome in (flow.ENDED, flow.SRC_GONE):
         finish.client_gone(s)
     elif outcome == flow.BAD:

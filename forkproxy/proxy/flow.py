@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from forkproxy.errors import StreamError
     from forkproxy.http.body import Chunks
     from forkproxy.net.pipes import Pipe, PipePool
+    from forkproxy.proxy.pacing import Pace
 
 # Members of an enum are found by a slow road (0.1 µs in 3.11), and these are asked for in every exchange.
 _LENGTH = BodyKind.LENGTH
@@ -28,10 +29,11 @@ _LENGTH = BodyKind.LENGTH
 MORE = 0  # go on when the source is readable again
 DONE = 1  # the last byte was taken from the source (it may still wait in the destination's ``out``)
 BLOCKED = 2  # the destination is slow: the source is paused until it drained
-ENDED = 3  # the source ended (a mistake for a length or chunks, the normal end otherwise)
-SRC_GONE = 4  # the source's connection broke
-DST_GONE = 5  # the destination's connection broke
-BAD = 6  # malformed chunks
+HELD = 3  # a bandwidth limit says "not now": the source is paused, and read again by itself
+ENDED = 4  # the source ended (a mistake for a length or chunks, the normal end otherwise)
+SRC_GONE = 5  # the source's connection broke
+DST_GONE = 6  # the destination's connection broke
+BAD = 7  # malformed chunks
 
 #: Consecutive full buffers after which a direction is spliced. Below it two calls per buffer are cheaper than four.
 SPLICE_AFTER = 2
@@ -44,12 +46,12 @@ class Flow:
     see). Bytes behind the end stay in ``src.inbuf``. ``full`` counts consecutive full buffers; ``pipe`` is held from the first splice
     to the end (or is a file, whose bytes nobody has to read). ``refresh``: bytes that go out count as activity of the destination, too
     (always but under ``option independent-streams``). ``copy`` keeps what was forwarded, as long as it fits a buffer, for a second
-    attempt elsewhere; None: nobody wants it, or it became too much.
+    attempt elsewhere; None: nobody wants it, or it became too much. ``pace``: limits of its bandwidth.
     """
 
     __slots__ = (
-        "bufsize", "chunks", "copy", "done", "dst", "full", "left", "moved", "pipe", "pipes", "refresh", "rest", "sink", "spliced", "src",
-        "why",
+        "bufsize", "chunks", "copy", "done", "dst", "full", "left", "moved", "pace", "pipe", "pipes", "refresh", "rest", "sink", "spliced",
+        "src", "why",
     )  # fmt: skip
 
     def __init__(
@@ -70,10 +72,13 @@ class Flow:
         self.full = 0
         self.done = False
         self.refresh = True
+        self.pace: Pace | None = None
         self.why: StreamError | None = None  # a relay's direction that was ended by a timer: which
 
     def free(self) -> None:
         """Give the pipe back and let the sides go; the flow is over."""
+        if self.pace is not None:
+            self.pace.close()
         pipe, self.pipe = self.pipe, None
         if pipe is not None and self.pipes is not None:
             self.pipes.put(pipe)
@@ -92,6 +97,8 @@ def blocked(flow: Flow) -> bool:
 
 def move(flow: Flow) -> int:
     """Read once from the source and forward; returns one of the outcomes above."""
+    if flow.pace is not None:
+        return flow.pace.move(flow)
     src, dst, pipe = flow.src, flow.dst, flow.pipe
     if dst is not None:
         if dst.out or (pipe is not None and pipe.held):

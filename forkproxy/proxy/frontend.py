@@ -94,6 +94,7 @@ class FrontendRt:
         self.plain = self.bare and self.choose is None and self.default is not None
         self.plain_response = (
             plan.http_response is None
+            and "bandwidth" not in plan.options
             and plan.http_after_response is None
             and not plan.capture_response
             and plan.capture_cookie is None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from forkproxy.errors import ERRORS
 from forkproxy.net import sockets
 from forkproxy.net.loop import ET, INF, READ, WRITE
-from forkproxy.proxy import finish, flow, marks, tcp
+from forkproxy.proxy import finish, flow, marks, pacing, tcp
 from forkproxy.proxy.sides import pause, resume
 
 if TYPE_CHECKING:
@@ -60,14 +60,15 @@ def join(s: Stream, up: Upstream) -> None:
     restart(up)
     if s.be.plan.tcp_response_content is not None and not s.mode_http:
         tcp.inspect_answer(s, up)
-    if c.inbuf:
+    paced = s.marks is not None and pacing.both(s, there, back)
+    if c.inbuf and not paced:
         data, c.inbuf = c.inbuf, b""
         outcome(c, flow.feed(there, data))
         if s.logged:
             return
     if s.fe.log_early and not s.mode_http:  # a tunnel's line was written with the answer's head
         s.fe.log_now(s)
-    if c.eof:
+    if c.eof and not paced:
         outcome(c, flow.ENDED)
     elif not up.out:
         resume(c)
@@ -76,6 +77,8 @@ def join(s: Stream, up: Upstream) -> None:
 def passed(up: Upstream) -> None:
     """What was held back of the server's first bytes may go to the client; from now on they all do."""
     up.ready = ready
+    if up.stream.marks is not None and pacing.first(up):
+        return
     data, up.inbuf = up.inbuf, b""
     if data:
         outcome(up, flow.feed(up.flow, data))

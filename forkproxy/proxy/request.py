@@ -15,7 +15,7 @@ from forkproxy.http.body import payload
 from forkproxy.http.framing import reconcile_request
 from forkproxy.net.loop import INF
 from forkproxy.plan import Steps
-from forkproxy.proxy import client, dispatch, finish, flow, marks, reply, tracking
+from forkproxy.proxy import client, dispatch, finish, flow, marks, pacing, reply, tracking
 from forkproxy.proxy.sides import pause, send
 from forkproxy.rules.errors import NotYet
 from forkproxy.rules.verdict import ALLOW, Pause, Reply, Verdict
@@ -354,12 +354,16 @@ def forward(s: Stream) -> None:
     if not head.keep_alive or head.close_after or fe.close_client:
         s.close_client = True
     f = s.req_flow
-    if f is not None and be.drops_trailers:
-        drop_trailers(f)
-    if f is not None and f.sink:
-        # Head and what there is of the body leave together, and can be sent again together.
-        s.sending += f.sink
-        f.sink = None
+    if f is not None:
+        if be.drops_trailers:
+            drop_trailers(f)
+        body = f.sink
+        if body:
+            # Head and what there is of the body leave together, and can be sent again together.
+            s.sending += body
+            f.sink = None
+        if s.marks is not None and pacing.request(s, f, body or b""):
+            return
     dispatch.assign(s)
 
 

@@ -16,7 +16,7 @@ from forkproxy.http.grammar import elements
 from forkproxy.http.message import BodyKind
 from forkproxy.http.upgrade import check_switch
 from forkproxy.net.loop import ERR, INF, WRITE
-from forkproxy.proxy import captures, client, finish, flow, holding, marks, persistence, relay, reply, request, tracking, upstream
+from forkproxy.proxy import captures, client, finish, flow, holding, marks, pacing, persistence, relay, reply, request, tracking, upstream
 from forkproxy.proxy.sides import pause, send
 from forkproxy.rules.verdict import ALLOW, WAIT, Pause, Reply
 from forkproxy.rules.web import split_values
@@ -113,7 +113,10 @@ def begin(up: Upstream, s: Stream, head: ResponseHead, body: bytes) -> None:
         if not rules(up, s, head):
             return
         s.status = head.status
-        up.inbuf = b""
+        if s.marks is not None and pacing.is_limited(s) and head.body is not _TUNNEL:
+            body = b""  # stays where it is
+        else:
+            up.inbuf = b""
     kind = head.body
     if kind is _TUNNEL:
         tunnel(up, s, head, body)
@@ -172,6 +175,8 @@ def begin(up: Upstream, s: Stream, head: ResponseHead, body: bytes) -> None:
         f.sink = None
     f.dst = c
     s.res_flow = f
+    if s.marks is not None:
+        pacing.answer(s, f)
     up.ready = body_ready
     up.expire = body_timeout
     lead = b"".join((head.start_line(), head.fields_raw, tail, body))
@@ -183,6 +188,8 @@ def begin(up: Upstream, s: Stream, head: ResponseHead, body: bytes) -> None:
     except OSError:
         finish.client_gone(s)
         return
+    if f.pace is not None and up.inbuf:
+        outcome = f.pace.move(f)
     body_moved(up, s, flow.BLOCKED if c.out and outcome == flow.MORE else outcome)
 
 
@@ -331,6 +338,10 @@ def body_moved(up: Upstream, s: Stream, outcome: int) -> None:
         if limit is not None:
             s.client.expire = client.client_timeout
             s.client.loop.set_deadline(s.client, now + limit)
+    elif outcome == flow.HELD:
+        up.deadline = INF
+        if s.client.deadline != INF and s.req_done:
+            s.client.deadline = INF
     elif outcome == flow.DONE:
         if up.inbuf:
             up.inbuf = b""

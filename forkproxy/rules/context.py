@@ -13,6 +13,7 @@ from forkproxy.values import field, record, replace
 
 if TYPE_CHECKING:
     from forkproxy.rules.acl import AclTest
+    from forkproxy.rules.bandwidth import Bandwidth
     from forkproxy.rules.patternfiles import PatternFiles
     from forkproxy.rules.userlist import Userlist
     from forkproxy.state.stickspec import TableRef
@@ -104,6 +105,8 @@ class RuleContext:
     #: stick tables of the whole configuration by name, and how many entries may be tracked at once (tune.stick-counters)
     tables: Mapping[str, TableRef] = field(default_factory=dict)
     stick_counters: int = 3
+    #: the section's own bandwidth limits by name
+    filters: Mapping[str, Bandwidth] = field(default_factory=dict)
     #: the keys that rules of the whole configuration name by their files
     keyring: Keyring = field(default_factory=Keyring)
     #: names that HAProxy has, by "fetch", "converter", "acl", "action", so that a missing one is refused as known

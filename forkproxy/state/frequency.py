@@ -46,6 +46,18 @@ def read(cells: memoryview, at: int, period: int, now: int) -> int:
     return (previous * left + present * period) // period
 
 
+def wait(cells: memoryview, at: int, period: int, most: int, now: int) -> int:
+    """Milliseconds until :func:`read` gives no more than ``most``, if nothing is counted meanwhile; 0: it does."""
+    left = cells[at] + period - now
+    present, previous = cells[at + 1], cells[at + 2]
+    if left < 0:
+        left += period
+        present, previous = 0, present if left >= 0 else 0
+    if present <= most:  # in this period still: what the one before left behind fades away
+        return max(0, left - ((most + 1 - present) * period - 1) // previous) if previous else 0
+    return left + period - ((most + 1) * period - 1) // present
+
+
 def store(cells: memoryview, at: int, value: int, now: int) -> None:
     """Let ``value`` be the frequency of this moment (``set table``)."""
     cells[at + 2] = 0

@@ -22,12 +22,14 @@ if TYPE_CHECKING:
 Held = tuple[Any, int, int, int]
 
 
-def holder(table: Table, events: tuple[str, ...]) -> Callable[[bytes, int], Held | None]:
-    """``hold(key, now)``: hold the entry of ``key`` (padded), made if there is none, and count ``events`` in it; None: no room."""
+def holder(table: Table, events: tuple[str, ...], present: bool = True) -> Callable[[bytes, int], Held | None]:
+    """``hold(key, now)``: hold the entry of ``key`` (padded), made if there is none, and count ``events`` in it; None: no room.
+
+    ``present``: whoever holds it counts as a connection (``conn_cur``) as well."""
     chosen = [table.events[name] for name in events]
     numbers = tuple(event.number for event in chosen if event.number)
     rates = tuple((event.rate, event.period_ms) for event in chosen if event.rate)
-    if table.conn_cur:
+    if table.conn_cur and present:
         numbers += (table.conn_cur,)
     cells, memory, locks, size = table.cells, table.memory, table.locks, table.key_cells * 8
     buckets, bucket_mask, stripe_mask, expire_ms = table.buckets, table.bucket_mask, table.stripe_mask, table.expire_ms
@@ -74,9 +76,12 @@ def holder(table: Table, events: tuple[str, ...]) -> Callable[[bytes, int], Held
     return hold
 
 
-def releaser(table: Table) -> Callable[[Held, int, int, int], None]:
-    """``let_go(held, now, bytes_in, bytes_out)``: count what was moved and hold the entry no longer."""
-    cells, locks, conn_cur = table.cells, table.locks, table.conn_cur
+def releaser(table: Table, present: bool = True) -> Callable[[Held, int, int, int], None]:
+    """``let_go(held, now, bytes_in, bytes_out)``: count what was moved and hold the entry no longer.
+
+    Of what was held without ``present`` the master knows no better, when a worker is killed, than to take it from ``conn_cur`` as well: a
+    table that limits bandwidth and counts connections tells too few of them then, until these end."""
+    cells, locks, conn_cur = table.cells, table.locks, table.conn_cur if present else 0
     moved = tuple((event, i) for i, name in enumerate(("bytes_in", "bytes_out")) if any((event := table.events[name])[:2]))
 
     def let_go(held: Held, now: int, bytes_in: int, bytes_out: int) -> None:

@@ -67,12 +67,12 @@ class Table:
     "bytes_in", "bytes_out", "glitch"), ``gpc`` the same for the general purpose counters by number.
 
     ``hold_connection(key, now)`` and ``hold_request(key, now)`` hold an entry and count a connection, and a request, in it;
-    ``let_go(held, now, bytes_in, bytes_out)`` ends that."""
+    ``let_go(held, now, bytes_in, bytes_out)`` ends that. ``hold_share`` and ``leave_share`` are the same without counting anybody."""
 
     __slots__ = (
         "_first_free", "_first_new", "_full_until", "_impatient_until", "_room", "_used", "bucket_mask", "buckets", "cells", "columns",
-        "conn_cur", "events", "expire_ms", "gpc", "hold_connection", "hold_request", "key_cells", "ledger", "let_go", "locks", "memory",
-        "number", "slots", "spec", "stripe_mask", "stripes", "width",
+        "conn_cur", "events", "expire_ms", "gpc", "hold_connection", "hold_request", "hold_share", "key_cells", "leave_share", "ledger",
+        "let_go", "locks", "memory", "number", "slots", "spec", "stripe_mask", "stripes", "width",
     )  # fmt: skip
 
     def __init__(self, spec: TableSpec, number: int) -> None:
@@ -118,6 +118,8 @@ class Table:
         self.hold_connection = holder(self, ("conn",))
         self.hold_request = holder(self, ("conn", "http_req"))
         self.let_go = releaser(self)
+        self.hold_share = holder(self, (), False)
+        self.leave_share = releaser(self, False)
 
     # -- keys
 
@@ -431,4 +433,5 @@ class Table:
     def forget(self) -> None:
         """Nobody uses the table any more: give its memory back, also where younger workers have inherited it unused."""
         self.memory.madvise(mmap.MADV_REMOVE)
-        del self.hold_connection, self.hold_request, self.let_go  # which know the table: the circle ends here
+        for name in ("hold_connection", "hold_request", "let_go", "hold_share", "leave_share"):
+            delattr(self, name)  # they know the table: the circle ends here

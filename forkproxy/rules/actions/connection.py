@@ -47,6 +47,7 @@ MARKS = {
     "priority_offset_ms": "int, -524287 … 524287, of the queue",
     "strict": "bool: a rewrite that fails ends the stream (default True)",
     "answer_wait": "(seconds, bytes) that a rule of the answer waits for its body",
+    "bandwidth": "rules.bandwidth.Wanted by the name of its filter",
     "body_least": "int, bytes of the body after which rules go on (absent: all of it, or a full buffer)",
     "early_hints": "list of (name, value) to send in a 103 response before the real one",
     "request_line": "(method, target, version) as received, once a rule changed them",

@@ -74,7 +74,7 @@ def test_a_good_file_gives_a_plan_and_no_message(tmp_path: Path) -> None:
         ("global\n no maxconn\n",
          ["2: negation/default currently supported only for options, log, busy-polling, set-dumpable, strict-limits, "
           "insecure-fork-wanted and numa-cpu-mapping."]),
-        ("backend b\n filter x\n", ["2: 'filter' is known to HAProxy, not supported by forkproxy yet"]),
+        ("backend b\n filter x\n", ["2: unknown filter 'x'."]),
         ("backend b\n compression algo gzip\n", ["2: 'compression' is known to HAProxy, not supported by forkproxy yet"]),
         ("global x\n", ["1: 'global' cannot handle unexpected argument 'x'."]),
         ("frontend\n", ["1: 'frontend' expects an <id> argument"]),

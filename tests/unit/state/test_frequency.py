@@ -72,3 +72,11 @@ def test_a_rate_that_is_set() -> None:
     frequency.count(c, 0, P, 50, 9_000)
     frequency.store(c, 0, 7, 9_900)
     assert frequency.read(c, 0, P, 9_900) == 7 and frequency.read(c, 0, P, 11_900) == 0
+
+
+@given(st.sampled_from([1, 7, P, 30_000]), st.integers(0, 90_000), st.integers(0, 2000), st.integers(0, 2000), st.integers(1, 2000))
+def test_how_long_until_it_is_low(period: int, age: int, present: int, previous: int, most: int) -> None:
+    c, now = cells(), 1_000_000
+    c[0], c[1], c[2] = now - age, present, previous
+    ms = frequency.wait(c, 0, period, most, now)
+    assert frequency.read(c, 0, period, now + ms) <= most and (not ms or frequency.read(c, 0, period, now + ms - 1) > most)
