@@ -443,7 +443,7 @@ class Frontend(Proxy):
     monitor_fail: tuple[Callable[[Any], bool], ...] = ()
     rate_limit_sessions: int = 0
     held: str = ""  # by the operator at run time: "PAUSED" (accepts nothing) or "STOP" (gone for good); never by a file
-    #: declared captures: (request slots, response slots) of (name, length), cookie capture (name, length, prefix?) or None
+    #: declared captures: (request slots, response slots) of (name in lower case, length), cookie capture (name, length, prefix?) or None
     capture_request: tuple[tuple[bytes, int], ...] = ()
     capture_response: tuple[tuple[bytes, int], ...] = ()
     capture_cookie: tuple[bytes, int, bool] | None = None

@@ -66,11 +66,9 @@ def capture(s: Stream, plan: Any) -> None:
     head = s.req
     assert head is not None
     if plan.capture_request:
-        values: list[bytes | None] = []
-        for name, length in plan.capture_request:
-            value = head.get_all(name.lower()) if name else None
-            values.append(value[-1][:length] if value else None)
-        s.captures_req = values
+        s.captures_req = [
+            value[:length] if (value := head.last(name)) is not None else None for name, length in plan.capture_request
+        ]
     if plan.capture_response:
         s.captures_res = [None] * len(plan.capture_response)
     if plan.capture_cookie:

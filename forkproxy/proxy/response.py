@@ -279,9 +279,9 @@ def capture(s: Stream, head: ResponseHead) -> None:
     """Keep the header values that logs want (manual 8.8)."""
     values = s.captures_res or []
     for i, (name, length) in enumerate(s.fe.plan.capture_response):
-        found = head.get_all(name.lower()) if name else None
-        if found:
-            values[i] = found[-1][:length]
+        found = head.last(name)
+        if found is not None:
+            values[i] = found[:length]
     if s.fe.plan.capture_cookie:
         name, length, prefix = s.fe.plan.capture_cookie
         s.cookie_res = request.find_cookie(head.get_all(b"set-cookie"), name, length, prefix)

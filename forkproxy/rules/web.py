@@ -34,8 +34,10 @@ def query_of(target: bytes) -> bytes | None:
 
 def origin_of(target: bytes) -> bytes:
     """Scheme and authority of an absolute target, else b""."""
+    if target[:1] == b"/":
+        return b""
     found = _ABSOLUTE.match(target)
-    return found[0] if found is not None and target[:1] != b"/" else b""
+    return found[0] if found is not None else b""
 
 
 def split_values(line: bytes) -> list[bytes]:

@@ -194,7 +194,8 @@ def _capture_headers(direction: str, slots: str, doc: str) -> None:
         spec = _capture_spec(line, start, f" {direction}' expects 'header' <header_name> 'len' <len>.")
         if start + 3 < len(line.words):
             line.fail(f"'capture {direction}' cannot handle unexpected argument '{line.words[start + 3]}'.", start + 3)
-        getattr(draft, slots).append(spec)
+        name, length = spec
+        getattr(draft, slots).append((name.lower(), length))
 
     capture.__doc__ = doc
     keyword(PROXIES, f"capture {direction} header", args=(Rest(),), synopsis="<name> len <length>")(capture)

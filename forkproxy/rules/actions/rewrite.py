@@ -38,6 +38,8 @@ def _with_uri(target: bytes, uri: bytes) -> bytes:
 def _put(req: Any, target: bytes) -> None:
     """Exchange the target; Host follows the authority of an absolute one (as in HAProxy, and RFC 9112 3.2.2 wants them equal)."""
     req.set_target(target)
+    if target[:1] == b"/":
+        return
     origin = origin_of(target)
     if origin:
         host = origin.partition(b"://")[2].rpartition(b"@")[2]
@@ -97,7 +99,7 @@ def set_method(p: Parser) -> Step:
 
 
 def _replacer(p: Parser, part: Callable[[bytes], bytes | None], build: _Build) -> Step:
-    replace = replacing(p.regex().search, p.format().render)
+    replace = replacing(p.regex().search, p.format())
     p.needs |= Needs.HEADERS
 
     def step(txn: Any) -> None:
@@ -111,6 +113,8 @@ def _replacer(p: Parser, part: Callable[[bytes], bytes | None], build: _Build) -
 
 
 def _path_part(target: bytes) -> bytes | None:
+    if target[:1] == b"/":
+        return target.partition(b"?")[0]
     found = path_query_of(target)
     return None if found is None else found.partition(b"?")[0]
 
