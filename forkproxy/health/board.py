@@ -99,11 +99,15 @@ class Board:
             return False
         state = table.get(key)
         entry.since = float(since)
-        entry.admin = (Admin(state.admin) & ~Admin.CONFIG_MAINT) | entry.admin
+        entry.admin |= Admin(state.admin) & ~Admin.CONFIG_MAINT
+        if table.read(key, "srv_disabled") and not state.admin & Admin.CONFIG_MAINT:
+            entry.admin &= ~Admin.CONFIG_MAINT  # somebody enabled it
         entry.uweight = state.uweight
+        if entry.machine is not None:
+            entry.machine.result = Result(Status(table.read(key, "check_status")), table.read(key, "check_code"))
         if entry.machine is not None and not entry.admin.maint:
-            result = Result(Status(table.read(key, "check_status")), table.read(key, "check_code"))
-            entry.machine.restore(state.health, State(state.op), result)
+            of_agent = entry.agent is not None and not table.read(key, "agent_health") and state.health >= entry.machine.rise
+            entry.machine.restore(state.health, State.RUNNING if of_agent else State(state.op), entry.machine.result)
         if entry.machine is None and not entry.admin.maint and state.op in (State.STOPPED, State.STOPPING):
             entry.said = State(state.op)
         if entry.agent is not None:
@@ -312,6 +316,7 @@ class Board:
         values = {
             "srv_op": int(entry.op),
             "srv_admin": int(entry.admin),
+            "srv_disabled": int(entry.server.disabled),
             "weight": weight,
             "uweight": entry.uweight,
             "throttle": entry.throttle,

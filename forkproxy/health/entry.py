@@ -111,8 +111,9 @@ def inherited(entry: Entry) -> Admin:
 def carry(old: Entry, new: Entry) -> None:
     """What a reload keeps of a server: health, the operator's wishes that the file does not speak of, times."""
     new.since, new.said = old.since, old.said
-    kept = old.admin & (Admin.FORCED_MAINT | Admin.FORCED_DRAIN)
-    new.admin |= kept
+    new.admin |= old.admin & (Admin.FORCED_MAINT | Admin.FORCED_DRAIN)
+    if old.server.disabled and not old.admin & Admin.CONFIG_MAINT:
+        new.admin &= ~Admin.CONFIG_MAINT  # somebody enabled it, and the file says nothing new
     if new.machine is not None and old.machine is not None:
         new.machine.restore(old.machine.health, old.machine.state, old.machine.result)
     if new.agent is not None and old.agent is not None:

@@ -108,9 +108,8 @@ class Runner:
     # -- life
 
     def replace(self, plan: Plan) -> None:
-        """Go on with another plan; states of servers that it still has are kept. Raises ValueError for a check that cannot be
-        compiled, and then
-        nothing has changed."""
+        """Go on with another plan; states of servers that it still has are kept, and checks that the operator suspended stay so. Raises
+        ValueError for a check that cannot be compiled, and then nothing has changed."""
         wanted = [
             (server.key, check, agent, registry.CHECKS[check.kind].factory(check))
             for backend in plan.backends.values()
@@ -125,11 +124,12 @@ class Runner:
         if os.geteuid() == 0 and settings.uid is not None:
             group = settings.gid if settings.gid is not None else settings.uid
             self._errands.credentials = {"user": settings.uid, "group": group, "extra_groups": []}
+        looks = {_key(key, agent): self._look(key, agent) for key, _, agent, _ in wanted}
         self.board.replace(plan)
         for key, check, agent, program in wanted:
             job = _Job(self, self.board.entries[key], check, program, agent)
             self._jobs[job.key] = job
-        self._spread([job for job in self._jobs.values() if job.key in old or not _disabled(job)])
+        self._spread([job for job in self._jobs.values() if not _suspended(job, looks[job.key])])
         for job in self._jobs.values():
             self._mark(job)
         self._observer.replace([entry for entry in self.board.entries.values() if entry.server.observe and entry.machine is not None])
@@ -244,6 +244,11 @@ class Runner:
                 job.timer.cancel()
             job.timer = self._loop.call_at(self._loop.clock.now, _start, job)
             self._mark(job)
+
+    def _look(self, key: str, agent: bool) -> int | None:
+        """What :meth:`_mark` wrote of a check last, or did so in an earlier master; None for a server that nobody has known."""
+        table = self._servers
+        return table.read(key, "agent_look" if agent else "check_look") if table.read(key, "last_change") else None
 
     def _mark(self, job: _Job) -> None:
         """Let statistics know whether a check is in flight (an asterisk in ``check_status`` and ``agent_status``) or suspended."""
@@ -426,8 +431,10 @@ class Runner:
         self._watch_slow()
 
 
-def _disabled(job: _Job) -> bool:
-    """Whether a state file says that nobody wants this check for now."""
+def _suspended(job: _Job, look: int | None) -> bool:
+    """Whether nobody wants this check for now: as it was, and of a server that is new as a state file says."""
+    if look is not None:
+        return look == SUSPENDED
     saved = job.entry.server.saved
     return saved is not None and not saved.checking and not job.agent
 

@@ -314,6 +314,7 @@ EPOCH: Final = _declare("epoch", _T, "P", "Number of changes of servers' states 
 WARNINGS: Final = _declare("warnings", _T, "P", "Warnings so far.", also={"P": "total_warnings"}, info="TotalWarnings")
 SRV_OP: Final = _declare("srv_op", _T, "S", "Operational state: 0 stopped, 1 starting, 2 running, 3 stopping.")
 SRV_ADMIN: Final = _declare("srv_admin", _T, "S", "Administrative state, a mask.")
+SRV_DISABLED: Final = _declare("srv_disabled", _T, "S", "1: the file says disabled.")
 SRV_HEALTH: Final = _declare("srv_health", _T, "S", "Health, from 0 to rise + fall - 1.", csv="check_health")
 WEIGHT: Final = _declare(
     "weight", _T, "BS", "Effective weight, in sixteenths (state.servers.SCALE).", csv="weight", family="weight", scale=1 / 16

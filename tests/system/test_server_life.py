@@ -165,3 +165,64 @@ backend b
         assert {status for status, _ in pool.map(lambda _: get(front, timeout_s=20), range(80))} == {200}
     assert few == 2
     assert 8 <= one.most <= 10
+
+
+def test_what_the_operator_wanted_survives_reloads_and_masters(
+    start: Callable[..., Proxy], tmp_path: Path, server: Callable[..., Server]
+) -> None:
+    one = server()
+    (front,) = free_ports(1)
+    more = "cli.sock level admin\n  max-spread-checks 50ms\n  hard-stop-after 5s"
+    text = head(tmp_path).replace("cli.sock", more) + f"""
+frontend f
+  bind 127.0.0.1:{front}
+  default_backend b
+backend b
+  default-server inter 100s fastinter 100s downinter 100s
+  server plain 127.0.0.1:{one.port} check
+  server light 127.0.0.1:{one.port} check weight 100
+  server drains 127.0.0.1:{one.port} check
+  server stopped 127.0.0.1:{one.port} check
+  server down 127.0.0.1:{one.port} check rise 9
+  server unchecked 127.0.0.1:1 check fall 1 init-state down
+  server silent 127.0.0.1:{one.port} check agent-check agent-port 1
+  server told 127.0.0.1:{one.port} check agent-check agent-port 1
+  server enabled 127.0.0.1:{one.port} disabled
+  server follows 127.0.0.1:{one.port} track b/down
+"""
+    proxy = start(text).ready()
+
+    def said(words: str) -> str:
+        return command(tmp_path / "cli.sock", words).decode().strip()
+
+    def known() -> list[list[str]]:
+        """Of each server: states, weights, checks; but for ids, addresses, times, and the health, because each start checks anew."""
+        rows = [line.split() for line in said("show servers state").splitlines()[2:]]
+        return [[row[3], *row[5:9], *row[10:12], *row[13:15]] for row in rows if row]
+
+    def checked() -> bool:
+        rows = columns(tmp_path, "b")
+        return all(rows[name]["check_status"] == "L4OK" for name in ("plain", "light", "drains", "stopped", "down", "silent", "told"))
+
+    eventually(checked, "a check of each")
+    eventually(lambda: columns(tmp_path, "b")["unchecked"]["check_status"] == "L4CON", "the check that fails")
+    for order in (
+        "set weight b/light 3", "set server b/drains state drain", "set server b/stopped state maint", "set server b/down health down",
+        "disable health b/unchecked", "disable agent b/silent", "disable health b/told", "set server b/told agent down",
+        "set server b/enabled state ready",
+    ):  # fmt: skip
+        assert said(order) in ("", "no need to change the addr"), order
+    before = known()
+    assert [row[0] for row in before if row[1] == "0"] == ["stopped", "down", "told", "follows"], before
+    proxy.reload()
+    assert known() == before
+    proxy.reload(text + "# changed\n")
+    assert known() == before
+    proxy.process.kill()
+    proxy.wait()
+    start(text).ready()
+    assert known() == before
+    said("set server b/told agent up")
+    assert columns(tmp_path, "b")["told"]["status"].startswith("UP"), "its checks have always been good"
+    said("enable health b/unchecked")
+    eventually(lambda: columns(tmp_path, "b")["unchecked"]["status"] == "DOWN", "it is checked again")

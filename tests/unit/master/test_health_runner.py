@@ -444,6 +444,24 @@ def test_checks_that_a_state_file_tells_to_be_disabled_stay_so_until_somebody_wa
     bench.close()
 
 
+def test_checks_that_were_suspended_stay_so_over_reloads_and_in_the_next_master(origin: Origin) -> None:
+    bench = Bench(server("s1", address=origin.address), server("s2", address=origin.address))
+    runner = bench.runner
+    runner.suspend("b/s1")
+    assert [runner.runs(key) for key in ("b/s1", "b/s2")] == [False, True]
+    runner.replace(bench.plan(server("s1", address=origin.address), server("s2", address=origin.address)))
+    assert [runner.runs(key) for key in ("b/s1", "b/s2")] == [False, True]
+    runner.stop()
+    plan = bench.plan(server("s1", address=origin.address), server("s2", address=origin.address))
+    runner = Runner(plan, bench.loop, bench.table, lambda backend, level, text: None)
+    assert [runner.runs(key) for key in ("b/s1", "b/s2")] == [False, True]
+    runner.resume("b/s1")
+    runner.replace(bench.plan(server("s1", address=origin.address)))
+    assert runner.runs("b/s1")
+    runner.stop()
+    bench.close()
+
+
 def test_noise_between_checks(origin: Origin) -> None:
     bench = Bench(server(address=origin.address), global_=Global(spread_checks_percent=50))
     delays = set()
