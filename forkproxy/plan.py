@@ -216,7 +216,6 @@ class SavedState:
     iweight: int
     age_s: int  # time since the last change
     check_status: int
-    check_health: int
     checking: bool = True  # False: its checks were disabled
     address: str = ""
     port: int = 0

@@ -86,10 +86,10 @@ class States:
                 self._diag.warning(f"server-state application failed for server '{backend}/{server}', invalid {name} value '{fields[at]}'")
                 return
             numbers.append(number)
-        op, admin, uweight, iweight, age_s, status, health, check = numbers
+        op, admin, uweight, iweight, age_s, status, _health, check = numbers
         port = fields[18]
         found.setdefault(backend, {})[server] = SavedState(
-            op=op, admin=admin, uweight=uweight, iweight=iweight, age_s=age_s, check_status=status, check_health=health,
+            op=op, admin=admin, uweight=uweight, iweight=iweight, age_s=age_s, check_status=status,
             checking=bool(check & _ENABLED), address="" if fields[4] == "-" else fields[4],
             port=int(port) if port.isascii() and port.isdigit() and int(port) < 65536 else 0,
         )  # fmt: skip

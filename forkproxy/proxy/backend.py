@@ -209,8 +209,8 @@ class BackendRt:
     __slots__ = (
         "addresses", "adjust", "buffer_body", "by_algorithm", "by_name", "checks_cache", "close_server", "count", "crowds", "direct",
         "drops_trailers", "forwarded", "forwardfor", "fullconn", "http", "keep_queue", "keeps_requests", "limits", "marked", "may_stay",
-        "name", "nolinger", "offset", "originalto", "peak", "persistence", "picker", "plain", "plain_response", "plan", "prefer_last",
-        "pretends", "queues", "reads_answers", "relaxed", "restrict", "retry_statuses", "round_robin", "rt", "servers", "stick", "streams",
+        "name", "nolinger", "offset", "originalto", "peak", "persistence", "persists", "picker", "plain", "plain_response", "plan",
+        "prefer_last", "pretends", "queues", "reads_answers", "relaxed", "restrict", "retry_statuses", "round_robin", "rt", "servers", "stick", "streams",
         "sums", "tallies", "tcpka", "tunnels", "use_server",
     )  # fmt: skip
 
@@ -223,6 +223,8 @@ class BackendRt:
         self.queues: Queues | None = None
         #: a server is given streams beyond its limit, up to maxqueue (manual: maxqueue)
         self.crowds = plan.balance.algorithm == "leastconn"
+        #: "option persist": clients stay with a server that is down
+        self.persists = "persist" in plan.options
         self.prefer_last = "prefer-last-server" in plan.options
         #: the algorithm names no server for a request, so that a client that authenticated its connection may stay where it is
         self.may_stay = plan.balance.algorithm in ("roundrobin", "static-rr", "leastconn", "first", "random")
@@ -341,6 +343,11 @@ class BackendRt:
         i = self.picker.pick(s) if avoid is None else self.picker.pick(s, (avoid.index,))
         return None if i is None else self.servers[i]
 
+    def takes(self, s: Stream, srv: ServerRt) -> bool:
+        """Whether ``srv`` may serve ``s`` that wants this one: it lives, or persistence goes before that (manual 4.2 "option persist",
+        "force-persist")."""
+        return srv.alive or self.persists or (s.kept is not None and s.kept.forced)
+
     def has_usable(self) -> bool:
         """Whether waiting makes sense: some server is there, only full."""
         return bool(self.picker.candidates)
@@ -352,13 +359,12 @@ class BackendRt:
     def _chooser(self) -> Callable[[Stream], ServerRt | None]:
         rules = self.plan.use_server
         by_name = self.by_name
-        persist = "persist" in self.plan.options
 
         def choose(s: Stream) -> ServerRt | None:
             for condition, name in rules:
                 if condition is None or condition(s):
                     srv = by_name.get(name(s))
-                    if srv is None or srv.alive or persist or (s.kept is not None and s.kept.forced):
+                    if srv is None or self.takes(s, srv):
                         return srv
             return None
 

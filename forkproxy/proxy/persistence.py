@@ -79,14 +79,13 @@ class Kept:
 class Persistence:
     """How one backend does it. ``BackendRt.settle`` makes it anew; a stream keeps the one with which it entered."""
 
-    __slots__ = ("_by_address", "_by_cookie", "_cookie", "_indirect", "_rdp", "_rules", "_stays", "_use_server", "told")
+    __slots__ = ("_by_address", "_by_cookie", "_cookie", "_indirect", "_rdp", "_rules", "_use_server", "told")
 
     def __init__(self, backend: BackendRt) -> None:
         plan: plans.Backend = backend.plan
         self._cookie = plan.cookie
         self._rules = plan.persist_rules
         self._rdp = plan.rdp_cookie
-        self._stays = "persist" in plan.options
         self._use_server = backend.use_server
         #: whether logs tell of cookies
         self.told = plan.cookie is not None and bool(plan.cookie.mode or plan.cookie.indirect)
@@ -115,13 +114,10 @@ class Persistence:
         if not s.mode_http:
             self._session(s, kept)
         srv = kept.server
-        if srv is not None and not self._takes(srv, kept):  # it went down while the stream waited
+        if srv is not None and not srv.backend.takes(s, srv):  # it went down while the stream waited
             kept.lost()
             return None
         return srv
-
-    def _takes(self, srv: ServerRt, kept: Kept) -> bool:
-        return srv.alive or self._stays or kept.forced
 
     # -- requests
 
@@ -159,12 +155,12 @@ class Persistence:
             if not prefix and separator:
                 kept.last = read_time(rest)
                 kept.first = read_time(rest.partition(b"|")[2])
-            self._match(kept, name, int(s.clock.wall), assigned)
+            self._match(s, kept, name, int(s.clock.wall), assigned)
         if self._indirect:
             return None
         return rest if prefix and separator else value
 
-    def _match(self, kept: Kept, name: bytes, now: int, assigned: bool) -> None:
+    def _match(self, s: Stream, kept: Kept, name: bytes, now: int, assigned: bool) -> None:
         """The first server of that name that can be used; the flag tells what came of it."""
         cookie: Any = self._cookie
         stale = b""
@@ -181,7 +177,7 @@ class Persistence:
             return
         for srv in self._by_cookie.get(name, ()):
             kept.asked = b"V" if srv.alive else b"D"
-            if self._takes(srv, kept):
+            if srv.backend.takes(s, srv):
                 kept.server = srv
                 return
         if kept.asked not in (b"D", b"E", b"O"):
@@ -203,7 +199,7 @@ class Persistence:
             return
         address = ".".join(str(byte) for byte in int(host).to_bytes(4, "little"))
         srv = self._by_address.get((address, int.from_bytes(int(port).to_bytes(2, "little"), "big")))
-        if srv is not None and self._takes(srv, kept):
+        if srv is not None and srv.backend.takes(s, srv):
             kept.server = srv
 
     # -- responses

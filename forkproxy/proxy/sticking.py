@@ -34,13 +34,12 @@ def server_key(server: ServerPlan, srvkey: str) -> int:
 class Sticking:
     """The ``stick`` rules of one backend."""
 
-    __slots__ = ("_by_id", "_by_key", "_keys", "_match", "_persist", "_places", "_response")
+    __slots__ = ("_by_id", "_by_key", "_keys", "_match", "_places", "_response")
 
     def __init__(self, be: BackendRt) -> None:
         rules = be.plan.stick
         self._match = tuple(rule for rule in rules if not rule.response)
         self._response = tuple(rule for rule in rules if rule.response)
-        self._persist = "persist" in be.plan.options
         self._by_id = {srv.plan.id: srv for srv in be.servers}
         #: how entries name each server, by srvkey
         self._keys = {how: {srv: server_key(srv.plan, how) for srv in be.servers} for how in {rule.table.spec.srvkey for rule in rules}}
@@ -81,9 +80,7 @@ class Sticking:
         if found is None:
             return None
         srv = self._by_key[rule.table.spec.srvkey].get(found[1]) or self._by_id.get(found[0])
-        if srv is None or not (srv.alive or self._persist or (s.kept is not None and s.kept.forced)):
-            return None
-        return srv
+        return srv if srv is not None and srv.backend.takes(s, srv) else None
 
     def store(self, s: Stream) -> None:
         """A connection to ``s.srv`` stands, and in HTTP mode a response came: keep the server in the entries of all keys."""

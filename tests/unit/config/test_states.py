@@ -42,7 +42,7 @@ def test_a_file_is_read(tmp_path: Path, where: str, name: str) -> None:
     assert said(result) == [] and result.plan is not None
     one, two = result.plan.backends["b"].servers
     assert one.saved == SavedState(
-        op=0, admin=1, uweight=7, iweight=1, age_s=100, check_status=8, check_health=0, checking=True, address="127.0.0.9", port=8080
+        op=0, admin=1, uweight=7, iweight=1, age_s=100, check_status=8, checking=True, address="127.0.0.9", port=8080
     )
     assert str(one.address) == "127.0.0.1:8080"  # a port that was changed stays; an address only where the file has a name
     assert two.saved is None

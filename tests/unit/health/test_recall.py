@@ -21,7 +21,7 @@ def entry(*, checked: bool = True, disabled: bool = False, weight: int = 1, slow
 
 
 def saved(op: int = 2, admin: int = 0, uweight: int = 1, iweight: int = 1, age_s: int = 100) -> SavedState:
-    return SavedState(op=op, admin=admin, uweight=uweight, iweight=iweight, age_s=age_s, check_status=6, check_health=4)
+    return SavedState(op=op, admin=admin, uweight=uweight, iweight=iweight, age_s=age_s, check_status=6)
 
 
 @pytest.mark.parametrize(

@@ -434,7 +434,7 @@ def test_only_so_many_programs_at_a_time(tmp_path: Path) -> None:
 
 
 def test_checks_that_a_state_file_tells_to_be_disabled_stay_so_until_somebody_wants_them(origin: Origin) -> None:
-    saved = SavedState(op=0, admin=0, uweight=1, iweight=1, age_s=5, check_status=8, check_health=0, checking=False)
+    saved = SavedState(op=0, admin=0, uweight=1, iweight=1, age_s=5, check_status=8, checking=False)
     bench = Bench(server(address=origin.address, saved=saved), server("s2", address=origin.address, saved=replace(saved, checking=True)))
     assert not bench.runner.runs("b/s1") and bench.runner.runs("b/s2")
     bench.until(lambda: bench.table.read("b/s2", "check_status") == 6)
