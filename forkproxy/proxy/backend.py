@@ -210,8 +210,8 @@ class BackendRt:
         "addresses", "adjust", "buffer_body", "by_algorithm", "by_name", "checks_cache", "close_server", "count", "crowds", "direct",
         "drops_trailers", "forwarded", "forwardfor", "fullconn", "http", "keep_queue", "keeps_requests", "limits", "marked", "may_stay",
         "name", "nolinger", "offset", "originalto", "peak", "persistence", "persists", "picker", "plain", "plain_response", "plan",
-        "prefer_last", "pretends", "queues", "reads_answers", "relaxed", "restrict", "retry_statuses", "round_robin", "rt", "servers", "stick", "streams",
-        "sums", "tallies", "tcpka", "tunnels", "use_server",
+        "prefer_last", "pretends", "queues", "reads_answers", "relaxed", "restrict", "retry_statuses", "round_robin", "rt", "servers",
+        "stick", "streams", "sums", "tallies", "tcpka", "tunnels", "use_server",
     )  # fmt: skip
 
     def __init__(self, rt: Runtime, plan: plans.Backend) -> None:
