@@ -238,7 +238,8 @@ def _row(row: Row, columns: list[tuple[str, int, str]], page: StatsPage, form: b
 def _legend(row: Row, page: StatsPage) -> str:
     if not page.show_legends:
         return ""
-    parts = [f"id {row[_N['sid']]}" if row[_N["sid"]] else "", row[_N["addr"]], f"cookie {row[_N['cookie']]}" if row[_N["cookie"]] else ""]
+    parts = [f"id {row[_N['sid']]}" if row[_N["sid"]] else "", row[_N["addr"]], f"cookie {row[_N['cookie']]}" if row[_N["cookie"]] else "",
+             f"balance {row[_N['algo']]}" if row[_N["algo"]] else ""]  # fmt: skip
     said = ", ".join(str(part) for part in parts if part)
     return f"<small>{_text(said)}</small>" if said else ""
 
