@@ -1,18 +1,14 @@
-"""What ``etc/`` holds for Prometheus and Grafana: expressions are valid and ask for families that exist, alerts fire when they should."""
+"""What ``etc/`` holds for Prometheus and Grafana: expressions are valid, alerts fire when they should. That they ask for what there is:
+``test_prometheus``."""
 
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
-
-from forkproxy.stats import histograms
-from forkproxy.stats.columns import Kind
-from forkproxy.stats.families import FAMILIES
 
 ETC = Path(__file__).resolve().parents[2] / "etc"
 RULES = ETC / "prometheus" / "forkproxy.rules.yml"
@@ -41,28 +37,3 @@ def test_expressions_of_the_dashboard_are_valid(tmp_path: Path) -> None:
     file = tmp_path / "panels.yml"
     file.write_text(json.dumps({"groups": [{"name": "panels", "rules": rules}]}))  # JSON is YAML
     assert f"{len(rules)} rules found" in promtool("check", "rules", file)
-
-
-def known() -> set[str]:
-    """Families of objects, and what names of the process and the workers begin with."""
-    names = {family.name for families in FAMILIES.values() for family in families}
-    for kind in (Kind.FRONTEND, Kind.BACKEND, Kind.SERVER):
-        for what, _, _ in histograms.KINDS:
-            names |= {f"{histograms.name(kind, what)}_{part}" for part in ("bucket", "sum", "count")}
-    from forkproxy.stats import info, own
-
-    names |= {f"haproxy_process_{suffix}" for suffix, *_ in info._FAMILIES}
-    return names | {own.sample_name(family) for family in own.of_service(info.Facts())}
-
-
-def test_every_family_exists() -> None:
-    from forkproxy.state.layout import COUNTERS
-    from forkproxy.stats import workers
-
-    source = Path(workers.__file__).read_text()
-    cells = {f"forkproxy_worker_{counter.family['W']}" for counter in COUNTERS.values() if "W" in counter.family}
-    text = "\n".join([*EXPRESSIONS, *re.findall(r"expr: (.*?)\n(?=        (?:for|labels))", RULES.read_text(), re.S)])
-    used = set(re.findall(r"\b((?:haproxy|forkproxy)_[a-z0-9_]+)", text))
-    assert len(used) > 30
-    missing = {name for name in used - known() - cells if f'"{name}"' not in source}
-    assert not missing

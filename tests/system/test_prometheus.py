@@ -142,6 +142,37 @@ def test_counters_survive_a_reload_and_reloads_are_counted(service: Service) -> 
     assert value(fetch(service.endpoint)[1], "forkproxy_reloads_total", result="failure") == 1
 
 
+def test_distributions_are_exact_over_workers_and_a_reload(service: Service) -> None:
+    """Each answer is in the histograms of those who had a part in it, whichever worker served it, and the buckets add up."""
+    for _ in range(30):
+        get(service.front)
+    service.proxy.reload()
+    for _ in range(12):
+        get(service.front)
+    eventually(lambda: answered(service.endpoint, 42), "42 answers counted")
+    body = fetch(service.endpoint)[1]
+    for time in ("queue", "connect", "response", "total"):
+        name = f"forkproxy_backend_{time}_time_seconds"
+        samples = next(family.samples for family in parse_text(body) if family.name == name)
+        reached = [sample.value for sample in samples if sample.name == f"{name}_bucket" and sample.labels["proxy"] == "b"]
+        assert reached == sorted(reached) and reached[-1] == value(body, f"{name}_count", proxy="b") == 42, name
+    servers = [value(body, "forkproxy_server_total_time_seconds_count", proxy="b", server=name) or 0 for name in ("s1", "s2", "s3", "s4")]
+    assert sum(servers) == 42 and servers[1:3] == [0, 0]
+    total, response = (value(body, f"forkproxy_backend_{time}_time_seconds_sum", proxy="b") for time in ("total", "response"))
+    assert total is not None and response is not None and 0 < response <= total < 42
+
+
+def test_what_dashboards_and_alerts_ask_for_is_there(service: Service) -> None:
+    dashboard = json.loads((ROOT / "etc" / "grafana" / "forkproxy.json").read_text())
+    asked = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", ())]
+    asked += re.findall(r"expr: (.*?)\n(?=        (?:for|labels))", (ROOT / "etc" / "prometheus" / "forkproxy.rules.yml").read_text(), re.S)
+    used = set(re.findall(r"\b((?:haproxy|forkproxy)_[a-z0-9_]+)", "\n".join(asked)))
+    get(service.front)
+    eventually(lambda: answered(service.endpoint, 1), "an answer counted")
+    shown = {re.split(r"[ {]", line)[0] for line in fetch(service.endpoint)[1].splitlines() if line[:1] != "#"}
+    assert len(used) > 30 and used - shown == set()
+
+
 def test_filters_and_errors(service: Service) -> None:
     names = {family.name for family in parse_text(fetch(service.endpoint, "/metrics?scope=server&metrics=haproxy_server_status")[1])}
     assert names == {"haproxy_server_status"}
