@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, NoReturn
 
 from forkproxy import COMPAT_VERSION, __date__, __version__
@@ -100,13 +101,15 @@ def _dump_keywords(classes: Sequence[str]) -> int:
 def _start(options: Options) -> int:
     """Load the configuration, say what there is to say, and run it unless it was only to be checked."""
     import forkproxy.stats.service  # noqa: F401  # registers the exporter, which stands behind config in the order of rooms
+    from forkproxy import progress
     from forkproxy.config.load import load
 
     if "LISTEN_FDS" in os.environ:
         from forkproxy.net.notify import name_listen_fds
 
         name_listen_fds()
-    result = load(options.files, options)
+    with nullcontext() if options.quiet else progress.on(sys.stderr):
+        result = load(options.files, options)
     plan = result.plan
     if not result.quiet:
         _show(result.diagnostics, options)

@@ -24,6 +24,7 @@ from forkproxy.config.keywords.options import BACK_ONLY, FRONT_ONLY, HTTP_ONLY
 from forkproxy.config.options import Options
 from forkproxy.config.states import States
 from forkproxy.plan import Backend, Balance, Bind, ErrorReply, Frontend, Global, Plan, Server
+from forkproxy.progress import each
 from forkproxy.registry import Needs
 from forkproxy.rules.context import RuleContext
 from forkproxy.rules.keyring import Keyring
@@ -88,7 +89,7 @@ class _Builder:
         backends: dict[str, Backend] = {}
         servers: dict[str, list[Server]] = {}
         readable = not self.diag.failed  # warnings about lines that were not understood would mislead
-        for draft in self.proxies:
+        for draft in each(self.proxies, "building", "proxies"):
             common, rules, context = self._common(draft)
             if draft.is_backend:
                 backend = self._backend(draft, common, rules, context)

@@ -21,6 +21,7 @@ from forkproxy.config.options import Options
 from forkproxy.config.sections import Fatal, Reading
 from forkproxy.errors import ConfigError
 from forkproxy.plan import Plan
+from forkproxy.progress import each
 from forkproxy.registry import gather
 from forkproxy.values import frozen, replace
 
@@ -211,7 +212,8 @@ class _File:
         except ConfigError as exc:
             diag.error(exc)
             sources = text.split("\n")
-        for self.number, source in enumerate(sources, 1):
+        for number, source in enumerate(each(sources, f"reading {self.path}", "lines"), 1):
+            self.number = number
             stripped = source.strip()
             if stripped and stripped[0] != "#":
                 self._line(source)

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from forkproxy.progress import each
 from forkproxy.rules.patterns import Entry, Find, build_index, parse_network
 from forkproxy.rules.words import to_bytes, to_text
 
@@ -205,7 +206,7 @@ class PatternFile:
     def load(self, text: bytes) -> None:
         """Read the lines of ``text``: blank ones and those that begin with ``#`` are skipped."""
         add = self.contents.add
-        for line in text.split(b"\n"):
+        for line in each(text.split(b"\n"), f"reading {self.name}", "lines"):
             if line.startswith(b"#"):
                 continue
             line = line.strip(b" \t\r")

@@ -16,6 +16,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from forkproxy.progress import each
 from forkproxy.registry import Type
 from forkproxy.rules.types import Addr
 from forkproxy.rules.words import to_bytes
@@ -326,7 +327,7 @@ def _integers(entries: Sequence[Entry], length: bool) -> Find:
 def _networks(entries: Sequence[Entry], resolve: bool) -> Find:
     v4: list[tuple[int, int, Entry]] = []
     v6: list[tuple[int, int, Entry]] = []
-    for entry in entries:
+    for entry in each(entries, "indexing networks", "entries"):
         first, last, six = parse_network(entry.text.decode("utf-8", "replace"), resolve)
         (v6 if six else v4).append((first, last, entry))
     starts4, ends4 = flatten(v4)

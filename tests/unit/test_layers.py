@@ -14,8 +14,8 @@ import forkproxy
 PACKAGE = Path(forkproxy.__file__).parent
 #: From the top of the house to its bottom: a room may import rooms above it.
 ORDER = [
-    "compiled", "values", "errors", "registry", "clock", "http", "wire", "state", "net", "plan", "rules", "balance", "health", "config",
-    "proxy", "stats", "worker", "master", "arguments", "listing", "reference",
+    "compiled", "values", "errors", "registry", "clock", "progress", "http", "wire", "state", "net", "plan", "rules", "balance", "health",
+    "config", "proxy", "stats", "worker", "master", "arguments", "listing", "reference",
     "manual", "cli",
 ]
 #: Never, although it stands above: what serves traffic knows no configuration text.
