@@ -17,7 +17,7 @@ from setproctitle import setproctitle
 
 from forkproxy.config.options import Options
 from forkproxy.health.entry import Entry
-from forkproxy.master import daemon, limits, oldsocks, states, variables
+from forkproxy.master import daemon, greeting, limits, oldsocks, states, variables
 from forkproxy.master.changes import Changes
 from forkproxy.master.desk import Desk
 from forkproxy.master.generation import Generation, Worker
@@ -204,6 +204,9 @@ class Master:
             for worker in generation.workers.values():
                 self.messages.notice(f"New worker ({worker.pid}) forked")
             self.messages.notice("Loading success.")
+        if greeting.wanted(self.options):
+            for line in greeting.lines(self.plan, len(generation.workers), self._boot_ms):
+                self.messages.show(line, keep=False)
         daemon.ready()
 
     def _write_pid(self) -> None:

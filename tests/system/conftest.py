@@ -104,7 +104,7 @@ class Proxy:
         environ = {**os.environ, "NOTIFY_SOCKET": str(path), "PYTHONPATH": str(ROOT), **(env or {})}
         self.process = subprocess.Popen(
             [sys.executable, str(program), *(args or ("-W",)), "-f", str(self.config)],
-            stdin=subprocess.DEVNULL, stdout=self._stderr, stderr=self._stderr, env=environ, **popen,
+            **{"stdin": subprocess.DEVNULL, "stdout": self._stderr, "stderr": self._stderr, "env": environ} | popen,
         )  # fmt: skip
         self.pid = self.process.pid
 
