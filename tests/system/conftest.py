@@ -102,10 +102,9 @@ class Proxy:
         self.stderr_path = directory / f"stderr{time.monotonic_ns()}"
         self._stderr = open(self.stderr_path, "wb")  # noqa: SIM115
         environ = {**os.environ, "NOTIFY_SOCKET": str(path), "PYTHONPATH": str(ROOT), **(env or {})}
-        self.process = subprocess.Popen(
-            [sys.executable, str(program), *(args or ("-W",)), "-f", str(self.config)],
-            **{"stdin": subprocess.DEVNULL, "stdout": self._stderr, "stderr": self._stderr, "env": environ} | popen,
-        )  # fmt: skip
+        command = [sys.executable, str(program), *(args or ("-W",)), "-f", str(self.config)]
+        given: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": self._stderr, "stderr": self._stderr, "env": environ} | popen
+        self.process: subprocess.Popen[bytes] = subprocess.Popen(command, **given)
         self.pid = self.process.pid
 
     # -- events
