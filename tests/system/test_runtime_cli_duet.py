@@ -387,10 +387,28 @@ def test_events_are_followed(pair: Pair) -> None:
     assert "/before\0" in say(pair.directory / "forkproxy.sock", "show events kept -0")
 
 
+#: Every command that both have: who may not give it is told so, and nothing else.
+LEVELS = """
+show stat|show info|show errors|show sess|show sess all|show fd|show activity|show pools|show threads|show tasks|show env|show backend
+show servers state|show servers conn|show table|show map|show acl|show cli level|show cli sockets|show libs|show events|show startup-logs
+show profiling|show version|show schema json|clear counters|clear counters all|clear map x|clear acl x|set map x y z|add map x y z
+del map x y|get map x y|add acl x y|del acl x y|get acl x y|prepare map x|commit map @1 x|prepare acl x|get weight be/s1|get var proc.x
+set weight be/s1 3|set server be/s1 weight 3|set maxconn server be/s1 3|set maxconn frontend fe 100|set maxconn global 100
+set rate-limit connections global 0|set timeout cli 5|set severity-output none|set profiling tasks off|set dynamic-cookie-key backend be x
+enable dynamic-cookie backend be|disable dynamic-cookie backend be|enable server be/s1|disable server be/x|enable agent be/x
+disable agent be/x|enable health be/x|disable health be/x|enable frontend nope|disable frontend nope|shutdown frontend nope
+shutdown session 0x1|shutdown sessions server be/nope|add server be/s1|del server be/nope|expert-mode on|experimental-mode on|operator
+"""
+
+
 def test_levels(pair: Pair) -> None:
-    for command in ("show errors", "show sess", "clear counters", "set weight be/s1 1", "disable frontend fe", "set timeout cli 3"):
-        theirs, ours = pair.both(command, "user")
-        assert lines(theirs) == lines(ours), command
+    wrong = []
+    for command in LEVELS.strip().replace("\n", "|").split("|"):
+        answers = [*pair.both(command, "user"), *pair.both(f"operator; {command}")]
+        denied = ["Permission denied" in answer for answer in answers]
+        if denied[0] != denied[1] or denied[2] != denied[3]:
+            wrong.append((command, denied))
+    assert wrong == []
 
 
 def test_a_paused_frontend_refuses_and_comes_back(pair: Pair) -> None:

@@ -54,7 +54,7 @@ def _hold(session: Session, frontend: Frontend, held: str, then: Callable[[list[
     return session.ask("hold frontend", then, frontend=frontend.name, held=held)
 
 
-@command("set maxconn frontend", level=Level.OPERATOR, synopsis="set maxconn frontend <frontend> <value>")
+@command("set maxconn frontend", level=Level.ADMIN, synopsis="set maxconn frontend <frontend> <value>")
 def set_maxconn_frontend(session: Session, words: list[str]) -> Deferred:
     """Change a frontend's maxconn setting, for all workers together."""
     frontend = lookup.frontend(session, words, 3)

@@ -9,7 +9,7 @@ from forkproxy.master.cli_session import Deferred, Refused, Session
 from forkproxy.registry import Level, command
 
 
-@command("set maxconn server", level=Level.OPERATOR, synopsis="set maxconn server <bk>/<srv> <value>")
+@command("set maxconn server", level=Level.ADMIN, synopsis="set maxconn server <bk>/<srv> <value>")
 def set_maxconn_server(session: Session, words: list[str]) -> Deferred:
     """Change a server's maxconn setting, for all workers together."""
     return change(session, lookup.server(session, words, 3), words[4] if len(words) > 4 else "")
@@ -27,7 +27,7 @@ def change(session: Session, entry: Entry, text: str) -> Deferred:
     return session.ask("set server maxconn", lambda _replies: "", server=entry.key, maxconn=limit)
 
 
-@command("set maxconn global", level=Level.OPERATOR, synopsis="set maxconn global <value>")
+@command("set maxconn global", level=Level.ADMIN, synopsis="set maxconn global <value>")
 def set_maxconn_global(session: Session, words: list[str]) -> str:
     """Change the maxconn setting of the whole service, up to the file's; 0 restores that."""
     maxconn = session.master.plan.global_.maxconn

@@ -31,7 +31,7 @@ def set_profiling(session: Session, words: list[str]) -> Deferred:
     return session.ask("set profiling", lambda _replies: "", kind=kind, on=state == "on")
 
 
-@command("show profiling", level=Level.OPERATOR, synopsis="show profiling [<what>|<#lines>|byaddr|bytime]*")
+@command("show profiling", level=Level.ADMIN, synopsis="show profiling [<what>|<#lines>|byaddr|bytime]*")
 def show_profiling(session: Session, words: list[str]) -> str | Deferred:
     """Show profiling state (all,status,tasks,memory), and what was measured in all workers together."""
     rest = words[2:]

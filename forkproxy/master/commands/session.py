@@ -72,7 +72,7 @@ def show_cli_level(session: Session, words: list[str]) -> str:
     return f"{session.level.name.lower()}\n"
 
 
-@command("show cli sockets", level=Level.OPERATOR, where=BOTH, synopsis="show cli sockets")
+@command("show cli sockets", level=Level.USER, where=BOTH, synopsis="show cli sockets")
 def show_cli_sockets(session: Session, words: list[str]) -> str:
     """Dump list of cli sockets."""
     settings = session.master.plan.global_

@@ -12,7 +12,7 @@ from forkproxy.registry import Level, command
 _EVERY_S = 0.2
 
 
-@command("show events", level=Level.OPERATOR, synopsis="show events [<sink>] [-w] [-n] [-0]")
+@command("show events", level=Level.USER, synopsis="show events [<sink>] [-w] [-n] [-0]")
 def show_events(session: Session, words: list[str]) -> Deferred | str:
     """Show the lines in a ring, or which rings there are: the master's first, then each worker's; -w goes on with new ones."""
     rings: dict[str, Ring] = {ring.name: ring for ring in session.master.plan.objects.values() if isinstance(ring, Ring)}

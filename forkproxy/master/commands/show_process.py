@@ -31,7 +31,7 @@ def show_fd(session: Session, words: list[str]) -> Deferred:
     return session.ask("show fd", render, only=only, kinds=kinds)
 
 
-@command("show activity", level=Level.OPERATOR, synopsis="show activity [-1|0|worker_num]")
+@command("show activity", level=Level.USER, synopsis="show activity [-1|0|worker_num]")
 def show_activity(session: Session, words: list[str]) -> Deferred:
     """Show per-worker activity stats: sum and, in brackets, each worker's own."""
     which = int(words[2]) if len(words) > 2 and words[2].lstrip("-").isdecimal() else -1
@@ -48,7 +48,7 @@ def show_activity(session: Session, words: list[str]) -> Deferred:
     return session.ask("show activity", render)
 
 
-@command("show pools", level=Level.OPERATOR, synopsis="show pools [by*] [match <pfx>] [nb]")
+@command("show pools", level=Level.USER, synopsis="show pools [by*] [match <pfx>] [nb]")
 def show_pools(session: Session, words: list[str]) -> Deferred:
     """Report information about the memory of workers: objects by type, connection buffers, pipes."""
     rest = words[2:]
@@ -81,7 +81,7 @@ def show_pools(session: Session, words: list[str]) -> Deferred:
     return session.ask("show pools", render)
 
 
-@command("show tasks", level=Level.OPERATOR, synopsis="show tasks")
+@command("show tasks", level=Level.USER, synopsis="show tasks")
 def show_tasks(session: Session, words: list[str]) -> Deferred:
     """Show what timers wait for, by the function that they call."""
 
@@ -96,7 +96,7 @@ def show_tasks(session: Session, words: list[str]) -> Deferred:
     return session.ask("show tasks", render)
 
 
-@command("show threads", level=Level.OPERATOR, synopsis="show threads")
+@command("show threads", level=Level.USER, synopsis="show threads")
 def show_threads(session: Session, words: list[str]) -> Deferred:
     """Show the state of each worker and of the master."""
     master = session.master

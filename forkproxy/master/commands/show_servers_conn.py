@@ -12,13 +12,13 @@ from forkproxy.state import layout
 from forkproxy.state.counters import Rows
 
 
-@command("show backend", level=Level.OPERATOR, synopsis="show backend")
+@command("show backend", level=Level.USER, synopsis="show backend")
 def show_backend(session: Session, words: list[str]) -> str:
     """List backends in the current running config."""
     return "# name\n" + "".join(f"{name}\n" for name in session.master.plan.backends)
 
 
-@command("show servers conn", level=Level.OPERATOR, synopsis="show servers conn [<backend>]")
+@command("show servers conn", level=Level.USER, synopsis="show servers conn [<backend>]")
 def show_servers_conn(session: Session, words: list[str]) -> Iterator[str]:
     """Dump server connections status (all or for a single backend)."""
     backends = list(session.master.plan.backends.values())

@@ -20,7 +20,7 @@ HEADER = (
 #: srv_check_state: configured and enabled, paused in maintenance.
 _CONFIGURED, _ENABLED, _PAUSED, _AGENT = 0x02, 0x04, 0x08, 0x10
 
-@command("show servers state", level=Level.OPERATOR, synopsis="show servers state [<backend>]")
+@command("show servers state", level=Level.USER, synopsis="show servers state [<backend>]")
 def show_servers_state(session: Session, words: list[str]) -> Iterator[str]:
     """Dump volatile server information (all or for a single backend)."""
     backends = session.master.plan.backends

@@ -162,9 +162,11 @@ def _server_names(session: Session, ref: TableRef) -> dict[int, str]:
     return names
 
 
-@command("show table", level=Level.OPERATOR, synopsis="show table [<table> [data.<type> <operator> <value>]* | [key <key>] | [ptr <ptr>]]")
+@command("show table", level=Level.USER, synopsis="show table <table> [<filter>]*")
 def show_table(session: Session, words: list[str]) -> Iterable[str]:
-    """Report the stick tables, or the entries of one."""
+    """Report the stick tables, or the entries of one.
+
+    A filter is up to four times ``data.<type> <operator> <value>``, or ``key <key>``, or ``ptr <ptr>``."""
     if len(words) < 3:
         return [_heading(ref) for ref in session.master.plan.tables.values()]
     ref = _table(session, words[2])
@@ -182,9 +184,11 @@ def _dump(ref: TableRef, chosen: _Chosen, now: int, servers: dict[int, str]) -> 
         yield "".join([_shown(ref, entry, now, servers) for entry in part])
 
 
-@command("clear table", level=Level.ADMIN, synopsis="clear table <table> [[data.<type> <operator> <value>]* | [key <key>] | [ptr <ptr>]]")
+@command("clear table", level=Level.OPERATOR, synopsis="clear table <table> [<filter>]*")
 def clear_table(session: Session, words: list[str]) -> Iterable[str]:
-    """Remove entries of a stick table; those that are tracked now stay."""
+    """Remove entries of a stick table; those that are tracked now stay.
+
+    Filters are those of ``show table``."""
     if len(words) < 3:
         raise Refused(_CLEAR_ARGS)
     ref = _table(session, words[2])
@@ -201,7 +205,7 @@ def _clear(ref: TableRef, chosen: _Chosen, now: int, alone: bool) -> Iterator[st
         yield ""
 
 
-@command("set table", level=Level.ADMIN, synopsis="set table <table> { key <key> | ptr <ptr> } [data.<type> <value>]*")
+@command("set table", level=Level.OPERATOR, synopsis="set table <table> key <k> [data.* <v>]*")
 def set_table(session: Session, words: list[str]) -> str:
     """Make an entry of a stick table, or change it."""
     if len(words) < 3:
