@@ -166,7 +166,7 @@ def _server_names(session: Session, ref: TableRef) -> dict[int, str]:
 def show_table(session: Session, words: list[str]) -> Iterable[str]:
     """Report the stick tables, or the entries of one.
 
-    A filter is up to four times ``data.<type> <operator> <value>``, or ``key <key>``, or ``ptr <ptr>``."""
+    A filter is one or several times ``data.<type> <operator> <value>``, or ``key <key>``, or ``ptr <ptr>``."""
     if len(words) < 3:
         return [_heading(ref) for ref in session.master.plan.tables.values()]
     ref = _table(session, words[2])
