@@ -42,7 +42,7 @@ class ServerRt:
     __slots__ = (
         "alive", "backend", "base", "bounded", "count", "dial_options", "exclusive", "fewest_idle", "first_takes_fresh",
         "first_takes_proven", "fleeting", "foreign", "fresh", "gate", "greets", "idle_limit", "index", "key", "label", "limits", "marked",
-        "maxconn", "most_idle", "name", "named", "peak", "plan", "posing", "proven", "redirect", "rt", "served", "server_timeout",
+        "maxconn", "most_idle", "name", "named", "needed", "peak", "plan", "posing", "proven", "redirect", "rt", "served", "server_timeout",
         "tallies", "told", "usable", "watch", "weight",
     )  # fmt: skip
 
@@ -99,7 +99,8 @@ class ServerRt:
         self.foreign: Callable[[Stream], dict[str, Any]] | None = None
         if plan.foreign is not None and plan.foreign.address is None:
             self.foreign = foreign.chooser(plan.foreign, self)
-        self.peak = 0
+        #: the most streams at a time in this second, and lately
+        self.peak = self.needed = 0
         self.marked = False
         self.told = False  # whether the picker wants to hear of streams that begin and end
         self.tallies: dict[FrontendRt, Tally] = {}
@@ -188,6 +189,22 @@ class ServerRt:
         """Write the gauges (end of a turn in which they moved)."""
         self.marked = False
         self.count.gauge(self.served, self.peak)
+
+    def second(self) -> None:
+        """Once a second: how many connections are idle is shown, and what was needed lately fades by half."""
+        count, peak = self.count, self.peak
+        count.idle(len(self.fresh), len(self.proven), self.served)
+        if peak != self.served:
+            count.gauge(self.served, peak)
+            self.peak = self.served
+        if peak != self.needed:
+            self.needed = peak if peak > self.needed else (self.needed + peak) // 2
+
+    def crowded(self) -> bool:
+        """Whether one more idle connection is more than streams have needed lately, all at once: where every client asks once on a
+        connection of its own, none would ever be used again, and thousands would pile up. As in HAProxy, whose estimate is similar."""
+        idle = len(self.fresh) + len(self.proven)
+        return idle >= self.fewest_idle and idle > 0 and idle + self.served > max(self.needed, self.peak)
 
     def opened(self, up: Upstream) -> None:
         """A new connection is being made."""

@@ -2,7 +2,8 @@
 
 A connection enters by :func:`give` after a complete exchange and leaves by :func:`take` or when the server closes it; while idle it stays
 registered, so that its end is seen at once. ``proven`` holds those that carried more than one request already, ``fresh`` the others
-(manual: http-reuse safe, aggressive). Knows nothing of requests but whether it is a client's first.
+(manual: http-reuse safe, aggressive); no more of these are kept than were in use at a time lately. Knows nothing of requests but
+whether it is a client's first.
 """
 
 from __future__ import annotations
@@ -62,7 +63,13 @@ def give(up: Upstream, s: Stream) -> None:
     if rt.leaving or (srv.bounded and not has_room(srv, up)):
         close(up)
         return
-    (srv.proven if up.uses > 1 else srv.fresh).append(up)
+    if up.uses > 1:
+        srv.proven.append(up)
+    elif srv.crowded():
+        close(up)
+        return
+    else:
+        srv.fresh.append(up)
     # One deadline per connection: whoever was not used for that long goes.
     up.deadline = when = rt.clock.now + srv.idle_limit
     if when < up.armed:

@@ -180,7 +180,7 @@ class Runtime:
             process[layout.PIPES_FREE] = self.pipes.free
         for be in self.backends.values():
             for srv in be.servers:
-                srv.count.idle(len(srv.fresh), len(srv.proven), srv.served)
+                srv.second()
         self.area.tidy()
         self._look(True)  # should a bell have been missed
         if self._continuous:

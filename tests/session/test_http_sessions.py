@@ -315,3 +315,35 @@ def test_a_proxy_header_and_the_request_may_come_apart(monkeypatch: pytest.Monke
         stage.stands(stage.dialled[-1])
         stage.says(stage.dialled[-1], OK)
         assert c.got.startswith(b"HTTP/1.1 200"), whole[:cut]
+
+
+def test_no_more_connections_idle_than_were_needed_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients that ask once: their requests may not use others' connections, and those must not pile up (http-reuse safe)."""
+    stage = http(monkeypatch)
+    srv = stage.be.servers[0]
+
+    def round_(at_once: int) -> None:
+        clients = [stage.client() for _ in range(at_once)]
+        before = len(stage.dialled)
+        for c in clients:
+            stage.says(c, CLOSE)
+        wires = stage.dialled[before:]
+        assert len(wires) == at_once
+        for wire in wires:
+            stage.stands(wire)
+        for wire in wires:
+            stage.says(wire, OK)
+        assert all(c.got.startswith(b"HTTP/1.1 200 ") and c.closed for c in clients)
+
+    for _ in range(20):
+        round_(1)
+    assert len(srv.fresh) == 1
+    for _ in range(5):
+        round_(4)
+    assert 1 < len(srv.fresh) <= 4
+    for _ in range(10):  # what was needed once is forgotten
+        srv.second()
+    for _ in range(8):
+        round_(1)
+    assert len(srv.fresh) <= 4
+    assert sum(not wire.closed for wire in stage.dialled) == len(srv.fresh)
