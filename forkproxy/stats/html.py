@@ -108,6 +108,7 @@ def render(
     proxies: dict[str, list[Row]] = {}
     for row in rows:
         proxies.setdefault(str(row[_N["pxname"]]), []).append(row)
+        yield ""  # a pause for the loop
     node = f" on {page.node}" if page.node else ""
     news = f"{uri};csv;norefresh{query.suffix().replace(';norefresh', '')}"
     yield f"""<!DOCTYPE html>

@@ -74,6 +74,12 @@ class Model:
         by_key = {server.key: server for backend in plan.backends.values() for server in backend.servers}
         self._sources = {key: _source(server, by_key) for key, server in by_key.items()}
 
+    @property
+    def size(self) -> int:
+        """How many proxies and servers there are."""
+        backends = self.plan.backends.values()
+        return len(self.plan.frontends) + len(backends) + sum(len(backend.servers) for backend in backends)
+
     # -- rows
 
     def all(self) -> Iterator[Row]:

@@ -23,6 +23,8 @@ from forkproxy.values import frozen
 
 #: What logs call the server of these requests.
 LABEL = b"<STATS>"
+#: So many lines of a long page are made in one turn of the loop.
+PER_TURN = 4
 #: At most so much of ``scope=`` is looked at.
 SCOPE_LENGTH = 20
 
@@ -126,20 +128,21 @@ def answer(txn: Any, page: StatsPage) -> Answer | None:
         return 503, [_NO_CACHE, (b"content-type", b"text/plain")], b"statistics are not available yet\n"
     rows = chosen(context.model.all(), page, query)
     fields = [_NO_CACHE]
+    slices: Iterator[str]
     if query.form == "html":
-        own = page.uri.decode("latin-1")
-        text = "".join(html.render(rows, page, query, own, context, service.history(), admin=allowed))
-        return 200, [*fields, (b"content-type", b"text/html; charset=utf-8"), _POLICY], text.encode("utf-8", "replace")
-    if query.form == "json":
-        kind, slices = b"application/json", csv.to_json(rows)
-    elif query.form == "json-schema":
-        kind, slices = b"application/json", iter((schema.text(),))
+        fields += [(b"content-type", b"text/html; charset=utf-8"), _POLICY]
+        slices = html.render(rows, page, query, page.uri.decode("latin-1"), context, service.history(), admin=allowed)
     else:
-        kind, slices = b"text/plain", csv.to_csv(rows) if query.form == "csv" else csv.to_typed(rows)
-    fields.append((b"content-type", kind))
-    if page.refresh_s and query.refresh:
-        fields.append((b"refresh", b"%d" % page.refresh_s))
-    return 200, fields, "".join(slices).encode("utf-8", "surrogateescape")
+        if query.form == "json":
+            kind, slices = b"application/json", csv.to_json(rows)
+        elif query.form == "json-schema":
+            kind, slices = b"application/json", iter((schema.text(),))
+        else:
+            kind, slices = b"text/plain", csv.to_csv(rows) if query.form == "csv" else csv.to_typed(rows)
+        fields.append((b"content-type", kind))
+        if page.refresh_s and query.refresh:
+            fields.append((b"refresh", b"%d" % page.refresh_s))
+    return service.made_of(txn, fields, slices, context, PER_TURN)
 
 
 def chosen(rows: Iterable[Row], page: StatsPage, query: Query) -> Iterator[Row]:

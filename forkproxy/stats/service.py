@@ -9,7 +9,8 @@ start. Unbound, it answers 503. Nothing else of this room is imported before a f
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from forkproxy import registry
@@ -21,9 +22,12 @@ if TYPE_CHECKING:
     from forkproxy.stats.history import History
 
 Answer = tuple[int, list[tuple[bytes, bytes]], bytes]
-Handler = Callable[[Any], Answer]
+Handler = Callable[[Any], Answer | None]
 #: ``manage(form, done)`` has a form carried out, wherever that is done; ``done(one of forms.MEANING)`` is called once, later
 Manage = Callable[["Form", Callable[[str], None]], None]
+
+#: Up to so many objects (proxies, servers) are shown in one turn of the loop.
+AT_ONCE = 100
 
 _PLAIN = (b"content-type", b"text/plain; charset=utf-8")
 
@@ -96,8 +100,35 @@ def statistics_page(page: StatsPage) -> Step:
     return answering(page)
 
 
-def prometheus_exporter(txn: Any) -> Answer:
-    """What is bound, as the request asks for it: (status, headers, body)."""
+def made_of(txn: Any, fields: list[tuple[bytes, bytes]], slices: Iterator[str], shown: Context, per_turn: int = 1) -> Answer | None:
+    """The answer that ``slices`` make: at once where there is little to show. With hundreds of servers it would hold the worker up for
+    tenths of a second, so it is made ``per_turn`` slices in a turn of the loop, and sent when it is whole: None."""
+    if shown.model.size <= AT_ONCE:
+        return 200, fields, "".join(slices).encode("utf-8", "surrogateescape")
+    txn.client.loop.call_soon(_go_on, txn, fields, slices, per_turn, [])
+    return None
+
+
+def _go_on(txn: Any, fields: list[tuple[bytes, bytes]], slices: Iterator[str], per_turn: int, parts: list[str]) -> None:
+    """A few slices more."""
+    from forkproxy.proxy import reply
+
+    if txn.logged:  # the client is gone
+        return
+    had = len(parts)
+    try:
+        parts.extend(islice(slices, per_turn))
+    except Exception:
+        reply.local(txn, 500, [_PLAIN], b"statistics could not be made\n")
+        raise
+    if len(parts) - had == per_turn:
+        txn.client.loop.call_soon(_go_on, txn, fields, slices, per_turn, parts)
+    else:
+        reply.local(txn, 200, fields, "".join(parts).encode("utf-8", "surrogateescape"))
+
+
+def prometheus_exporter(txn: Any) -> Answer | None:
+    """What is bound, as the request asks for it: (status, headers, body); None: later."""
     from forkproxy.stats.query import CONTENT_TYPE_OPENMETRICS, CONTENT_TYPE_TEXT, parse_query
 
     shown = context()
@@ -112,5 +143,5 @@ def prometheus_exporter(txn: Any) -> Answer:
     except ValueError as error:
         return 400, [_PLAIN], f"{error}\n".encode()
     kind = CONTENT_TYPE_OPENMETRICS if query.openmetrics else CONTENT_TYPE_TEXT
-    body = "".join(shown.render(query)).encode("utf-8", "surrogateescape")  # for HEAD too: whoever sends it leaves it out
-    return 200, [(b"content-type", kind), (b"cache-control", b"no-cache")], body
+    # for HEAD too: whoever sends it leaves the body out
+    return made_of(txn, [(b"content-type", kind), (b"cache-control", b"no-cache")], shown.render(query), shown)

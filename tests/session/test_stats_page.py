@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from forkproxy.plan import StatsPage
-from forkproxy.rules.verdict import ALLOW, Reply
+from forkproxy.rules.verdict import ALLOW, Reply, Service
 from forkproxy.state import layout as L
 from forkproxy.stats import page, service
 from forkproxy.stats.forms import Form
 from tests.session.stage import Stage, Wire
+from tests.unit.stats.fixtures import plan, server, world
 
 GET = b"GET /st;csv HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST /st HTTP/1.1\r\nHost: a\r\nContent-Length: 24\r\n\r\n"
@@ -103,3 +104,34 @@ def test_a_form_larger_than_a_buffer_is_not_carried_out(monkeypatch: pytest.Monk
     c = says(made, POST.replace(b"24", b"90000") + FORM + b"s=x&" * 5000)
     made.says(c, b"s=x&" * 5000)
     assert b"\r\nlocation: /st;st=EXCD\r\n" in c.got and asked == []
+
+
+@pytest.mark.parametrize("kind", ["page", "metrics", "csv"])
+def test_much_to_show_takes_many_turns_of_the_loop(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """Traffic goes on meanwhile; what is sent at the end is what would have been made at once."""
+    many = world(plan(tuple(server(f"s{i}", 1) for i in range(service.AT_ONCE))), size=256)
+    service.bind(lambda: many.context)
+    target = {"page": b"/st", "metrics": b"/metrics?scope=server&metrics=haproxy_server_weight", "csv": b"/st;csv"}[kind]
+    get = b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n" % target
+    handler = Service("service", handler=service.prometheus_exporter) if kind == "metrics" else None
+    made = Stage(monkeypatch, front={
+        "mode": "http", "statistics": (page.answering(StatsPage(uri=b"/st")),),
+        "http_request": (lambda s: handler if s.req.target == target else None,),
+    }, back={"mode": "http"}, client_s=10.0, server_s=5.0, connect_s=1.0)  # fmt: skip
+    c, gone = made.client(), made.client()
+    for wire in (c, gone):
+        made.says(wire, get)
+    assert c.got == b"" and not made.log, "it is being made"
+    made.resets(gone)
+    turns = 0
+    while not c.got:
+        made.settle()
+        turns += 1
+        assert turns < 2000
+    assert turns > 5 and len(made.log) == 2
+    head, _, body = c.got.partition(b"\r\n\r\n")
+    assert b"200 OK" in head and b"content-length: %d" % len(body) in head.lower()
+    monkeypatch.setattr(service, "AT_ONCE", 10_000)
+    made.says(c, get)
+    assert c.got.endswith(body) and len(c.got) > 2 * len(body), "as when it is made at once"
+    service._bound.make = service._bound.context = None

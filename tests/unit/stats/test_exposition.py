@@ -226,13 +226,21 @@ class _Txn:
 
 def test_service(full: World) -> None:
     service._bound.make = service._bound.context = None
-    assert service.prometheus_exporter(_Txn(b"/metrics"))[0] == 503
-    handler = service.bind(lambda: full.context)
+    asked = service.bind(lambda: full.context)
+
+    def handler(txn: _Txn) -> service.Answer:
+        answer = asked(txn)
+        assert answer is not None, "there is little to show"
+        return answer
+
+    service._bound.make, make = None, service._bound.make
+    assert handler(_Txn(b"/metrics"))[0] == 503
+    service._bound.make = make
     status, fields, body = handler(_Txn(b"/metrics?scope=frontend"))
     assert status == 200 and (b"content-type", b"text/plain; version=0.0.4; charset=utf-8") in fields
     assert one(body.decode(), "haproxy_frontend_sessions_total", proxy="f") == 10
     assert handler(_Txn(b"/metrics", b"HEAD"))[0] == 200
-    assert service.factory(None) is handler
+    assert service.factory(None) is asked
     assert handler(_Txn(b"/metrics", b"POST"))[0] == 405
     assert handler(_Txn(b"/metrics?scope=y"))[0] == 400
     assert handler(_Txn(b"/metrics", b"GET", b"application/openmetrics-text"))[2].endswith(b"# EOF\n")
