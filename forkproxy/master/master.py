@@ -72,7 +72,8 @@ class Master:
         self._name = handover.name_of(plan.files or options.files)
         self._estate = handover.ask(self._name, pids)
         self._bequeathed = False  # another master has our sockets and reads our inbox
-        self.shared = Shared(plan, self.size, loop.clock, self._estate.memory if self._estate is not None else None)
+        memory, tables = (self._estate.memory, self._estate.tables) if self._estate is not None else (None, None)
+        self.shared = Shared(plan, self.size, loop.clock, memory, tables)
         self.logs = Logs(plan, loop)
         messages.log = self.logs.general
         if self._estate is None and "stats-file" in plan.global_.options:
@@ -177,7 +178,8 @@ class Master:
         """Another master was started with the same files: it gets the sockets if it came to replace us."""
         rendezvous, current, ends = self.spawner.rendezvous, self.supervisor.current, self.spawner.inbox
         assert rendezvous is not None and ends is not None
-        estate = handover.Estate(current.rack.sockets() if current is not None else {}, rendezvous, self.spawner.successor, ends)
+        sockets = current.rack.sockets() if current is not None else {}
+        estate = handover.Estate(sockets, rendezvous, self.spawner.successor, ends, None, self.shared.memories(self.plan))
         if handover.serve(rendezvous, lambda pids: current is not None and os.getpid() in pids, estate):
             self._bequeathed = True
             self._stop_answering()

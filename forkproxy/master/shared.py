@@ -7,7 +7,7 @@ with room to spare (it is sparse: what is not used costs nothing). Knows state a
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from forkproxy.clock import Clock
@@ -65,11 +65,16 @@ class Shared:
 
     __slots__ = ("state", "strangers", "tables")
 
-    def __init__(self, plan: Plan, workers: int, clock: Clock, memory: tuple[int, bytes] | None = None) -> None:
-        """Raises ConfigError when the names do not fit, OSError when the kernel gives no memory."""
+    def __init__(
+        self, plan: Plan, workers: int, clock: Clock, memory: tuple[int, bytes] | None = None, tables: Mapping[str, int] | None = None
+    ) -> None:
+        """``tables`` are the memories of the other master's stick tables, owned from now on: what they hold is copied.
+
+        Raises ConfigError when the names do not fit, OSError when the kernel gives no memory."""
         self.strangers: dict[int, int] = {}
         self.tables: Tables | None = None
         self.bind_tables(plan)
+        self._learn(plan, tables or {}, clock)
         if memory is not None and self._inherit(plan, workers, clock, *memory):
             return
         wanted = sum(1 for _ in keys(plan)) + 1
@@ -78,6 +83,13 @@ class Shared:
         self._take_on(segment, names, clock, workers)
         self.extend(plan)
         self.limit(plan)
+
+    def _learn(self, plan: Plan, tables: Mapping[str, int], clock: Clock) -> None:
+        if self.tables is not None:
+            self.tables.learn(plan.tables, tables, int(clock.now * 1000.0))
+            return
+        for fd in tables.values():
+            os.close(fd)
 
     def _take_on(self, segment: Segment, names: NameTable, clock: Clock, workers: int) -> None:
         rows = Rows(segment, names, clock)
@@ -201,3 +213,11 @@ class Shared:
     def pulse(self, slot: int) -> memoryview:
         """The cell that the worker writes its sign of life into (milliseconds, monotonic)."""
         return self.state.segment.slot(slot)[layout.PULSE : layout.PULSE + 1]
+
+    def memories(self, plan: Plan) -> dict[str, int]:
+        """The descriptors of the stick tables of ``plan``, for a master that replaces this one."""
+        if self.tables is None:
+            return {}
+        from forkproxy.state.sticktables import memories
+
+        return memories(plan.tables)

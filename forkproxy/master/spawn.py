@@ -66,6 +66,7 @@ class Forker:
                 keep.add(heritage.handover.fileno())
             keep.add(heritage.successor)
             keep.update(heritage.state.limits.bells)
+            keep.update(heritage.memories().values())
             if heritage.inbox is not None:
                 keep.update(end.fileno() for end in heritage.inbox)
             close_others(keep)

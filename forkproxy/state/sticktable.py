@@ -66,17 +66,17 @@ class Table:
     ``columns`` are the data types by name, ``events`` what may happen to an entry ("conn", "sess", "http_req", "http_err", "http_fail",
     "bytes_in", "bytes_out", "glitch"), ``gpc`` the same for the general purpose counters by number.
 
-    ``hold_connection(key, now)`` and ``hold_request(key, now)`` hold an entry and count a connection, and a request, in it;
-    ``let_go(held, now, bytes_in, bytes_out)`` ends that. ``hold_share`` and ``leave_share`` are the same without counting anybody."""
+    ``fd`` is the memory's. ``hold_connection(key, now)`` and ``hold_request(key, now)`` hold an entry and count a connection, and a
+    request, in it; ``let_go(held, now, bytes_in, bytes_out)`` ends that. ``hold_share`` and ``leave_share`` count nobody."""
 
     __slots__ = (
         "_first_free", "_first_new", "_full_until", "_impatient_until", "_room", "_used", "bucket_mask", "buckets", "cells", "columns",
-        "conn_cur", "events", "expire_ms", "gpc", "hold_connection", "hold_request", "hold_share", "key_cells", "leave_share", "ledger",
-        "let_go", "locks", "memory", "number", "slots", "spec", "stripe_mask", "stripes", "width",
+        "conn_cur", "events", "expire_ms", "fd", "gpc", "hold_connection", "hold_request", "hold_share", "key_cells", "leave_share",
+        "ledger", "let_go", "locks", "memory", "number", "slots", "spec", "stripe_mask", "stripes", "width",
     )  # fmt: skip
 
-    def __init__(self, spec: TableSpec, number: int) -> None:
-        """Raises OSError when there is no memory for it."""
+    def __init__(self, spec: TableSpec, number: int, fd: int = -1) -> None:
+        """``fd``: that of the same table of another master, owned from now on. Raises OSError when there is no memory for it."""
         self.spec = spec
         self.number = number
         self.expire_ms = spec.expire_ms or _NOTHING
@@ -101,16 +101,22 @@ class Table:
         self.buckets = self._first_new + self.stripes
         entries = self.buckets + self.stripes * buckets
         size = (entries + self.stripes * self.slots * self.width) * 8
-        fd = os.memfd_create(f"forkproxy-table-{spec.name}", os.MFD_CLOEXEC)
+        fresh = fd < 0
+        self.fd = os.memfd_create(f"forkproxy-table-{spec.name}", os.MFD_CLOEXEC) if fresh else fd
         try:
-            os.ftruncate(fd, size)
-            self.memory = mmap.mmap(fd, size)  # keeps a descriptor of its own
-        finally:
-            os.close(fd)
+            if fresh:
+                os.ftruncate(self.fd, size)
+            self.memory = mmap.mmap(self.fd, size)
+        except BaseException:
+            os.close(self.fd)
+            raise
         self.cells = memoryview(self.memory).cast("q")
-        self.locks = robust.make(self.memory, 0, self.stripes)
-        for stripe in range(self.stripes):
-            self.cells[self._first_new + stripe] = entries + stripe * self.slots * self.width
+        if fresh:
+            self.locks = robust.make(self.memory, 0, self.stripes)
+            for stripe in range(self.stripes):
+                self.cells[self._first_new + stripe] = entries + stripe * self.slots * self.width
+        else:
+            self.locks = [robust.at(self.memory, stripe * LOCK_BYTES) for stripe in range(self.stripes)]
         self._room = 0
         self._full_until = 0
         self._impatient_until = 0.0
@@ -402,6 +408,19 @@ class Table:
                     found.append(Entry(start + at, key, holders, touched, data))
             yield found
 
+    def learn(self, entries: list[Entry], now: int) -> None:
+        """Take entries of another master's table over, while nobody else uses this one. Nobody holds them here, so that they have no
+        connections now."""
+        cells, first, width, mask, current = self.cells, KEY + self.key_cells, self.width, self.stripe_mask, self.conn_cur
+        for entry in entries:
+            key = self.pad(entry.key)
+            base = self.make(hash(key) & mask, key, now)
+            if base:
+                cells[base + first : base + width] = entry.data[first:width]
+                cells[base + TOUCHED] = entry.touched
+                if current:
+                    cells[base + current] = 0
+
     def drop(self, base: int, key: bytes) -> bool:
         """Remove the entry at ``base`` if it is still that of ``key`` (padded) and nobody holds it; whether it is gone."""
         stripe = self.stripe_of(base)
@@ -433,5 +452,10 @@ class Table:
     def forget(self) -> None:
         """Nobody uses the table any more: give its memory back, also where younger workers have inherited it unused."""
         self.memory.madvise(mmap.MADV_REMOVE)
+        self.part()
+
+    def part(self) -> None:
+        """This process uses the table no more; others may."""
+        os.close(self.fd)
         for name in ("hold_connection", "hold_request", "let_go", "hold_share", "leave_share"):
             delattr(self, name)  # they know the table: the circle ends here

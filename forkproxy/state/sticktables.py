@@ -5,6 +5,8 @@ The master makes tables before it forks and gives every worker a ledger. Knows s
 
 from __future__ import annotations
 
+import os
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import partial
@@ -15,6 +17,24 @@ from forkproxy.state.sticktable import Table
 
 #: One call of :meth:`Tables.sweep` looks at one stripe in so many, and at this many at least (50 µs each).
 _SHARE, _SWEEP = 10, 16
+
+
+#: For how long the entries of another master are copied, seconds: its workers serve for some seconds after their master's death.
+_PATIENCE_S = 4.0
+#: To be raised when cells of a table mean something else: tables of another layout are not taken over.
+_LAYOUT = 1
+
+
+def label(ref: TableRef) -> str:
+    """What tells whether two programs mean the same table."""
+    spec = ref.spec
+    stores = [(store.name, store.count, store.period_ms) for store in spec.stores]
+    return repr((_LAYOUT, spec.name, spec.type, spec.key_bytes, spec.size, spec.expire_ms, spec.nopurge, spec.srvkey, stores))
+
+
+def memories(refs: Mapping[str, TableRef]) -> dict[str, int]:
+    """The descriptors of all tables by :func:`label`."""
+    return {label(ref): ref.table.fd for ref in refs.values() if ref.bound}
 
 
 class Tables:
@@ -41,6 +61,27 @@ class Tables:
                 ref.bind(Table(ref.spec, self._next))
                 self._next += 1
             self.live[ref.table.number] = ref.table
+
+    def learn(self, refs: Mapping[str, TableRef], offered: Mapping[str, int], now: int) -> None:
+        """Take over what another master's tables hold: ``offered`` are their memories by :func:`label`, which are closed. ``now`` in
+        monotonic milliseconds. Its workers may go on with them; what they count from now on is not seen here. To be called before there are
+        workers of ours; who waits for them is not kept waiting for more than :data:`_PATIENCE_S`, whatever is left."""
+        until = time.monotonic() + _PATIENCE_S
+        wanted = {label(ref): ref for ref in refs.values() if ref.bound}
+        for name, fd in offered.items():
+            ref = wanted.get(name)
+            if ref is None:
+                os.close(fd)
+                continue
+            try:
+                theirs = Table(ref.spec, 0, fd)
+            except (OSError, ValueError):
+                continue  # not as long as it should be
+            for entries in theirs.entries(now):
+                ref.table.learn(entries, now)
+                if time.monotonic() > until:
+                    break
+            theirs.part()
 
     def keep(self, configurations: Iterable[Mapping[str, TableRef]]) -> None:
         """Forget the tables that none of ``configurations`` has: nobody uses them any more."""

@@ -8,8 +8,9 @@ in which everything is counted. A living master hands over (all but that memory,
 ``-sf``/``-st``; for others it answers that it is alive.
 
 Packets: the request is ``{"op": "takeover", "pids": [...]}``; the answer is any number of ``{"op": "sockets", "names": [[key, index], …]}``
-with one descriptor per name, then ``{"op": "end"}`` with rendezvous, eventfd, both ends of the inbox and, where the memory goes along, two
-memory files: the segment and the table of names. Or ``{"op": "alive"}``.
+with one descriptor per name, of ``{"op": "tables", "names": […]}`` with the memory of a stick table per name, which is to be copied, then
+``{"op": "end"}`` with rendezvous, eventfd, both ends of the inbox and, where the memory goes along, two memory files: the segment and the
+table of names. Or ``{"op": "alive"}``.
 Peers are believed when they run as root or as the same user.
 """
 
@@ -21,15 +22,15 @@ import json
 import os
 import socket
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
-from forkproxy.values import record
+from forkproxy.values import field, record
 from forkproxy.worker.inbox import Ends
 
 SocketId = tuple[str, int]
 
 #: The kernel takes at most 253 descriptors per message (SCM_MAX_FD).
-_BATCH = 200
+_BATCH = 200  # a name has less than 600 bytes
 _PACKET_BYTES = 128 * 1024
 #: How long a new master waits for an answer; a stopped or hung process must not keep it from starting.
 _PATIENCE_S = 1.0
@@ -40,13 +41,14 @@ PLACES = 4
 @record
 class Estate:
     """What is handed over: the listening sockets by name, the rendezvous, the eventfd, the inbox; ``memory``: descriptor of the segment and
-    the dumped table of names, or None."""
+    the dumped table of names, or None; ``tables``: descriptors of stick tables by ``state.sticktables.label``, to be copied."""
 
     sockets: dict[SocketId, socket.socket]
     rendezvous: socket.socket
     successor: int
     inbox: Ends
     memory: tuple[int, bytes] | None = None
+    tables: Mapping[str, int] = field(default_factory=dict)
 
 
 def name_of(files: Iterable[str]) -> str:
@@ -102,6 +104,11 @@ def serve(rendezvous: socket.socket, granted: Callable[[list[int]], bool], estat
             batch = names[start : start + _BATCH]
             packet = json.dumps({"op": "sockets", "names": batch}).encode()
             socket.send_fds(client, [packet], [estate.sockets[name].fileno() for name in batch])
+        tables = list(estate.tables)
+        for start in range(0, len(tables), _BATCH):
+            some = tables[start : start + _BATCH]
+            packet = json.dumps({"op": "tables", "names": some}).encode()
+            socket.send_fds(client, [packet], [estate.tables[name] for name in some])
         last = [estate.rendezvous.fileno(), estate.successor, *(end.fileno() for end in estate.inbox)]
         if estate.memory is None:
             socket.send_fds(client, [b'{"op": "end"}'], last)
@@ -131,6 +138,7 @@ def _ask(name: str, pids: list[int]) -> Estate | None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
         sock.settimeout(_PATIENCE_S)
         received: dict[SocketId, socket.socket] = {}
+        tables: dict[str, int] = {}
         try:
             sock.connect(name)
             if not _trusted(sock):
@@ -144,19 +152,25 @@ def _ask(name: str, pids: list[int]) -> Estate | None:
                 if message["op"] == "sockets":
                     for (key, index), fd in zip(message["names"], fds, strict=True):
                         received[(key, index)] = _adopt(fd)
+                elif message["op"] == "tables":
+                    for fd in fds:
+                        os.set_inheritable(fd, False)
+                    tables.update(zip(message["names"], fds, strict=True))
                 elif message["op"] == "end":
                     for fd in fds:
                         os.set_inheritable(fd, False)
                     rendezvous = socket.socket(fileno=fds[0])
                     rendezvous.setblocking(False)
                     inbox = (socket.socket(fileno=fds[2]), socket.socket(fileno=fds[3]))
-                    return Estate(received, rendezvous, fds[1], inbox, _memory(fds[4:]))
+                    return Estate(received, rendezvous, fds[1], inbox, _memory(fds[4:]), tables)
                 else:
                     break
         except (OSError, ValueError):
             pass
         for orphan in received.values():
             orphan.close()
+        for fd in tables.values():
+            os.close(fd)
         return None
 
 

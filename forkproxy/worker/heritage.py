@@ -82,6 +82,14 @@ class Heritage:
     successor: int = -1  # eventfd: readable once a new master has taken over
     inline: bool = False  # -d: loop and process are shared with the master
 
+    def memories(self) -> dict[str, int]:
+        """The descriptors of stick tables, for a master to come."""
+        if not self.plan.tables:
+            return {}
+        from forkproxy.state.sticktables import memories  # ctypes and more, for those who have tables
+
+        return memories(self.plan.tables)
+
 
 #: Makes the data plane of one worker.
 RuntimeFactory = Callable[[Heritage, Loop], RuntimeLike]

@@ -333,6 +333,7 @@ class WorkerRole:
             heritage.successor,
             heritage.inbox,
             (state.segment.fd, state.names.dump()),
+            heritage.memories(),
         )
         handover.serve(heritage.handover, lambda _pids: True, estate)
 

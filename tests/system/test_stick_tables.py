@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.ports import free_ports
-from tests.system.conftest import DEFAULTS, ROOT, Load, Proxy, eventually
+from tests.system.conftest import DEFAULTS, ROOT, Load, Proxy, eventually, gone
 
 pytestmark = pytest.mark.system
 
@@ -303,6 +303,46 @@ def test_tables_outlive_workers_killed_under_load_and_reloads(start: Start, load
     eventually(lambda: int(entries(tmp_path / "cli", "f")["127.0.0.1"]["http_req_cnt"]) == int(before["http_req_cnt"]) + 1, "one more")
     proxy.reload(tracking(port, tmp_path).replace("size 10 ", "size 11 "))  # another table now
     assert entries(tmp_path / "cli", "f") == {} and len(entries(tmp_path / "cli", "t")) == 20
+
+
+def test_tables_go_on_in_the_next_master(start: Start, load: Loads, tmp_path: Path) -> None:
+    """Whether the one before was killed, or is replaced while it lives; a table that is another one now begins empty."""
+    (port,) = free_ports(1)
+    text = tracking(port, tmp_path, "backend many\n  stick-table type string len 8 size 100k expire 1h store gpc0,http_req_rate(1h)\n")
+    text = text.replace("conn_rate(1s)", "conn_rate(1h)")
+    proxy = start(text).ready()
+    path = tmp_path / "cli"
+    client = load(port, 3)
+    client.more(60)
+    client.stop()
+    cli(path, ";".join(f"set table many key k{n} data.gpc0 {n}" for n in range(300)))
+    cli(path, "clear table many key k7")
+    eventually(lambda: all(e["use"] == "0" for e in entries(path, "t").values()), "everything let go")
+    held = socket.create_connection(("127.0.0.1", port), 5)
+    eventually(lambda: entries(path, "f")["127.0.0.1"]["conn_cur"] == "1", "one client")
+
+    def known() -> dict[str, dict[str, dict[str, str]]]:
+        found = {table: entries(path, table) for table in ("f", "t", "many")}
+        return {table: {key: {**row, "use": "0", "conn_cur": "0"} for key, row in rows.items()} for table, rows in found.items()}
+
+    before = known()
+    assert int(before["f"]["127.0.0.1"]["http_req_cnt"]) >= 60 and len(before["many"]) == 299 and before["many"]["k42"]["gpc0"] == "42"
+    orphans = proxy.workers
+    proxy.process.kill()
+    proxy.wait()
+    proxy = start(text).ready()
+    assert known() == before
+    assert {e["conn_cur"] for t in ("f", "t") for e in entries(path, t).values()} == {"0"}, "its clients are the orphans'"
+    held.close()
+    assert ask(port, "/")[0] == 200
+    wanted = str(int(before["f"]["127.0.0.1"]["http_req_cnt"]) + 1)
+    eventually(lambda: entries(path, "f")["127.0.0.1"]["http_req_cnt"] == wanted, "one more")
+    eventually(lambda: gone(orphans), "the end of the orphans")
+    before = known()
+    changed = start(text.replace("size 100k", "size 200k"), "-W", "-sf", str(proxy.pid)).ready()
+    assert proxy.wait() == 0
+    assert known() == {**before, "many": {}}
+    assert len(changed.workers) == 3
 
 
 def test_clients_stay_with_their_server(start: Start, tmp_path: Path) -> None:

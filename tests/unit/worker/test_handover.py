@@ -13,7 +13,8 @@ from forkproxy.worker import handover, inbox
 
 
 def serve_once(
-    name: str, sockets: dict[tuple[str, int], socket.socket], grant: bool, memory: tuple[int, bytes] | None = None
+    name: str, sockets: dict[tuple[str, int], socket.socket], grant: bool, memory: tuple[int, bytes] | None = None,
+    tables: dict[str, int] | None = None,
 ) -> tuple[threading.Thread, socket.socket, int]:
     rendezvous = handover.open_rendezvous(name)
     assert rendezvous is not None
@@ -22,7 +23,7 @@ def serve_once(
     ends = inbox.pair()
 
     def answer() -> None:
-        handover.serve(rendezvous, lambda _pids: grant, handover.Estate(sockets, rendezvous, successor, ends, memory))
+        handover.serve(rendezvous, lambda _pids: grant, handover.Estate(sockets, rendezvous, successor, ends, memory, tables or {}))
         for end in ends:
             end.close()
 
@@ -54,10 +55,16 @@ def test_the_memory_goes_along() -> None:
     name = f"\0forkproxy-test/{uuid.uuid4()}"
     fd = os.memfd_create("test")
     os.write(fd, b"cells")
-    thread, rendezvous, successor = serve_once(name, {}, True, (fd, b"names" * 100_000))
+    tables = {f"table {i} {'x' * 500}": os.memfd_create(str(i)) for i in range(300)}
+    for number, table in enumerate(tables.values()):
+        os.write(table, b"%d" % number)
+    thread, rendezvous, successor = serve_once(name, {}, True, (fd, b"names" * 100_000), tables)
     estate = handover.ask(name, [])
     thread.join()
     assert estate is not None and estate.memory is not None
+    assert {key: os.pread(table, 9, 0) for key, table in estate.tables.items()} == {key: b"%d" % i for i, key in enumerate(tables)}
+    for number in (*tables.values(), *estate.tables.values()):
+        os.close(number)
     assert os.pread(estate.memory[0], 10, 0) == b"cells"
     assert estate.memory[1] == b"names" * 100_000
     for sock in [rendezvous, estate.rendezvous, *estate.inbox]:
