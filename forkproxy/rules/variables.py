@@ -165,8 +165,10 @@ def setter(name: str) -> Setter:
         changed = SHARED.changed
 
         def set_proc(txn: Any, value: Any) -> None:
-            put(PROCESS, name, value)
-            changed(name)
+            before = PROCESS.get(name)
+            if value != before or type(value) is not type(before):  # True is 1 to Python
+                put(PROCESS, name, value)
+                changed(name)
 
         return set_proc
     at_origin = scope == "sess"

@@ -15,14 +15,14 @@ from forkproxy.worker.channel import Channel
 
 #: So many keys may wait; a change beyond is this worker's own until somebody changes the key again.
 WAITING = 100_000
-#: Variables wait so long for a master that is slow.
-SLOW_S = 0.05
+#: Variables are told so often at most, however often they change, and wait for a master that is slow.
+PAUSE_S = 0.02
 
 
 class Changes:
     """Listens to the lists of ``plan`` from now on until :meth:`close`."""
 
-    __slots__ = ("_channel", "_files", "_loop", "_waiting")
+    __slots__ = ("_channel", "_due", "_files", "_loop", "_waiting")
 
     def __init__(self, plan: Plan, channel: Channel, loop: Loop, number: int = 0) -> None:
         self._channel = channel
@@ -32,12 +32,22 @@ class Changes:
         if self._files is not None and self._files.lists:
             self._files.announce = self._note
             loop.on_turn.append(self._tell)
-        SHARED.begin(number, lambda: loop.call_soon(self._tell_variables))
+        self._due = 0.0
+        SHARED.begin(number, self._wake)
+
+    def _wake(self) -> None:
+        """A variable changed: it is told at the end of this turn, or once the pause is over."""
+        pause_s = self._due - self._loop.clock.now
+        if pause_s > 0.0:
+            self._loop.call_later(pause_s, self._tell_variables)
+        else:
+            self._loop.call_soon(self._tell_variables)
 
     def _tell_variables(self) -> None:
         if self._channel.backlog:
-            self._loop.call_later(SLOW_S, self._tell_variables)
+            self._loop.call_later(PAUSE_S, self._tell_variables)
             return
+        self._due = self._loop.clock.now + PAUSE_S
         for op in SHARED.collect():  # a message for each: two large values may not fit into one
             self._channel.send("changed", variables=[op])
 

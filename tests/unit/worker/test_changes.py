@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from forkproxy.clock import ManualClock
 from forkproxy.master.patterns import spread
+from forkproxy.rules import variables
 from forkproxy.rules.patternfiles import PatternFiles
 from forkproxy.rules.types import Addr
 from forkproxy.rules.variables import setter
@@ -26,7 +29,7 @@ class Channel:
 
 
 def a_worker() -> tuple[PatternFiles, Channel, Any, Changes]:
-    files, channel, loop = PatternFiles(), Channel(), SimpleNamespace(on_turn=[], soon=[], later=[])
+    files, channel, loop = PatternFiles(), Channel(), SimpleNamespace(on_turn=[], soon=[], later=[], clock=ManualClock())
     loop.call_soon = lambda fn: loop.soon.append(fn)
     loop.call_later = lambda _s, fn: loop.later.append(fn)
     files.get("virt@m", True)
@@ -84,12 +87,19 @@ def test_the_master_has_it_first() -> None:
     assert given == [([mine], "patterns", ops[:1]), ([mine], "patterns", ops[1:])] and finished == [1]
 
 
+@pytest.fixture(autouse=True)
+def process() -> Iterator[None]:
+    with variables.process({}):
+        yield
+
+
 def test_variables_of_the_process() -> None:
     """Each once with its last value; a slow master is waited for; nothing is told after the end."""
     _, channel, loop, told = a_worker()
     put, forget = (setter(name) for name in ("proc.a", "proc.b"))
     for value in (b"1", b"\xff", 7):
         put(None, value)
+    forget(None, b"x")
     forget(None, None)
     tell, = loop.soon
     channel.backlog = 1
@@ -98,8 +108,17 @@ def test_variables_of_the_process() -> None:
     channel.backlog = 0
     loop.later.pop()()
     assert sorted(channel.sent) == [["proc.a", 7, 0], ["proc.b", None, 0]]
+    put(None, 7)
+    assert len(loop.soon) == 1 and loop.later == [], "that is no change"
+    put(None, True)
+    put(None, 1)
+    assert len(loop.soon) == 1 and len(loop.later) == 1, "not at once again"
+    loop.clock.advance(1.0)
+    loop.later.pop()()
+    assert channel.sent[2:] == [["proc.a", 1, 0]]
+    del channel.sent[2:]
     put(None, Addr("::1"))
     told.close()
     assert channel.sent[2:] == [["proc.a", ["::1"], 0]]
     put(None, 8)
-    assert len(loop.soon) == 2 and len(channel.sent) == 3
+    assert len(loop.soon) == 1 and len(channel.sent) == 3
