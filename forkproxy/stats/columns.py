@@ -39,10 +39,14 @@ class Column:
     tags: str
     type: str
 
-    @property
-    def all_tags(self) -> str:
+    def tags_of(self, kind: Kind) -> str:
+        """What they are in rows of this kind: whether one server is active is a status, how many are is a metric."""
+        return "SGP" if kind is Kind.SERVER and self.name in ("act", "bck") else self.tags
+
+    def all_tags(self, kind: Kind) -> str:
         """With persistence: counters and rates live in the shared segment and survive a reload."""
-        return self.tags + ("P" if self.tags[0] == "M" and self.tags[1] in "CR" else "V")
+        tags = self.tags_of(kind)
+        return tags + ("P" if tags[0] == "M" and tags[1] in "CR" else "V")
 
 
 #: Name, tags, type. The manual calls column 101 agg_server_status_check; what comes out, and tools know, is agg_server_check_status.
@@ -50,9 +54,9 @@ _TABLE = """
 pxname KNS str | svname KNS str | qcur MGP u32 | qmax MMP u32 | scur MGP u32 | smax MMP u32 | slim CLP u32 | stot MCP u64 | bin MCP u64
 bout MCP u64 | dreq MCP u64 | dresp MCP u64 | ereq MCP u64 | econ MCP u64 | eresp MCP u64 | wretr MCP u64 | wredis MCP u64
 status SGP str | weight MaP u32 | act MGP u32 | bck MGP u32 | chkfail MCP u64 | chkdown MCP u64 | lastchg MAP u32 | downtime MCP u32
-qlimit CLS u32 | pid KGP u32 | iid KGS u32 | sid KGS u32 | throttle MaP u32 | lbtot MCP u64 | tracked CNS str | type CGS u32
+qlimit CGS u32 | pid KGP u32 | iid KGS u32 | sid KGS u32 | throttle MaP u32 | lbtot MCP u64 | tracked CNS str | type CGS u32
 rate MRP u32 | rate_lim CLP u32 | rate_max MMP u32 | check_status MOP str | check_code MOP u32 | check_duration MDP u64
-hrsp_1xx MCP u64 | hrsp_2xx MCP u64 | hrsp_3xx MCP u64 | hrsp_4xx MCP u64 | hrsp_5xx MCP u64 | hrsp_other MCP u64 | hanafail MOP str
+hrsp_1xx MCP u64 | hrsp_2xx MCP u64 | hrsp_3xx MCP u64 | hrsp_4xx MCP u64 | hrsp_5xx MCP u64 | hrsp_other MCP u64 | hanafail MCP u64
 req_rate MRP u32 | req_rate_max MMP u32 | req_tot MCP u64 | cli_abrt MCP u64 | srv_abrt MCP u64 | comp_in MCP u64 | comp_out MCP u64
 comp_byp MCP u64 | comp_rsp MCP u64 | lastsess MAP s32 | last_chk MOP str | last_agt MOP str | qtime MaP u32 | ctime MaP u32
 rtime MaP u32 | ttime MaP u32 | agent_status MOP str | agent_code MOP u32 | agent_duration MDP u64 | check_desc MOP str

@@ -55,7 +55,7 @@ def to_typed(rows: Iterable[Row], *, desc: bool = False) -> Iterator[str]:
         head = f"{kind.letter}.{iid}.{sid}."
         for number, (column, value) in enumerate(zip(COLUMNS, row[:WIDTH], strict=True)):
             if value is not None:
-                text = f"{head}{number}.{column.name}.1:{column.all_tags}:{column.type}:{value}"
+                text = f"{head}{number}.{column.name}.1:{column.all_tags(kind)}:{column.type}:{value}"
                 yield f'{text}:"{describe(column.name)}"\n' if desc else text + "\n"
 
 
@@ -77,7 +77,7 @@ def to_json(rows: Iterable[Row]) -> Iterator[str]:
         kind, iid, sid = _ids(row)
         extra = {"objType": kind.title, "proxyId": iid, "id": sid}
         values = [
-            json_field(number, column.name, column.tags, column.type, value, extra)
+            json_field(number, column.name, column.tags_of(kind), column.type, value, extra)
             for number, (column, value) in enumerate(zip(COLUMNS, row[:WIDTH], strict=True))
             if value is not None
         ]
