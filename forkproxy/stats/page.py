@@ -147,11 +147,11 @@ def answer(txn: Any, page: StatsPage) -> Answer | None:
 
 def chosen(rows: Iterable[Row], page: StatsPage, query: Query) -> Iterator[Row]:
     """The rows of the proxies in scope, without servers that nobody wants to see."""
-    scope, part = frozenset(page.scope), query.scope
+    scope, part = frozenset(page.scope), query.scope.lower()
     rows = rows if page.show_legends else without_legends(rows)
     for row in visible(rows, up=query.up, no_maint=query.no_maint):
         name = str(row[_NAME])
-        if (not scope or name in scope) and part in name:
+        if (not scope or name in scope) and part in name.lower():
             yield row
 
 
