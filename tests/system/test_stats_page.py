@@ -80,7 +80,8 @@ def plain(*targets: bytes, fields: bytes = b"") -> dict[str, Case]:
 CASES: dict[str, Case] = {
     **plain(b"/st", b"/st;csv", b"/st;csv;norefresh", b"/st;json", b"/st;typed", b"/st;json-schema", b"/st/more", b"/allowed", b"/s"),
     **plain(b"/red", b"/scoped;csv", b"/auth", b"/denied", b"/st;up;csv", b"/st;csv;no-maint", b"/st;csv?scope=be", b"/st;csv;up?scope=au"),
-    **plain(b"/st;st=DONE", b"/st;st=NONE;norefresh", b"/st;st=XXXX", b"/scoped;csv?scope=SC", b"/st;csv?scope=cOpe", b"/scoped;csv?scope=fe", b"/scoped;up"),
+    **plain(b"/st;st=DONE", b"/st;st=NONE;norefresh", b"/st;st=XXXX"),
+    **plain(b"/scoped;csv?scope=SC", b"/st;csv?scope=cOpe", b"/scoped;csv?scope=fe", b"/scoped;up"),
     "HEAD": (ask(b"HEAD /st;csv HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"), answer(OK), 1),
     "HTTP/1.0": (ask(b"GET /st HTTP/1.0\r\n\r\n"), answer(OK), 1),
     "absolute": (ask(b"GET http://a/st;csv HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"), answer(OK), 1),
