@@ -235,7 +235,9 @@ def _counters() -> list[str]:
 
 
 def _is_form(name: str) -> bool:
-    """Whether ``name`` is a keyword of proxies together with a word that its synopsis has ("stick on")."""
+    """Whether ``name`` is a keyword of proxies together with a word that its synopsis has ("stick on"), or the first word of one."""
+    if any(own.startswith(name + " ") for section, own in registry.KEYWORDS if section in _PROXIES):
+        return True
     first, _, word = name.partition(" ")
     entry = next((entry for (section, own), entry in registry.KEYWORDS.items() if own == first and section in _PROXIES), None)
     return entry is not None and bool(word) and word in re.split(r"[^a-z0-9-]+", entry.synopsis)

@@ -173,6 +173,7 @@ class _Builder:
             traced=self.traced,
             known=self.known,
             tables=self.tables,
+            verdicts=self.global_draft.options.get("verdicts"),
             stick_counters=self.global_draft.options.get("stick-counters", 3),
             keyring=self.keyring,
             find=lambda kind, name: self._find(draft, kind, name),

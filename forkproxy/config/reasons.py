@@ -14,7 +14,6 @@ QUIC = "Needs QUIC"
 HTTP2 = "Needs HTTP/2"
 DNS = "Needs DNS resolution at run time (resolvers)"
 LATER = "Not done yet"
-FORM = "Half of another keyword, which is there"
 INSIDE = "About the inside of HAProxy; forkproxy has `show profiling`, `show fd`, `show tasks`, and Python's tools"
 
 #: (kinds, names, why): both are expressions that must match as a whole
@@ -43,9 +42,7 @@ REASONS: tuple[tuple[str, str, str], ...] = (
     ("ring", "backing-file", "A ring that outlives its process is a log file"),
     ("global", r"lua-.*", "Rules are not extended in Lua"),
     ("global", r"51degrees-.*|deviceatlas-.*|wurfl-.*", "Needs the library of a vendor"),
-    ("global", r"harden\..*|setcap|pp2-never-send-local|http-(err|fail)-codes", LATER),
-    ("proxy", "declare", FORM),
-    ("proxy", "option http-use-htx", "Without a meaning in HAProxy, too"),
+    ("global", r"harden\..*|setcap|pp2-never-send-local", LATER),
     ("bind|server", r"tcp-md5sig|cc|namespace", LATER),
     ("bind|server", r"accept-netscaler-cip|socks4|check-via-socks4", "An old way to tell addresses; the PROXY protocol is there"),
     ("server", r"proxy-v2-options|set-proxy-v2-tlv-fmt|send-proxy-v2.*", LATER),

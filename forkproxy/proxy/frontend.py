@@ -15,12 +15,13 @@ from forkproxy.proxy.persistence import Kept
 from forkproxy.proxy.profiles import ProfiledLog
 from forkproxy.proxy.tally import Sums, Tally
 from forkproxy.registry import Needs
+from forkproxy.rules.tables import VERDICTS
 from forkproxy.state import doors
 from forkproxy.state.doors import Door
 from forkproxy.state.names import PROCESS, frontend_key, listener_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from forkproxy import plan as plans
     from forkproxy.proxy.accesslog import AccessLog
@@ -42,7 +43,7 @@ class FrontendRt:
         "default", "doors", "drops_trailers", "forwardfor", "head_timeout", "http", "idle_timeout", "keeps_ends", "kept", "limits",
         "listeners", "log", "log_connect", "log_early", "log_steps", "most_own", "name", "originalto", "per_bind", "plain",
         "plain_response", "plan", "ports", "reads_answers", "restrict", "rt", "socket_options", "sums", "tallies", "told", "tracks",
-        "tracks_connections", "tunnels", "twin", "unique_id_header",
+        "tracks_connections", "tunnels", "twin", "unique_id_header", "verdicts",
     )  # fmt: skip
 
     def __init__(self, rt: Runtime, plan: plans.Frontend, backends: dict[str, BackendRt], log: AccessLog) -> None:
@@ -65,6 +66,8 @@ class FrontendRt:
         self.adjust = case_adjuster(rt.plan.global_, plan, "h1-case-adjust-bogus-client")
         #: there are stick tables, and rules may track entries of them; rules of connections, too
         self.tracks = bool(rt.plan.tables)
+        #: what servers' answers count as in their entries, by status; nothing without tables
+        self.verdicts: Mapping[int, tuple[str, ...]] = rt.plan.global_.options.get("verdicts", VERDICTS) if self.tracks else {}
         self.tracks_connections = self.tracks and not (plan.tcp_request_connection is None and plan.tcp_request_session is None)
         self.captures = bool(plan.capture_request or plan.capture_response or plan.capture_cookie)
         #: the log asks for the addresses of the server's connection, which is gone by then

@@ -102,7 +102,7 @@ def begin(up: Upstream, s: Stream, head: ResponseHead, body: bytes) -> None:
         s.status = head.status
         if up.srv.watch is not None:
             up.srv.watch.answered(head.status)
-        if fe.tracks and head.status >= 400:
+        if head.status in fe.verdicts:
             tracking.answered(s, head.status)
         if be.stick is not None:
             be.stick.store(s)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from forkproxy.rules.tables import now_ms, verdict_event
+from forkproxy.rules.tables import now_ms
 
 if TYPE_CHECKING:
     from forkproxy.clock import Clock
@@ -51,10 +51,8 @@ def session_started(origin: Origin, clock: Clock) -> None:
 
 
 def answered(s: Stream, status: int) -> None:
-    """A server answered with ``status``."""
-    name = verdict_event(status)
-    if name:
-        _count(s, name)
+    """A server answered with ``status``, one of those that count."""
+    _count(s, *s.fe.verdicts[status])
 
 
 def client_error(s: Stream) -> None:

@@ -107,6 +107,8 @@ class RuleContext:
     stick_counters: int = 3
     #: the section's own bandwidth limits by name
     filters: Mapping[str, Bandwidth] = field(default_factory=dict)
+    #: what servers' answers count as in them, by status; None: as usual (``rules.tables``)
+    verdicts: Mapping[int, tuple[str, ...]] | None = None
     #: the keys that rules of the whole configuration name by their files
     keyring: Keyring = field(default_factory=Keyring)
     #: names that HAProxy has, by "fetch", "converter", "acl", "action", so that a missing one is refused as known

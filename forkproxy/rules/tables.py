@@ -131,11 +131,21 @@ def tag_offset(ref: TableRef, index: int) -> int | None:
     return column.offset + index if column is not None and index < column.elements else None
 
 
-def verdict_event(status: int) -> str:
-    """What a server's answer counts as: "http_err" (the client's fault), "http_fail" (the server's) or "" (manual 11.1)."""
-    if status < 400:
-        return ""
-    return "http_err" if status < 500 else "http_fail" if status not in (501, 505) else ""
+#: codes that are the client's fault, and the server's (manual 3.1 "http-err-codes", "http-fail-codes")
+CLIENT_ERRORS = frozenset(range(400, 500))
+FAILURES = frozenset(range(500, 600)) - {501, 505}
+
+
+def verdicts(errors: frozenset[int] = CLIENT_ERRORS, failures: frozenset[int] = FAILURES) -> dict[int, tuple[str, ...]]:
+    """What a server's answer counts as, by its status: "http_err", "http_fail" or both; other codes are not there."""
+    return {
+        status: ("http_err",) * (status in errors) + ("http_fail",) * (status in failures)
+        for status in sorted(errors | failures)
+    }
+
+
+#: what the codes come to where nobody says otherwise
+VERDICTS = verdicts()
 
 
 def now_ms(txn: Any) -> int:

@@ -29,23 +29,27 @@ class Tracked:
     """A stage with tables ``conn`` (by source) and ``path``, and rules by the name of their plan's field; ``rows`` reads a table."""
 
     def __init__(
-        self, monkeypatch: Any, *, options: frozenset[str] = frozenset(), back: dict[str, Any] | None = None, **rules: list[str]
-    ) -> None:
+        self, monkeypatch: Any, *, options: frozenset[str] = frozenset(), back: dict[str, Any] | None = None,
+        verdicts: dict[int, tuple[str, ...]] = tables.VERDICTS, **rules: list[str],
+    ) -> None:  # fmt: skip
         specs = {"conn": ("ip", 4), "path": ("string", 8)}
         stores = (Store("server_id"), *(Store(n) for n in NAMES[:6]), Store("server_key"), *(Store(n) for n in NAMES[6:]), Store("gpc0"))
         self.refs = {n: TableRef(TableSpec(name=n, type=t, key_bytes=b, size=5, stores=stores)) for n, (t, b) in specs.items()}
         for number, ref in enumerate(self.refs.values(), 1):
             ref.bind(Table(ref.spec, number))
             ref.table.ledger = Ledger(64)
-        self.context = RuleContext(name="f", tables=self.refs)
+        self.context = RuleContext(name="f", tables=self.refs, verdicts=verdicts)
         front = {name: self.steps(name, texts) for name, texts in rules.items()}
         self.stage = Stage(
             monkeypatch, servers=2, front={"mode": "http", "options": options, **front}, back={"mode": "http", **(back or {})},
-            tables=self.refs, client_s=10.0, server_s=5.0, connect_s=1.0, http_request_s=3.0,
+            tables=self.refs, settings={"verdicts": verdicts}, client_s=10.0, server_s=5.0, connect_s=1.0, http_request_s=3.0,
         )  # fmt: skip
 
     def steps(self, name: str, texts: list[str]) -> tuple[Step, ...]:
-        kind = {"tcp_request_connection": "tcp-req-conn", "tcp_request_session": "tcp-req-sess", "http_request": "http-req"}[name]
+        kind = {
+            "tcp_request_connection": "tcp-req-conn", "tcp_request_session": "tcp-req-sess", "http_request": "http-req",
+            "http_response": "http-res",
+        }[name]  # fmt: skip
         return tuple(parse_rule(kind, Words.of(text), self.context).step for text in texts)
 
     def row(self, table: str, key: bytes) -> dict[str, int]:
@@ -272,3 +276,16 @@ def test_a_connection_that_tracks_stays_with_its_worker(make: Make) -> None:
         (c,) = t.stage.rt.clients
         moved.append(Moving(t.stage.rt, lambda sock, note: True, frozenset({t.stage.bind.key})).takes(c))
     assert moved == [True, False]
+
+
+def test_other_codes_that_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """http-err-codes and http-fail-codes, for what is tracked already and what is tracked when the answer is there."""
+    changed = tables.verdicts(frozenset({200, 500}), frozenset({500}))
+    t = Tracked(monkeypatch, verdicts=changed, http_request=["track-sc0 src table conn"], http_response=["track-sc1 str(/a) table path"])
+    c = t.stage.client()
+    for server, status in ((0, b"200"), (1, b"404"), (0, b"500")):
+        t.stage.says(c, GET)
+        t.stage.says(t.stage.dialled[server], OK.replace(b"200", status))
+    for table, key in (("conn", SRC), ("path", b"/a")):
+        row = t.row(table, key)
+        assert (row["http_err_cnt"], row["http_fail_cnt"]) == (2, 1)

@@ -106,6 +106,11 @@ def _no_negation(line: Line) -> None:
         line.fail(f"negation/default is not supported for option '{line.words[1]}'.", 1)
 
 
+@keyword(PROXIES, "option http-use-htx", note="messages have one form inside, as in HAProxy since 2.1")
+def _http_use_htx(draft: ProxyDraft, line: Line) -> None:
+    """Once chose between two forms of messages inside HAProxy."""
+
+
 @keyword(PROXIES, "option tcpka")
 def _tcpka(draft: ProxyDraft, line: Line) -> None:
     """TCP keep-alive probes on both sides: ``clitcpka`` and ``srvtcpka`` together."""

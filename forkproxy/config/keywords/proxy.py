@@ -220,8 +220,9 @@ def _capture_cookie(draft: ProxyDraft, line: Line, start: int) -> None:
 @keyword(REAL_PROXIES, "declare capture", args=(OneOf("request", "response"), OneOf("len"), Int(1, MAXINT)))
 def _declare_capture(draft: ProxyDraft, line: Line, direction: str, _len: str, length: int) -> None:
     """Reserve a slot that rules capture into by its number."""
-    if frontend_side(draft, line):
-        (draft.capture_request if direction == "request" else draft.capture_response).append((b"", length))
+    if not draft.is_frontend:
+        line.fail("'declare capture' only available in frontend or listen section")
+    (draft.capture_request if direction == "request" else draft.capture_response).append((b"", length))
 
 
 @keyword(PROXIES, "capture", args=(Rest(),))

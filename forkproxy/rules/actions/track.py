@@ -40,6 +40,8 @@ def track(p: Parser) -> Step:
     # Requests are counted when their head is there; the content rules of a frontend come before that, those of a backend after.
     of_request = p.kind == HTTP_REQ or of_response or (p.kind == TCP_CONT and p.ctx.mode == "http" and p.ctx.caps != "backend")
 
+    verdicts = tables.VERDICTS if p.ctx.verdicts is None else p.ctx.verdicts
+
     def step(txn: Any) -> None:
         owner = txn.origin if of_connection else txn
         mine = owner.tracked
@@ -54,8 +56,8 @@ def track(p: Parser) -> Step:
             if mine is None:
                 mine = owner.tracked = [None] * size
             mine[number] = got
-            if of_response and (name := tables.verdict_event(txn.res.status)):
-                table.count(got, now_ms(txn), ((table.events[name], 1),))  # what other entries had counted when the answer came
+            if of_response and txn.res.status in verdicts:  # what other entries had counted when the answer came
+                table.count(got, now_ms(txn), tuple([(table.events[name], 1) for name in verdicts[txn.res.status]]))
 
     return step
 
