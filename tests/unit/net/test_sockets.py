@@ -72,7 +72,7 @@ def test_ipv4_accepts_nonblocking_with_nodelay() -> None:
         with client, server:
             assert peer == client.getsockname()
             assert server.family == socket.AF_INET and server.type == socket.SOCK_STREAM
-            assert not os.get_blocking(server.fileno()) and not server.get_inheritable()
+            assert not os.get_blocking(server.fileno()) and not os.get_inheritable(server.fileno())
             assert server.getsockopt(TCP, socket.TCP_NODELAY)
             assert client.getsockopt(TCP, socket.TCP_NODELAY)
             with pytest.raises(BlockingIOError):
@@ -87,14 +87,16 @@ def test_accept_makes_three_calls_only(monkeypatch: pytest.MonkeyPatch) -> None:
         with client, server:
             seen: list[tuple[Any, ...]] = []
 
-            class Spy(socket.socket):
-                def __init__(self, *args: Any, **kwargs: Any) -> None:
-                    seen.append((*args, kwargs.get("fileno") is not None))
-                    super().__init__(*args, **kwargs)
+            real = sockets._Socket
+
+            def spy(family: int, kind: int, proto: int, fd: int) -> socket.socket:
+                seen.append((family, kind, proto, fd >= 0))
+                made: socket.socket = real(family, kind, proto, fd)
+                return made
 
             other, _ = dial(dial_of(lsock))
             wait(lsock, select.POLLIN)
-            monkeypatch.setattr(socket, "socket", Spy)
+            monkeypatch.setattr(sockets, "_Socket", spy)
             found = accept(lsock)
             monkeypatch.undo()
             assert found is not None
