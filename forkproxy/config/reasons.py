@@ -51,7 +51,6 @@ REASONS: tuple[tuple[str, str, str], ...] = (
     ("action .*", "use-service", "HAProxy's services for TCP are written in Lua"),
     ("cli", r"debug .*", INSIDE),
     ("cli", r"_.*", "What HAProxy's master and worker say to each other"),
-    ("cli", "httpclient", "A job for curl"),
 )
 
 

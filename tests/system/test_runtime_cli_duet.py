@@ -337,6 +337,17 @@ def test_profiling(pair: Pair) -> None:
     pair.both("set profiling tasks off; set profiling memory off")
 
 
+def test_httpclient(pair: Pair) -> None:
+    for command in ("httpclient GET http://127.0.0.1:{origin}/x", "httpclient HEAD http://127.0.0.1:{origin}/", "httpclient GET"):
+        theirs, ours = (lines(answer) for answer in pair.both(f"expert-mode on; {command}"))
+        assert theirs[0] == ours[0] and theirs[-1] == ours[-1], command
+    for answer in pair.both("httpclient GET http://127.0.0.1:{origin}/"):
+        assert lines(answer) == ["This command is restricted to expert mode only."]
+    path = pair.directory / "forkproxy.sock"
+    sent = f"expert-mode on; httpclient POST http://127.0.0.1:{pair.ports['forkproxy']['origin']}/ <<\nbody\n"
+    assert "\nHTTP/1.1 200 OK\n" in say(path, sent) and say(path, sent).endswith("hello\n\n")
+
+
 def test_names_may_be_hidden(pair: Pair) -> None:
     """Ours alone: 2.6 has no such mode."""
     path = pair.directory / "forkproxy.sock"

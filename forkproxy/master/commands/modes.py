@@ -18,7 +18,7 @@ def _mode(session: Session, words: list[str], name: str) -> str | None:
 
 @command("expert-mode", level=Level.ADMIN, where=BOTH, synopsis="expert-mode [on|off]")
 def expert_mode(session: Session, words: list[str]) -> str | None:
-    """Enable or disable expert mode; forkproxy has no command that needs it."""
+    """Enable or disable the commands that are for experts."""
     return _mode(session, words, "expert")
 
 
