@@ -8,6 +8,7 @@ from __future__ import annotations
 from forkproxy.master.listeners import Rack
 from forkproxy.net.loop import Timer, Watched
 from forkproxy.plan import Plan
+from forkproxy.stats.history import History
 from forkproxy.values import field, record
 from forkproxy.worker.channel import Channel
 
@@ -56,6 +57,7 @@ class Generation:
     #: adopted sockets: number of the missing worker -> number of the worker that accepts for it meanwhile
     fosters: dict[int, int] = field(default_factory=dict)
     leaving: bool = False
+    history: History | None = None  # for the charts of the statistics page; None without one
 
     @property
     def ready(self) -> bool:

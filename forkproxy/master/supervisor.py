@@ -24,6 +24,7 @@ from forkproxy.master.shared import Shared
 from forkproxy.master.spawn import Spawner
 from forkproxy.net.loop import Loop
 from forkproxy.plan import Plan
+from forkproxy.stats.history import History
 from forkproxy.worker import channel as channels
 from forkproxy.worker.channel import Channel, Message
 from forkproxy.worker.heritage import Heritage
@@ -102,7 +103,8 @@ class Supervisor:
     def start(self, plan: Plan, rack: Rack, size: int) -> Generation:
         """Begin a new generation: fork all its workers. It becomes the current one by :meth:`promote`."""
         serial = 1 + (self.generations[-1].serial if self.generations else 0)
-        generation = Generation(serial, plan, rack, size)
+        before = self.current.history if self.current is not None else None
+        generation = Generation(serial, plan, rack, size, history=History.of(plan, self.shared.state.rows, before))
         self.generations.append(generation)
         for number in range(1, size + 1):
             self._spawn(generation, number)
@@ -137,6 +139,7 @@ class Supervisor:
                 for shelf in rack.shelves.values()
                 for i, sock in enumerate(shelf.sockets)
             },
+            history=generation.history,
             inbox=self.spawner.inbox,
             handover=self.spawner.rendezvous,
             successor=self.spawner.successor,
@@ -293,6 +296,8 @@ class Supervisor:
         late = now - self._last_look > LOOK_S + 1.0  # we were stopped ourselves: their silence proves nothing
         self._last_look = now
         self.loop.call_later(LOOK_S, self._look)
+        if self.current is not None and self.current.history is not None and self.current.history.due():
+            self.current.history.look()
         for worker in self.workers():
             if worker.process is None or worker.state == "killed":
                 continue

@@ -1,7 +1,8 @@
-"""The last minutes of the proxies, for the charts of the statistics page: each worker that has a page looks at the sums of all workers
-every few seconds and keeps what passed since.
+"""The last minutes of the proxies, for the charts of the statistics page: the sums of all workers are looked at every few seconds, and what
+passed since is kept.
 
-Bounded in time and in proxies. A worker that begins knows nothing of before.
+The master does it where the configuration has a page; a worker inherits its charts by the fork and goes on with them by itself. A reload
+takes them along by name. Bounded in time and in proxies.
 """
 
 from __future__ import annotations
@@ -40,6 +41,24 @@ class History:
             shown: (key, http, deque(maxlen=KEPT)) for shown, key, http in keys[:MOST]
         }
         self._last: dict[str, tuple[int, int, int, int]] = {}
+
+    @classmethod
+    def of(cls, plan: Plan, rows: Rows, before: History | None = None) -> History | None:
+        """For ``plan``, going on with what is known from the configuration ``before``; None where no proxy has a page."""
+        if all(proxy.statistics is None for proxy in (*plan.frontends, *plan.backends.values())):
+            return None
+        made = cls(plan, rows)
+        if before is not None:
+            made._now = before._now
+            for shown, (_, _, points) in made._points.items():
+                if shown in before._last:
+                    made._last[shown] = before._last[shown]
+                    points.extend(before._points[shown][2])
+        return made
+
+    def due(self) -> bool:
+        """Whether it is time for another look."""
+        return self._rows.clock.now - self._now >= self.STEP_S
 
     def look(self) -> None:
         """Add one point to every chart."""

@@ -77,6 +77,7 @@ class Heritage:
     #: when it is orphaned.
     escrow: dict[SocketId, tuple[Frontend, Bind, socket.socket]] = field(default_factory=dict)
     ledger: Any = None  # where the worker notes which entries of stick tables it holds (state.ledger); None without tables
+    history: Any = None  # charts of the statistics page so far (stats.history); None without a page
     inbox: Ends | None = None  # where workers pass idle clients to each other
     handover: socket.socket | None = None  # where a new master asks for the sockets
     successor: int = -1  # eventfd: readable once a new master has taken over

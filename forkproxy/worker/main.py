@@ -84,13 +84,9 @@ class WorkerRole:
         self.channel.send("ready")
 
     def _bind_statistics(self) -> None:
-        history = None
-        plan = self.heritage.plan
-        if any(proxy.statistics is not None for proxy in (*plan.frontends, *plan.backends.values())):
-            from forkproxy.stats.history import History
-
-            history = History(plan, self.heritage.state.rows)
-            self._look_back(history)
+        history: History | None = self.heritage.history
+        if history is not None and not self.heritage.inline:  # else the master looks
+            self.loop.call_later(history.STEP_S, self._look_back, history)
         service.bind(self._statistics, self._manage, history)
 
     def _look_back(self, history: History) -> None:

@@ -19,6 +19,7 @@ from forkproxy.master.shared import Shared
 from forkproxy.master.supervisor import BACKOFF_FIRST_S, HANG_S, LOOK_S, STOP_S, Supervisor
 from forkproxy.net.loop import Loop, Watched
 from forkproxy.plan import Address, Bind, Frontend, Global, Plan
+from forkproxy.values import replace
 from forkproxy.worker.channel import Channel, Message
 from forkproxy.worker.heritage import Heritage
 from forkproxy.worker.inbox import Ends
@@ -296,3 +297,25 @@ def test_without_a_free_slot_the_oldest_leaving_worker_ends_with_a_warning(house
     house.alive()
     house.turn(BACKOFF_FIRST_S)
     assert len(house.spawner.fakes) == 5
+
+
+def test_charts_outlive_workers_and_reloads(house: House) -> None:
+    """The master looks every few seconds; who is forked later begins with what is known."""
+    house.start()
+    assert house.supervisor.current is not None and house.supervisor.current.history is None, "nobody has a page"
+    first = replace(house.plan.frontends[0], statistics=(lambda txn: None,))
+    house.plan = replace(house.plan, frontends=(first, house.plan.frontends[1]))
+    current = house.start()
+    history = current.history
+    assert history is not None and house.spawner.fakes[-1].heritage.history is history
+    for _ in range(7):  # 14 looks of the supervisor at its workers
+        house.alive()
+        house.turn(LOOK_S)
+        house.turn(history.STEP_S - LOOK_S)
+    known = len(dict(history.charts(["F/f"]))["F/f"])
+    assert 4 <= known <= 7
+    house.plan = replace(house.plan, frontends=(first,))
+    later = house.start().history
+    assert later is not None and later is not history and dict(later.charts(["F/f", "F/u"])) == dict(history.charts(["F/f"]))
+    house.plan = replace(house.plan, frontends=())
+    assert house.start().history is None
