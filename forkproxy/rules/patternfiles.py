@@ -206,7 +206,7 @@ class PatternFile:
     def load(self, text: bytes) -> None:
         """Read the lines of ``text``: blank ones and those that begin with ``#`` are skipped."""
         add = self.contents.add
-        for line in each(text.split(b"\n"), f"reading {self.name}", "lines"):
+        for line in each(text.removesuffix(b"\n").split(b"\n"), f"reading {self.name}", "lines"):
             if line.startswith(b"#"):
                 continue
             line = line.strip(b" \t\r")

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Install the package in a clean Debian root, run the tests of debian/tests there, and remove it: `make deb-test`.
 #
-# First without systemd, in a chroot; then booted by systemd-nspawn, where the package itself starts the service. Needs root, debootstrap
+# First without systemd, in a chroot; then booted by systemd-nspawn, where the package itself starts the service, and where the commands of
+# docs/cookbook/install.md are run. Needs root, debootstrap
 # and Debian's mirror (or FORKPROXY_BASE, a directory with a Debian root); without systemd-nspawn only the first part is done.
 set -eu
 deb=$(realpath "$1")
@@ -58,15 +59,24 @@ gone
 echo "== with systemd"
 command -v systemd-nspawn >/dev/null || skip "the second part needs systemd-nspawn (systemd-container)"
 [ -c /dev/full ] || skip "the second part: systemd-nspawn needs /dev/full to be a device"
-within apt-get install -y -qq --no-install-recommends systemd-sysv dbus rsyslog logrotate >> "$work/install.log" 2>&1
+within apt-get install -y -qq --no-install-recommends systemd-sysv dbus rsyslog logrotate haproxy socat >> "$work/install.log" 2>&1
+# HAProxy has something to serve; the page says how it is replaced
+printf 'frontend web\n    bind *:80\n    http-request return status 200 content-type text/plain string "served\\n"\n' >> "$root/etc/haproxy/haproxy.cfg"
+awk '/^```sh$/ { inside = 1; next } /^```$/ { inside = 0 } inside' docs/cookbook/install.md |
+    sed -e '/^make deb$/d' -e 's,^apt install .*,dpkg -i /root/forkproxy.deb,' > "$root/root/page"
 rm "$root/usr/sbin/policy-rc.d"
 cat > "$root/root/run" <<'RUN'
 #!/bin/sh
 ( set -e
+  systemctl stop haproxy
   dpkg -i /root/forkproxy.deb
   /root/tests/service
   dpkg --purge forkproxy
   ! systemctl cat forkproxy.service 2>/dev/null
+  echo "== docs/cookbook/install.md"
+  systemctl start haproxy
+  set -x
+  . /root/page
 ) > /root/output 2>&1
 echo $? > /root/status
 journalctl -u forkproxy --no-pager > /root/journal 2>&1
