@@ -145,6 +145,8 @@ class ConsistentHash(Picker):
         self._careful = self._limited()
         self._load.rebuild(self)
         self._choosy = self._bounded or (self._skip is not None and self._careful)
+        if len(self.candidates) < 2:
+            return  # nobody asks: of a thousand backends with a server each the rings are 2 MB
         self._ring = Ring(self.candidates, [self.view.weight(i) for i in self.candidates], self._keys)
         if hasattr(self, "_turns"):
             self._turns.replace(self._ring.nodes)

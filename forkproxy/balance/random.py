@@ -12,6 +12,15 @@ from forkproxy.balance.picker import Picker, View
 from forkproxy.registry import algorithm
 
 
+def _no_key(_txn: Any) -> None:
+    """Nothing of a request decides."""
+
+
+def _draw() -> int:
+    # The module's own generator, which is seeded anew in every child: one for each backend is 2.5 KB and as much of the system's entropy.
+    return random.getrandbits(32)
+
+
 class Random(ConsistentHash):
     """Draws places of the ring; full servers are not drawn for, the backend's queue is."""
 
@@ -20,7 +29,7 @@ class Random(ConsistentHash):
     def __init__(self, backend: plan.Backend, view: View, number: Callable[[], int]) -> None:
         self._draws = backend.balance.args[0] if backend.balance.args else 2
         self._number = number
-        super().__init__(backend, view, lambda txn: None)
+        super().__init__(backend, view, _no_key)
 
     def pick(self, txn: Any, exclude: Collection[int] = ()) -> int | None:
         members = self.candidates
@@ -38,11 +47,10 @@ class Random(ConsistentHash):
         return None if self._careful and self.view.full(best) else best
 
     def _counts(self) -> bool:
-        return True
+        return len(self.backend.servers) > 1
 
 
 @algorithm("random", synopsis="random[(<draws>)]")
 def random_(backend: plan.Backend, view: View) -> Picker:
     """The least loaded of ``draws`` (2) servers drawn at random in proportion to weight. Weights may be changed while running."""
-    bits = random.Random().getrandbits
-    return Random(backend, view, lambda: bits(32))
+    return Random(backend, view, _draw)

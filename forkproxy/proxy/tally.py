@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 ELECTED = "elected"
 
 
+_NO_TIME = (0, 0, 0, 0)
+
+
 class Sums:
     """What the row of one frontend or backend gets in a turn, gathered from its tallies. ``requests`` are those of the ``streams`` that
     HTTP counts, ``fine`` those answered with 2xx and ``others`` all other statuses of them; ``served`` of them ``reused`` a connection,
@@ -56,6 +59,17 @@ class Sums:
         self.streams = self.requests = self.fine = self.bytes_in = self.bytes_out = self.served = self.reused = self.elected = 0
         self.times: list[float] | None = None
         self.longest: list[float] | None = None
+
+    def took(self, times: list[float], longest: list[float]) -> None:
+        """Streams took so long in sum, and at most."""
+        had, most = self.times, self.longest
+        if had is None or most is None:
+            self.times, self.longest = times, longest
+            return
+        for i in range(4):
+            had[i] += times[i]
+            if longest[i] > most[i]:
+                most[i] = longest[i]
 
     def pour(self, wall: int) -> None:
         """Add everything to the row and begin anew."""
@@ -84,9 +98,11 @@ class Sums:
                 row[LBTOT] += self.served - self.elected
                 row[REUSES] += self.reused
                 row[LAST_SESS] = wall
-                if self.times is not None and self.longest is not None:
+                if self.times is None or self.longest is None:
+                    rates.times(row, TIMES, self.served, _NO_TIME, _NO_TIME)
+                else:
                     rates.times(row, TIMES, self.served, milliseconds(self.times), [int(t * 1000.0) for t in self.longest])
-                self.times = self.longest = None
+                    self.times = self.longest = None
                 self.served = self.reused = self.elected = 0
         self.streams = self.requests = self.fine = self.bytes_in = self.bytes_out = 0
         if self.others:
@@ -202,26 +218,18 @@ class Tally:
                     count_statuses(srv, said)
                 srv[REQ_TOT] += fine + len(said)
             if served and be is not None:
-                times = [queue_s, connect_s, response_s, total_s]
-                longest = [queue_max, connect_max, response_max, total_max]
-                elected = 0
-                if self.elects:
-                    elected = sum(1 for s in ended if s.t_queue and s.marks is not None and s.marks.get(ELECTED) is s.srv)
-                    be.elected += elected
-                srv[LBTOT] += served - elected
+                srv[LBTOT] += served
                 srv[REUSES] += reused
                 srv[LAST_SESS] = int(ended[-1].clock.wall)
-                rates.times(srv, TIMES, served, milliseconds(times), [int(t * 1000.0) for t in longest])
                 be.served += served
                 be.reused += reused
-                had, most = be.times, be.longest
-                if had is None or most is None:
-                    be.times, be.longest = times, longest
+                if queue_s + connect_s + response_s + total_s < 0.0005:  # on a near network: rounded, and longest, all are 0 ms
+                    rates.times(srv, TIMES, served, _NO_TIME, _NO_TIME)
                 else:
-                    for i in range(4):
-                        had[i] += times[i]
-                        if longest[i] > most[i]:
-                            most[i] = longest[i]
+                    times = [queue_s, connect_s, response_s, total_s]
+                    longest = [queue_max, connect_max, response_max, total_max]
+                    rates.times(srv, TIMES, served, milliseconds(times), [int(t * 1000.0) for t in longest])
+                    be.took(times, longest)
         if self.ports is not None:
             for s in ended:
                 row = self.ports[s.origin.bind.id]

@@ -76,12 +76,13 @@ def _last(side: str, name: bytes) -> FetchFn:
     if not lower:
         return pick(_elements(side, name), 0)
     head_of = _HEADS[side]
+    is_host = lower == b"host" and side != "res"  # as in _elements
 
     def value(txn: Any) -> bytes | None:
         head = head_of(txn)
         if head is None:
             return None
-        found: bytes | None = head.last(lower)
+        found: bytes | None = head.host if is_host and not head.changed and head is txn.req else head.last(lower)
         return found if found is None or b"," not in found else split_values(found)[-1]
 
     return value
