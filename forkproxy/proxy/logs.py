@@ -37,7 +37,8 @@ def kept(sinks: Mapping[Any, Sink | None], ring: str, since: int = 0) -> tuple[i
     """How many lines the ring of that name among ``sinks`` has had, and the text of those it still holds but for the first ``since``."""
     for (_address, _stream, plan), sink in sinks.items():
         if plan is not None and plan.name == ring and isinstance(sink, Ring):
-            lines = islice(sink.kept, max(0, since - sink.total + len(sink.kept)), None)
+            known = since if since <= sink.total else 0  # more than there ever were: it was another ring, before a reload
+            lines = islice(sink.kept, max(0, known - sink.total + len(sink.kept)), None)
             return sink.total, os.fsdecode(b"".join(lines))
     return 0, ""
 

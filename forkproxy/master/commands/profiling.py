@@ -28,7 +28,14 @@ def set_profiling(session: Session, words: list[str]) -> Deferred:
         raise Refused("Expects 'on' or 'off'.")
     now = session.master.plan.global_.profiling
     session.master.changes.settings(profiling=now | {kind} if state == "on" else now - {kind})
-    return session.ask("set profiling", lambda _replies: "", kind=kind, on=state == "on")
+    return session.ask("set profiling", _switched, kind=kind, on=state == "on")
+
+
+def _switched(replies: list[Reply]) -> str:
+    wrong = next((reply.error for reply in replies if reply.error), "")
+    if wrong:  # another profiler is at work there
+        raise Refused(wrong)
+    return ""
 
 
 @command("show profiling", level=Level.ADMIN, synopsis="show profiling [<what>|<#lines>|byaddr|bytime]*")

@@ -30,7 +30,7 @@ def show_events(session: Session, words: list[str]) -> Deferred | str:
 
 
 class _Look:
-    """One look into a ring: once, or again and again. ``seen``: how many lines of each worker's ring were shown, by slot (-1: the
+    """One look into a ring: once, or again and again. ``seen``: how many lines of each worker's ring were shown, by pid (0: the
     master's)."""
 
     __slots__ = ("answer", "flags", "over", "ring", "seen", "session")
@@ -55,7 +55,7 @@ class _Look:
             text = "" if self.session.only is not None else self._own()
             for reply in replies:
                 total, _, lines = (reply.value or "0\n").partition("\n")
-                self.seen[reply.worker.slot] = int(total)
+                self.seen[reply.worker.pid] = int(total)
                 text += lines
             self._show("" if hide else text.replace("\n", "\0") if "0" in self.flags else text)
 
@@ -63,7 +63,7 @@ class _Look:
         orders.give(self.session.targets(), "show events", heard, ring=self.ring, since=self.seen)
 
     def _own(self) -> str:
-        self.seen[-1], text = kept(self.session.master.logs.sinks, self.ring, self.seen.get(-1, 0))
+        self.seen[0], text = kept(self.session.master.logs.sinks, self.ring, self.seen.get(0, 0))
         return text
 
     def _show(self, text: str) -> None:
