@@ -91,6 +91,10 @@ class BackendCounters:
         """A connection was tried again."""
         self.row[L.RETRIES] += 1
 
+    def again(self) -> None:
+        """A stream that might have gone elsewhere is given to this server once more."""
+        self.row[L.SESS_TOT] += 1
+
     def connects(self) -> None:
         """A connection is attempted."""
         self.row[L.CONNECTS] += 1

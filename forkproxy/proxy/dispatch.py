@@ -148,7 +148,7 @@ def failed(s: Stream, row: StreamError) -> None:
         finish.fail(s, row)
         return
     s.retries += 1
-    if redispatches(s, retries) and be.usable_count() > 1:
+    if redispatches(s, retries):
         # Somewhere else, so at once. The call goes through the loop: a row of dead servers must not become a row of frames.
         s.timer = s.client.loop.call_later(0.0, elsewhere, s)
         return
@@ -165,7 +165,7 @@ _TIMED_OUT = ERRORS["connect-timeout"]
 
 def repeat(s: Stream) -> None:
     """A server's answer, or the lack of one, is worth another attempt: at once, elsewhere if that is allowed."""
-    if redispatches(s, marks.retries(s)) and s.be.usable_count() > 1:
+    if redispatches(s, marks.retries(s)):
         s.timer = s.client.loop.call_later(0.0, elsewhere, s)
     else:
         again(s)
@@ -199,17 +199,22 @@ def elsewhere(s: Stream) -> None:
 
 
 def redispatches(s: Stream, retries: int) -> bool:
-    """Whether this retry may go to another server: with N every Nth one, with -N every Nth counted from the last (manual: option
+    """Whether this retry goes to another server: with N every Nth one, with -N every Nth counted from the last (manual: option
     redispatch).
 
-    Round robin goes on to its next server at every retry, as in HAProxy."""
-    every: int = s.be.plan.redispatch
+    Round robin goes on to its next server at every retry, as in HAProxy. Where there is no other one, the same is chosen again, and counted
+    as chosen."""
+    be, srv = s.be, s.srv
+    every: int = be.plan.redispatch
     if not every or (s.kept is not None and s.kept.forced):
         return False
-    if s.be.round_robin or not s.srv.alive:
-        return True
+    others: bool = be.usable_count() > 1
     step = every if every > 0 else retries + 1 + every
-    return step > 0 and s.retries % step == 0
+    if not srv.alive or (be.round_robin and others) or (step > 0 and s.retries % step == 0):
+        if not others and srv.alive:
+            srv.count.again()
+        return others
+    return False
 
 
 def classify(exc: OSError) -> StreamError:

@@ -452,7 +452,10 @@ def test_halog(files: dict[str, Path], words: list[str]) -> None:
     assert found["forkproxy"] == found["haproxy"] and found["forkproxy"]
 
 
-COUNTS = "counter,http_methods,ip_counter,status_codes_counter,request_path_counter,server_load,connection_type"
+COUNTS = (
+    "counter,http_methods,ip_counter,status_codes_counter,request_path_counter,server_load,connection_type,top_ips,top_request_paths,"
+    "queue_peaks"
+)
 
 
 @pytest.mark.parametrize("command", COUNTS.split(","))
