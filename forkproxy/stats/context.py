@@ -64,6 +64,14 @@ class Context:
         plan = self.model.plan
         return {proxy.name: proxy.description for proxy in (*plan.backends.values(), *plan.frontends) if proxy.description}
 
+    def notes(self) -> dict[str, str]:
+        """What people should know of proxies, by name: descriptions, and which backends the operator keeps out of rules."""
+        said = self.descriptions()
+        for backend in self.model.plan.backends.values():
+            if backend.unpublished:
+                said[backend.name] = f"{said.get(backend.name, '')} (unpublished)".strip()
+        return said
+
     def _histograms(self, kind: Kind, no_maint: bool) -> Iterator[histograms.Rowed]:
         model = self.model
         away: frozenset[str] = frozenset()

@@ -102,7 +102,7 @@ def render(
 ) -> Iterator[str]:
     """The page in slices. ``uri`` is its prefix, ``admin`` whether forms are offered."""
     facts = {field.name: field.value for field in context.info()}
-    said = context.descriptions()
+    said = context.notes()
     style, script = assets()
     every = page.refresh_s if query.refresh else 0
     proxies: dict[str, list[Row]] = {}

@@ -21,6 +21,7 @@ from forkproxy.stats.columns import COLUMNS, NUMBER
 from forkproxy.stats.forms import Form
 from forkproxy.stats.history import KEPT, History
 from forkproxy.stats.page import Query
+from forkproxy.values import replace
 from tests.unit.stats.fixtures import World, world
 
 
@@ -168,6 +169,15 @@ def test_what_the_file_says_of_the_page(bound: World) -> None:
     assert '<noscript><meta http-equiv="refresh" content="9"></noscript>' in shown and 'data-live="1"' in shown
     assert all(said in shown for said in ("on edge", "of &lt;b&gt;all&lt;/b&gt;", "Version", "cookie c1", "127.0.0.1:8001"))
     assert 'data-live="0"' in text(bound, b"/st;norefresh", refresh_s=9) and 'href="/st"' in text(bound, b"/st;norefresh", refresh_s=9)
+
+
+def test_a_backend_that_is_kept_out_of_rules_is_marked(bound: World) -> None:
+    assert "unpublished" not in text(bound, b"/st")
+    before = bound.plan
+    hidden = replace(before.backends["b"], unpublished=True, description="the <first>")
+    bound.context.model.plan = replace(before, backends={**before.backends, "b": hidden})
+    assert '<span class="said">the &lt;first&gt; (unpublished)</span>' in text(bound, b"/st")
+    assert "unpublished" not in text(bound, b"/st;csv"), "tools know no such state"
 
 
 def test_forms_are_offered_to_those_who_may(bound: World) -> None:
