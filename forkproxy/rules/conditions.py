@@ -51,11 +51,21 @@ PREDEFINED = {
 
 @frozen
 class Term:
-    """One ACL of a condition: ``tests`` are its lines, still growing unless ``fixed``."""
+    """One ACL of a condition: ``tests`` are its lines, still growing unless ``fixed``.
+
+    ``columns`` are the places of ``registry.USES`` where it stands: a line that looks at what is not there in any of them never matches,
+    even where forkproxy could tell (as in HAProxy, which forgets a request once it is forwarded)."""
 
     tests: list[AclTest]
     negated: bool
     fixed: bool  # nobody can add a line any more
+    columns: frozenset[str] = frozenset()
+
+    @property
+    def settled(self) -> Term:
+        """The same, once all lines are there, without those that never match."""
+        usable = [test for test in self.tests if _fits(test, self.columns)]
+        return self if len(usable) == len(self.tests) else Term(usable, self.negated, True)
 
 
 @frozen
@@ -88,9 +98,10 @@ class Condition:
     def function(self, result: str, **names: Any) -> Callable[[Any], Any]:
         """A function of ``txn`` that gives the expression ``result`` (in which ``names`` mean what is said here) where the condition
         holds, else None; it raises NotYet when undecided. The section has been read."""
+        suites = tuple(tuple(term.settled for term in suite) for suite in self.suites)
         if self.needs & PARTIAL:
-            return function(f"return {result} if pred(txn) else None", {"pred": _three_valued(self.suites, self.negated), **names})
-        code = " or ".join(" and ".join(_source(term, names) for term in suite) for suite in self.suites)
+            return function(f"return {result} if pred(txn) else None", {"pred": _three_valued(suites, self.negated), **names})
+        code = " or ".join(" and ".join(_source(term, names) for term in suite) for suite in suites)
         return function(f"return {result} if {'not ' if self.negated else ''}({code}) else None", names)
 
     @property
@@ -99,7 +110,7 @@ class Condition:
         if self.negated or len(self.suites) != 1 or len(self.suites[0]) != 1:
             return None
         term = self.suites[0][0]
-        if term.negated or len(term.tests) != 1:
+        if term.negated or len(term.tests) != 1 or not _fits(term.tests[0], term.columns):
             return None
         return term.tests[0].exact
 
@@ -143,7 +154,7 @@ def compile_condition(words: Words, ctx: RuleContext, *, negated: bool = False) 
         tests = _term(word, words, ctx)
         for test in tests:
             needs |= test.needs
-        suites[-1].append(Term(tests, neg, fixed))
+        suites[-1].append(Term(tests, neg, fixed, ctx.columns))
         neg = False
     if not suites[-1] and len(suites) > 1:
         suites.pop()
@@ -168,12 +179,19 @@ def _term(word: str, words: Words, ctx: RuleContext) -> list[AclTest]:
     else:
         _, hint = ctx.unknown("acl", word, [*ctx.acls, *PREDEFINED])
         words.fail(f"no such ACL : '{word}'", hint=hint)
-    columns = ctx.columns
-    if columns and tests and not any(t.uses & columns for t in tests):
-        ctx.warn(
-            f"acl '{name}' will never match in '{KIND_LABELS.get(ctx.kind, ctx.kind)}' because it needs {phases.describe(tests[0].uses)}"
-        )
+    unfit = [test for test in tests if not _fits(test, ctx.columns)]
+    if unfit:
+        place, needed = KIND_LABELS.get(ctx.kind, ctx.kind), phases.describe(unfit[0].uses)
+        if len(unfit) == len(tests):
+            ctx.warn(f"acl '{name}' will never match in '{place}' because it needs {needed}", at)
+        else:
+            ctx.warn(f"acl '{name}' has lines that will never match in '{place}' because they need {needed}", at)
     return tests
+
+
+def _fits(test: AclTest, columns: frozenset[str]) -> bool:
+    """Can a line of an ACL match in these places?"""
+    return not columns or bool(test.uses & columns)
 
 
 def _source(term: Term, names: dict[str, Any]) -> str:
@@ -186,7 +204,7 @@ def _source(term: Term, names: dict[str, Any]) -> str:
             code = re.sub(rf"\b{name}\b", f"{name}_{number}", code)
             names[f"{name}_{number}"] = own[name]
         codes.append(f"({code})")
-    return f"{'not ' if term.negated else ''}({' or '.join(codes)})"
+    return f"{'not ' if term.negated else ''}({' or '.join(codes) or False})"
 
 
 def _three_valued(suites: tuple[tuple[Term, ...], ...], negated: bool) -> Pred:

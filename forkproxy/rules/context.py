@@ -59,7 +59,7 @@ KIND_LABELS = {
 }
 
 
-def _ignore(message: str) -> None:
+def _ignore(message: str, index: int = 0) -> None:
     return None
 
 
@@ -80,8 +80,8 @@ class RuleContext:
     ``acls`` maps a name to its compiled lines (``acl.compile_acl``); the reader of an ``acl`` line appends there.
     ``caps`` is "frontend", "backend", "listen" or "defaults". ``errors`` maps the name of an ``http-errors`` section to
     its replies by status. ``files`` is shared by the whole configuration, so that a map used twice is loaded once.
-    ``captures`` are the declared (request, response) capture slots of the proxy so far. ``warn`` takes the text of a warning,
-    ``note`` that of a note; ``place`` is the file and line that is being read.
+    ``captures`` are the declared (request, response) capture slots of the proxy so far. ``warn`` takes the text of a warning and
+    the index of its word, ``note`` those of a note; ``place`` is the file and line that is being read.
     ``find`` is asked for what an expression names, by kind ("backend", "frontend", "server") and name ("": the
     own proxy), and raises ValueError when there is no such thing.
     """
@@ -95,8 +95,8 @@ class RuleContext:
     errors: Mapping[str, Mapping[int, Any]] = field(default_factory=dict)
     files: PatternFiles = field(default_factory=_no_files)
     captures: tuple[list[tuple[bytes, int]], list[tuple[bytes, int]]] = field(default_factory=lambda: ([], []))
-    warn: Callable[[str], None] = _ignore
-    note: Callable[[str], None] = _ignore
+    warn: Callable[..., None] = _ignore
+    note: Callable[..., None] = _ignore
     place: tuple[str, int] = ("", 0)
     find: Callable[[str, str], None] = _unheard
     logasap: bool = False

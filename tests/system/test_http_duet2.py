@@ -472,6 +472,22 @@ backend be
 """,
         {"one": (last(b"/p?q=1"), answer(OK), 1), "bad": (ask(b"BAD\r\n\r\n"), answer(OK), 1)},
     ),
+    "conditions out of their time": (
+        """
+listen fe
+  bind 127.0.0.1:{port}
+  acl either path /
+  acl either status 200
+  http-response set-header X-Never 1 if {{ path / }}
+  http-response set-header X-Always 1 unless {{ path / }}
+  http-response set-header X-Either 1 if either
+  http-response set-header X-Method 1 if METH_GET
+  http-after-response set-header X-Host 1 if {{ req.hdr(host) a }}
+  http-request set-header X-Status 1 if {{ status 200 }} or !{{ res.hdr_cnt(a) ge 0 }}
+  server s 127.0.0.1:{origin}
+""",
+        {"one": (last(), answer(OK), 1)},
+    ),
     "wrong PROXY headers": (
         """
 frontend fe

@@ -191,9 +191,37 @@ def test_suggestion() -> None:
 
 
 def test_wrong_phase_is_a_warning() -> None:
-    said: list[str] = []
-    compile_condition(words("{ status 200 }"), context(warn=said.append))
-    assert len(said) == 1 and "will never match" in said[0] and "the response" in said[0]
+    said: list[tuple[str, int]] = []
+    compile_condition(words("TRUE { status 200 }"), context(warn=lambda text, index: said.append((text, index))))
+    [(text, index)] = said
+    assert "will never match" in text and "the response" in text and index == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "holds", "said"),
+    [
+        ("{ path /a/b }", False, "acl '{ path /a/b }' will never match in 'http-response'"),
+        ("!{ path /a/b }", True, "will never match"),
+        ("{ path /a/b } || { status 200 }", True, "will never match"),
+        ("path_ab", False, "acl 'path_ab' will never match"),
+        ("either", True, "acl 'either' has lines that will never match"),
+        ("neither", False, "acl 'neither' has lines that will never match"),
+        ("METH_GET", True, ""),
+        ("{ var(txn.v) -m str value }", True, ""),
+        ("{ req.hdr(host) -i www.example.com } { res.len ge 0 }", False, "will never match"),
+    ],
+)
+def test_what_is_gone_never_matches(text: str, holds: bool, said: str) -> None:
+    """Although it could be told here: so do HAProxy's (compared with 2.6)."""
+    warnings: list[str] = []
+    ctx = context("http-res", warn=lambda text, index: warnings.append(text))
+    lines = "path_ab path /a/b", "either path /x", "either status 200", "neither path /a/b", "neither status 404"
+    for name, line in (text.split(" ", 1) for text in lines):
+        ctx.acls.setdefault(name, []).append(compile_acl(words(line), ctx))
+    condition = compile_condition(words(text), ctx)
+    assert (condition.function("1")(make_txn(response=True)) == 1) == holds
+    assert bool(warnings) == bool(said) and said in "".join(warnings)
+    assert not said or condition.exact is None
 
 
 def test_lines_added_later_count() -> None:
