@@ -186,7 +186,7 @@ class Head:
         """Cut every field called ``name`` (any case), then append one; ``lower`` is the name in lower case where that is known."""
         lower = lower or name.lower()
         twin = self._lower
-        if twin is None or b"\n%b:" % lower in twin:
+        if twin is None or twin.find(b"\n%b:" % lower) >= 0:  # "in" costs twice as much: it tries a number first
             self.remove(lower)
             twin = self._twin()
         self.fields_raw += b"%b: %b\r\n" % (name, value)

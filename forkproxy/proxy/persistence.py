@@ -126,7 +126,7 @@ class Persistence:
         if self._use_server is not None:
             kept.server = self._use_server(s)
         cookie = self._cookie
-        if cookie is None or cookie.name not in head.fields_raw:
+        if cookie is None or head.fields_raw.find(cookie.name) < 0:
             return
         assigned = kept.server is not None
         raw = head.fields_raw
@@ -210,7 +210,7 @@ class Persistence:
         if cookie is None:
             return
         direct = kept.server is srv
-        if cookie.name in head.fields_raw:
+        if head.fields_raw.find(cookie.name) >= 0:
 
             def change(value: bytes) -> bytes | None:
                 return self._answer(kept, srv, direct, value)
