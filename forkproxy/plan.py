@@ -335,6 +335,7 @@ class StatsPage:
     refresh_s: int = 0
     show_version: bool = False
     show_legends: bool = False
+    show_modules: bool = False
     node: str | None = None
     desc: str | None = None
     rules: tuple[Step, ...] = ()

@@ -140,7 +140,9 @@ class _Builder:
             stats_sockets=_cli_binds(draft.stats_sockets),
             stats_endpoint=_cli_binds(draft.stats_endpoint),
             options=draft.options,
-            metered=bool(draft.stats_endpoint) or any("prometheus-exporter" in r.line.words for p in self.proxies for r in p.rules),
+            metered=bool(draft.stats_endpoint)
+            or any("prometheus-exporter" in rule.line.words for proxy in self.proxies for rule in proxy.rules)
+            or any(proxy.stats_page is not None and proxy.stats_page.show_modules for proxy in self.proxies),
         )
 
     def _number(self) -> dict[int, int]:

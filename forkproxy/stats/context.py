@@ -6,21 +6,24 @@ The master's endpoint and CLI and a worker's ``use-service prometheus-exporter``
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from forkproxy.plan import Plan
 from forkproxy.rules.patternfiles import PatternFiles
 from forkproxy.state.counters import Rows
-from forkproxy.state.names import PROCESS
+from forkproxy.state.layout import RESPONSE_HISTOGRAM, ROW_CELLS, TOTAL_HISTOGRAM
+from forkproxy.state.names import PROCESS, backend_key, frontend_key
 from forkproxy.state.servers import ServerTable
 from forkproxy.stats import histograms, info, own
-from forkproxy.stats.columns import Kind
+from forkproxy.stats.columns import NUMBER, WIDTH, Kind, Row
 from forkproxy.stats.exposition import Plain, Sample, Snapshot, labels, render
 from forkproxy.stats.families import GAUGE
 from forkproxy.stats.info import Facts
 from forkproxy.stats.model import Model
 from forkproxy.stats.query import Query
 from forkproxy.stats.workers import Workers
+
+_NAME, _SERVER, _TYPE, _MODE = NUMBER["pxname"], NUMBER["svname"], NUMBER["type"], NUMBER["mode"]
 
 
 class Context:
@@ -58,6 +61,16 @@ class Context:
             descriptions=self.descriptions(),
             histograms=self._histograms if model.plan.global_.metered else None,
         )
+
+    def timed(self, rows: Iterable[Row]) -> Iterator[Row]:
+        """The rows with what stands behind the dash of CSV: the times of most answers (in TCP mode: of most sessions)."""
+        for row in rows:
+            name, kind = str(row[_NAME]), Kind(int(row[_TYPE] or 0))
+            key = {Kind.FRONTEND: frontend_key(name), Kind.BACKEND: backend_key(name), Kind.SERVER: f"{name}/{row[_SERVER]}"}.get(kind, "")
+            cells = self._rows.totals(key) if key in self._rows.names else [0] * ROW_CELLS
+            first = TOTAL_HISTOGRAM if row[_MODE] == "tcp" else RESPONSE_HISTOGRAM
+            times = (histograms.quantile(cells, first, share) for share, _ in histograms.SHARES)
+            yield [*row[:WIDTH], "-", *(None if time is None or not key else f"{time:g}" for time in times)]
 
     def descriptions(self) -> dict[str, str]:
         """What the file says of proxies, by name."""

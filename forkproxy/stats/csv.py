@@ -9,7 +9,7 @@ from typing import Any
 from forkproxy.stats.columns import COLUMNS, NUMBER, WIDTH, Kind, Row, Value
 from forkproxy.stats.families import HELP
 
-#: The dash ends the columns whose place is fixed; forkproxy has none behind it.
+#: The dash ends the columns whose place is fixed; behind it is what a statistics page adds.
 HEADER = "# " + ",".join(column.name for column in COLUMNS) + ",-,\n"
 
 _TYPE, _IID, _SID = NUMBER["type"], NUMBER["iid"], NUMBER["sid"]
@@ -28,17 +28,17 @@ def quote(text: str) -> str:
     return text
 
 
-def line(row: Row) -> str:
-    """One CSV line."""
+def line(row: Row, more: Iterable[Value] = ()) -> str:
+    """One CSV line; ``more`` stands behind the dash."""
     cells = ["" if value is None else quote(value) if isinstance(value, str) else str(value) for value in row[:WIDTH]]
-    return ",".join(cells) + ",-,\n"
+    return ",".join([*cells, "-", *("" if value is None else str(value) for value in more), "\n"])
 
 
-def to_csv(rows: Iterable[Row]) -> Iterator[str]:
-    """The CSV output, header first, a line at a time."""
-    yield HEADER
+def to_csv(rows: Iterable[Row], more: tuple[str, ...] = ()) -> Iterator[str]:
+    """The CSV output, header first, a line at a time; ``more`` are columns behind the dash, which rows then have there, too."""
+    yield HEADER.removesuffix("\n") + "".join(f"{name}," for name in more) + "\n"
     for row in rows:
-        yield line(row)
+        yield line(row, row[WIDTH + 1 : WIDTH + 1 + len(more)])
 
 
 def _ids(row: Row) -> tuple[Kind, int, int]:

@@ -47,6 +47,23 @@ def rows(plan: Plan, shared: Rows, kind: Kind, labels: Labels, maint: frozenset[
             yield text, shared.totals(key)
 
 
+#: Which shares of all answers the statistics page shows the times of, and what its CSV calls them.
+SHARES = ((0.5, "answer_p50"), (0.95, "answer_p95"), (0.99, "answer_p99"))
+
+
+def quantile(cells: list[int], first: int, share: float) -> float | None:
+    """The time in milliseconds within which ``share`` of all samples were, as even as they may be within a bucket (those in the last one,
+    which has no end, count as its beginning); None without samples."""
+    counts = cells[first : first + _SUM]
+    wanted = share * sum(counts)
+    below, begin = 0, 0.0
+    for bound, count in zip(layout.HISTOGRAM_S, counts, strict=False):
+        if count and below + count >= wanted:
+            return float(round(1000.0 * (begin + (bound - begin) * (wanted - below) / count), 1))
+        below, begin = below + count, bound
+    return float(1000.0 * begin) if counts[-1] else None
+
+
 def lines(family: str, first: int, text: str, cells: list[int]) -> str:
     """One object's lines of one family; nothing for who had no stream yet."""
     counts = cells[first : first + _SUM]

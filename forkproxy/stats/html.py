@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from forkproxy.plan import StatsPage
-from forkproxy.stats.columns import NUMBER, Kind, Row
+from forkproxy.stats.columns import NUMBER, WIDTH, Kind, Row
 from forkproxy.stats.forms import ACTIONS, MEANING
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from forkproxy.stats.page import Query
 
 _N = NUMBER
-#: (heading of the group, ((heading, column, unit), …)); units: n a number, b bytes, s seconds, t text
+#: (heading of the group, ((heading, column, unit), …)); units: n a number, b bytes, s seconds, m milliseconds, t text
 GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
     ("Queue", (("Cur", "qcur", "n"), ("Max", "qmax", "n"), ("Limit", "qlimit", "n"))),
     ("Session rate", (("Cur", "rate", "n"), ("Max", "rate_max", "n"), ("Limit", "rate_lim", "n"))),
@@ -42,6 +42,8 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
          ("Chk", "chkfail", "n"), ("Dwn", "chkdown", "n"), ("Dwntme", "downtime", "s"), ("Thrtle", "throttle", "n")),
     ),
 )  # fmt: skip
+#: With "stats show-modules", behind the dash of CSV.
+TIMES = ("Answers, ms", (("50 %", WIDTH + 1, "m"), ("95 %", WIDTH + 2, "m"), ("99 %", WIDTH + 3, "m")))
 _ABORTS = (("Aborted by clients", "cli_abrt"), ("Aborted by servers", "srv_abrt"))
 #: What lies behind a number, on hovering: column → lines of (what, column), those without a value left out. The script has them, too.
 TIPS: dict[str, tuple[tuple[str, str], ...]] = {
@@ -203,11 +205,14 @@ def _proxy(name: str, said: str, rows: list[Row], page: StatsPage, query: Query,
     if form:
         yield f'<form method="post" action="{_text(uri + query.suffix())}">'
     # columns that nobody here has a value for are left out
-    groups = [(title, [c for c in columns if any(row[_N[c[1]]] is not None for row in rows)]) for title, columns in GROUPS]
+    every = [(title, tuple((heading, _N[column], unit) for heading, column, unit in columns)) for title, columns in GROUPS]
+    if page.show_modules:
+        every.append(TIMES)
+    groups = [(title, [c for c in columns if any(row[c[1]] is not None for row in rows)]) for title, columns in every]
     yield f'<div class="wide"><table><thead><tr>{box}<th rowspan="2" class="who">Name</th><th rowspan="2" class="status">Status</th>'
     yield "".join(f'<th colspan="{len(columns)}">{title}</th>' for title, columns in groups if columns) + "</tr><tr>"
     yield "".join(f"<th>{title}</th>" for _, columns in groups for title, _, _ in columns) + "</tr></thead><tbody>\n"
-    cells = [(f"{group} {title}".removeprefix("Server "), _N[name], unit) for group, columns in groups for title, name, unit in columns]
+    cells = [(f"{group} {title}".removeprefix("Server "), number, unit) for group, columns in groups for title, number, unit in columns]
     for row in rows:
         yield _row(row, cells, page, form)
     yield "</tbody></table></div>"

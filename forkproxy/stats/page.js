@@ -10,7 +10,7 @@
   const count = n => n < 100000 ? Math.round(n).toLocaleString("en-US").replace(/,/g, "\u202f") : scaled(n, 1000, ["", " k", " M", " G", " T"]);
   const bytes = n => scaled(n, 1024, [" B", " KiB", " MiB", " GiB", " TiB", " PiB"]);
   const span = s => s < 0 ? "–" : s < 60 ? s + " s" : s < 3600 ? Math.floor(s / 60) + " min" : s < 86400 ? Math.floor(s / 3600) + " h " + Math.floor(s % 3600 / 60) + " min" : Math.floor(s / 86400) + " d " + Math.floor(s % 86400 / 3600) + " h";
-  const show = { n: count, b: bytes, s: span };
+  const show = { n: count, b: bytes, s: span, m: n => n < 10 ? n.toFixed(1) : count(n) };
   const state = word => /^(OPEN|UP|no check)/.test(word) ? (word.includes("/") ? "turning" : "up") : /^DOWN/.test(word) ? (word.includes("/") ? "turning" : "down") : /^(DRAIN|NOLB)/.test(word) ? "drain" : "maint";
   const HOT = /^(Errors|Denied|Warnings)/;
   function paint(cell, raw) {

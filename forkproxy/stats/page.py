@@ -16,7 +16,7 @@ from urllib.parse import unquote_to_bytes
 from forkproxy.plan import StatsPage, Step
 from forkproxy.proxy import reply
 from forkproxy.rules.verdict import ALLOW, WAIT, Service
-from forkproxy.stats import csv, forms, html, schema, service
+from forkproxy.stats import csv, forms, histograms, html, schema, service
 from forkproxy.stats.columns import NUMBER, Row
 from forkproxy.stats.model import visible, without_legends
 from forkproxy.values import frozen
@@ -127,6 +127,9 @@ def answer(txn: Any, page: StatsPage) -> Answer | None:
     if context is None:
         return 503, [_NO_CACHE, (b"content-type", b"text/plain")], b"statistics are not available yet\n"
     rows = chosen(context.model.all(), page, query)
+    more: tuple[str, ...] = ()
+    if page.show_modules:
+        rows, more = context.timed(rows), tuple(name for _, name in histograms.SHARES)
     fields = [_NO_CACHE]
     slices: Iterator[str]
     if query.form == "html":
@@ -138,7 +141,7 @@ def answer(txn: Any, page: StatsPage) -> Answer | None:
         elif query.form == "json-schema":
             kind, slices = b"application/json", iter((schema.text(),))
         else:
-            kind, slices = b"text/plain", csv.to_csv(rows) if query.form == "csv" else csv.to_typed(rows)
+            kind, slices = b"text/plain", csv.to_csv(rows, more) if query.form == "csv" else csv.to_typed(rows)
         fields.append((b"content-type", kind))
         if page.refresh_s and query.refresh:
             fields.append((b"refresh", b"%d" % page.refresh_s))

@@ -292,6 +292,7 @@ frontend web
   stats show-node
   stats show-desc
   stats show-legends
+  stats show-modules
   default_backend shop
 backend shop
   description Orders & baskets
@@ -394,6 +395,7 @@ def test_in_a_browser(service: tuple[Proxy, int], tmp_path: Path) -> None:
         for _ in range(30):
             get(port)
         page.wait(f"{total} >= {before} + 30")
+        page.wait("Number(document.querySelector('[data-k=\"web/FRONTEND\"] [data-l=\"Answers, ms 95 %\"]').dataset.v) > 0")
         page.wait("document.querySelectorAll('.tile svg polyline').length == 5")
         page.wait("document.querySelector('[data-chart=\"F/web\"] polyline') !== null")
 

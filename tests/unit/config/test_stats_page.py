@@ -10,7 +10,7 @@ import pytest
 from forkproxy import registry
 from forkproxy.plan import StatsPage
 from forkproxy.rules.verdict import ALLOW, Reply
-from tests.unit.config.reading import alerts, good, notes, warnings
+from tests.unit.config.reading import alerts, good, warnings
 
 FRONT = "frontend f\n bind :18080\n mode http\n"
 
@@ -122,4 +122,5 @@ def test_tcp_mode_has_no_page() -> None:
 
 
 def test_modules() -> None:
-    assert any("stats show-modules" in note for note in notes(f"{FRONT} stats show-modules\n"))
+    plain, modules = good(f"{FRONT} stats enable\n"), good(f"{FRONT} stats show-modules\n")
+    assert modules.global_.metered and not plain.global_.metered

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -14,9 +16,9 @@ from forkproxy.master.forms import carry_out
 from forkproxy.plan import StatsPage
 from forkproxy.proxy import reply
 from forkproxy.rules.verdict import ALLOW, WAIT, Reply, Service, Verdict
-from forkproxy.state.layout import REUSES
+from forkproxy.state.layout import RESPONSE_HISTOGRAM, REUSES
 from forkproxy.state.servers import CHECK_TEXT
-from forkproxy.stats import forms, html, page, service
+from forkproxy.stats import forms, histograms, html, page, service
 from forkproxy.stats.columns import COLUMNS, NUMBER
 from forkproxy.stats.forms import Form
 from forkproxy.stats.history import KEPT, History
@@ -206,6 +208,26 @@ def test_tips_have_numbers_that_exist(bound: World) -> None:
     row = text(bound, b"/st").partition('data-k="b/s1"')[2].partition("</tr>")[0]
     assert 'title="Layer7 wrong status\n&lt;no&gt;\n' in row and "Connections used again: 3\n" in row
     assert all(name in NUMBER and all(column in NUMBER for _, column in lines) for name, lines in html.TIPS.items())
+
+
+def test_times_of_answers_with_show_modules(bound: World) -> None:
+    cells, base = bound.rows.cells(0), bound.rows.base("b/s1") + RESPONSE_HISTOGRAM
+    cells[base + 1] += 50  # half a millisecond to one
+    cells[base + 3] += 50  # two to four
+    rows = list(csv.DictReader(io.StringIO(text(bound, b"/st;csv", show_modules=True).removeprefix("# "))))
+    times = {f"{row['pxname']}/{row['svname']}": [row[name] for _, name in histograms.SHARES] for row in rows}
+    assert times["b/s1"] == ["1", "3.8", "4"] and times["b/s2"] == ["", "", ""] and len(rows[0]) == len(COLUMNS) + 5
+    assert "answer_p50" not in text(bound, b"/st;csv")
+    row = text(bound, b"/st", show_modules=True).partition('data-k="b/s1"')[2].partition("</tr>")[0]
+    assert f'data-c="{len(COLUMNS) + 2}" data-u="m" data-l="Answers, ms 95 %">3.8<' in row, "where the script finds it in CSV"
+
+
+@pytest.mark.parametrize(
+    ("counts", "share", "wanted"),
+    [([], 0.5, None), ([4], 0.5, 0.2), ([0, 4], 1.0, 1.0), ([1, 0, 0, 3], 0.25, 0.5), ([0] * 16 + [1], 0.5, 16384.0)],
+)  # fmt: skip
+def test_quantiles(counts: list[int], share: float, wanted: float | None) -> None:
+    assert histograms.quantile([*counts, *[0] * 20], 0, share) == wanted
 
 
 def test_what_became_of_a_form_is_said(bound: World) -> None:
