@@ -8,7 +8,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 # the tests wait more than they work: twice as many at once as there are processors; tests of one file stay together
 PARALLEL ?= -n $$(( 2 * $$(nproc) )) --dist loadfile
 
-.PHONY: run test check quick lint system fuzz bench compiled reference man dist deb deb-test peers clean help
+.PHONY: run test check quick lint system fuzz bench compiled reference man dist deb deb-test image-test peers clean help
 
 help:
 	@echo "make run     install into $(VENV) and start etc/quickstart.cfg"
@@ -18,7 +18,7 @@ help:
 	@echo "make bench   side by side with Debian's haproxy; results go to bench/results/"
 	@echo "make compiled   a wheel in dist/ whose data path is compiled by mypyc (a C compiler is needed), tested"
 	@echo "make dist     sdist and wheel in dist/"
-	@echo "make deb      a Debian package in build/deb/ (debhelper and dh-python are needed); make deb-test installs and runs it in a clean root"
+	@echo "make deb      a Debian package in build/deb/ (debhelper and dh-python are needed); make deb-test and image-test run it and the image in a clean root"
 	@echo "make man      man pages and completions for bash and zsh in build/manual/"
 	@echo "make reference   docs/reference/ from the docstrings, after a keyword was added or changed"
 
@@ -83,6 +83,9 @@ deb:
 
 deb-test: deb
 	@sh tests/packaging/deb-test.sh $(DEB)/forkproxy_*_all.deb
+
+image-test:
+	@sh tests/packaging/image-test.sh
 
 bench: $(VENV)/.dev peers
 	$(BIN)/python -m bench

@@ -7,27 +7,11 @@
 set -eu
 deb=$(realpath "$1")
 cd "$(dirname "$0")/../.."
-export LC_ALL=C DEBIAN_FRONTEND=noninteractive
-skip() {
-    echo "SKIPPED: $*"
-    exit 0
-}
-[ "$(id -u)" = 0 ] || skip "needs root"
-work=$PWD/build/deb-test
-base=${FORKPROXY_BASE:-$work/base}
-# shellcheck disable=SC1091
-release=$(. /etc/os-release && if [ "$ID" = debian ]; then echo "$VERSION_CODENAME"; fi)
-if [ ! -d "$base" ]; then
-    command -v debootstrap >/dev/null || skip "needs debootstrap"
-    mkdir -p "$work"
-    rm -rf "$base.new"
-    debootstrap --variant=minbase "${release:-bookworm}" "$base.new" > "$work/debootstrap.log" || skip "debootstrap failed: see $work/debootstrap.log"
-    mv "$base.new" "$base"
-fi
+# shellcheck source=tests/packaging/base.sh
+. tests/packaging/base.sh
 
 root=$work/root
 rm -rf "$root"
-mkdir -p "$work"
 cp -a "$base" "$root"
 printf '#!/bin/sh\nexit 101\n' > "$root/usr/sbin/policy-rc.d"
 chmod +x "$root/usr/sbin/policy-rc.d"
