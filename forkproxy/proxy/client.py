@@ -193,12 +193,8 @@ def busy(c: Client, mask: int) -> None:
             return
         request.body_arrived(s, f)
         return
-    try:
-        data = c.sock.recv(c.rt.bufsize)
-    except (BlockingIOError, InterruptedError):
-        return
-    except OSError:
-        finish.client_gone(s)
+    data = receive(c, s, c.rt.bufsize)
+    if data is None:
         return
     if not data:
         c.eof = True
@@ -208,6 +204,17 @@ def busy(c: Client, mask: int) -> None:
     c.inbuf += data
     if len(c.inbuf) >= c.rt.bufsize:
         pause(c)
+
+
+def receive(c: Client, s: Stream, most: int) -> bytes | None:
+    """What the client of ``s`` sent, b"" for its end; None: nothing is there, or it is gone and ``s`` has ended."""
+    try:
+        return c.sock.recv(most)
+    except (BlockingIOError, InterruptedError):
+        return None
+    except OSError:
+        finish.client_gone(s)
+        return None
 
 
 def flush_response(c: Client, s: Stream) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from forkproxy.errors import ERRORS
 from forkproxy.net.loop import ERR, HUP, READ, WRITE
 from forkproxy.net.sockets import silent_drop
-from forkproxy.proxy import dispatch, finish, relay, upgrade
+from forkproxy.proxy import client, dispatch, finish, relay, upgrade
 from forkproxy.proxy.sides import pause
 from forkproxy.proxy.stream import Stream
 from forkproxy.rules.verdict import ALLOW, SWITCH, WAIT, Verdict
@@ -167,12 +167,8 @@ def waiting(c: Client, mask: int) -> None:
     if room <= 0:
         pause(c)
         return
-    try:
-        data = c.sock.recv(room)
-    except (BlockingIOError, InterruptedError):
-        return
-    except OSError:
-        finish.client_gone(s)
+    data = client.receive(c, s, room)
+    if data is None:
         return
     if data:
         c.inbuf += data

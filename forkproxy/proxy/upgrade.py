@@ -75,12 +75,8 @@ def started(s: Stream) -> None:
 def await_head(c: Client, _mask: int) -> None:
     """The rest of the first request's head, or the client's end."""
     s = c.stream
-    try:
-        data = c.sock.recv(c.rt.bufsize)
-    except (BlockingIOError, InterruptedError):
-        return
-    except OSError:
-        finish.client_gone(s)
+    data = client.receive(c, s, c.rt.bufsize)
+    if data is None:
         return
     if data:
         c.inbuf += data
