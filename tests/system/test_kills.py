@@ -149,9 +149,10 @@ def test_every_number_returns_to_the_truth(
             eventually(lambda had=had: len(now := proxy.workers) == 3 and now != had, "another worker")  # type: ignore[misc]
             asked, idle, sessions = living(asked), living(idle), living(sessions)
             settles(f"the truth of {len(asked)}, {len(idle)} and {len(sessions)}")
-            for _ in range(2):
+            some = min(2, len(asked))  # a worker that accepts for others who are not back yet may have had all
+            for _ in range(some):
                 origin.answer()
-            asked = served(asked, 2)
+            asked = served(asked, some)
         for one in clients:
             one.stop()
         while asked:
