@@ -262,6 +262,7 @@ class Server:
     observe: str = ""
     error_limit: int = 10
     send_proxy: int = 0  # 0 none, 1, 2
+    proxy_options: tuple[str, ...] = ()  # crc32c, unique-id
     tfo: bool = False
     tcp_ut_ms: int = 0
     pool_max_conn: int = -1  # -1 unlimited

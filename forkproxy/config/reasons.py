@@ -45,7 +45,7 @@ REASONS: tuple[tuple[str, str, str], ...] = (
     ("global", r"harden\..*|setcap|pp2-never-send-local", LATER),
     ("bind|server", r"tcp-md5sig|cc|namespace", LATER),
     ("bind|server", r"accept-netscaler-cip|socks4|check-via-socks4", "An old way to tell addresses; the PROXY protocol is there"),
-    ("server", r"proxy-v2-options|set-proxy-v2-tlv-fmt|send-proxy-v2.*", LATER),
+    ("server", r"set-proxy-v2-tlv-fmt|send-proxy-v2.*", LATER),
     ("fetch", r"internal\..*|cpu_.*|lat_.*|[bf]s\.debug_str|term_events", INSIDE),
     ("converter", r"mqtt_.*|protobuf|ungrpc", "A protocol that nobody has asked for"),
     ("action .*", "use-service", "HAProxy's services for TCP are written in Lua"),

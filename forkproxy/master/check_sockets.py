@@ -10,7 +10,7 @@ from forkproxy.health.conversation import Conversation, Hop, Result
 from forkproxy.health.status import Status
 from forkproxy.plan import Address, Check, Server
 from forkproxy.values import replace
-from forkproxy.wire.proxy_protocol import LOCAL_V2
+from forkproxy.wire.proxy_protocol import local_v2
 
 #: Errors of a connection that speak of the server or the network …
 _SERVERS_FAULT = frozenset(
@@ -50,4 +50,4 @@ def proxy_line(sock: socket.socket) -> bytes:
 
 def greeting(server: Server, sock: socket.socket) -> bytes:
     """The header with which a check begins, in the version that the server's own connections begin with (manual "check-send-proxy")."""
-    return LOCAL_V2 if server.send_proxy == 2 else proxy_line(sock)
+    return local_v2("crc32c" in server.proxy_options) if server.send_proxy == 2 else proxy_line(sock)

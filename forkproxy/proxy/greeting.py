@@ -14,7 +14,8 @@ from forkproxy.proxy import client, counting, finish, listener
 from forkproxy.proxy.accesslog import INFO
 from forkproxy.rules import connerrors
 from forkproxy.rules.logalias import local_stamp
-from forkproxy.wire.proxy_protocol import SIGNATURE, build_v1, build_v2, parse
+from forkproxy.rules.world import unique_id
+from forkproxy.wire.proxy_protocol import SIGNATURE, TYPE_UNIQUE_ID, build_v1, build_v2, parse
 
 if TYPE_CHECKING:
     from forkproxy.proxy.client import Client
@@ -108,11 +109,13 @@ def refuse(c: Client, error: int) -> None:
     finish.close_client(c)
 
 
-def header(s: Stream, version: int) -> bytes:
-    """What a server with ``send-proxy`` (1) or ``send-proxy-v2`` (2) gets before anything else."""
+def header(s: Stream, version: int, options: tuple[str, ...]) -> bytes:
+    """What a server with ``send-proxy`` (1) or ``send-proxy-v2`` (2, with ``proxy-v2-options``) gets before anything else."""
     origin = s.origin
-    dst, dst_port = origin.local()
-    if origin.family == 0:
-        return build_v1("unix", 0, "unix", 0) if version == 1 else build_v2("", 0, "", 0)
-    build = build_v1 if version == 1 else build_v2
-    return build(origin.src, origin.src_port, dst, dst_port)
+    src, src_port, dst, dst_port = ("", 0, "", 0) if origin.family == 0 else (origin.src, origin.src_port, *origin.local())
+    if version == 1:
+        return build_v1(src or "unix", src_port, dst or "unix", dst_port)
+    if not options:
+        return build_v2(src, src_port, dst, dst_port)
+    told = [(TYPE_UNIQUE_ID, ident)] if "unique-id" in options and (ident := unique_id(s)) else []
+    return build_v2(src, src_port, dst, dst_port, tlvs=told, checksum="crc32c" in options)

@@ -124,7 +124,7 @@ def established(up: Upstream, s: Stream) -> bool:
     Right after ``connect`` the side is not in the loop yet: it goes there with the mask that it needs, which saves two calls."""
     data = s.sending
     if up.srv.greets:
-        data = greeting.header(s, up.srv.greets) + data
+        data = greeting.header(s, up.srv.greets, up.srv.plan.proxy_options) + data
     if data:
         try:
             sent = up.sock.send(data)

@@ -205,7 +205,7 @@ def build_v2(
     tlvs: Iterable[tuple[int, bytes]] = (),
     checksum: bool = False,
 ) -> bytes:
-    """The binary header; ``tlvs`` are (type, value), ``checksum`` adds a CRC32C element at the end.
+    """The binary header; ``tlvs`` are (type, value), ``checksum`` puts a CRC32C element before them.
 
     Two addresses that are not IP addresses are written as unix paths, of which both may be empty.
     """
@@ -222,9 +222,16 @@ def build_v2(
         family = 2 if six or also else 1
         block = a + b + struct.pack(">HH", src_port, dst_port)
     extra = b"".join(struct.pack(">BH", kind, len(value)) + value for kind, value in tlvs)
-    if checksum:
-        extra += struct.pack(">BHI", TYPE_CRC32C, 4, 0)
-    header = SIGNATURE + struct.pack(">BBH", 0x21, family << 4 | transport, len(block) + len(extra)) + block + extra
-    if checksum:
-        header = header[:-4] + struct.pack(">I", crc32c(header))
-    return header
+    return _sealed(0x21, family << 4 | transport, block, extra, checksum)
+
+
+def local_v2(checksum: bool = False) -> bytes:
+    """The header of a connection that is on nobody's behalf."""
+    return _sealed(0x20, 0, b"", b"", checksum)
+
+
+def _sealed(command: int, family: int, block: bytes, extra: bytes, checksum: bool) -> bytes:
+    if not checksum:
+        return SIGNATURE + struct.pack(">BBH", command, family, len(block) + len(extra)) + block + extra
+    start = SIGNATURE + struct.pack(">BBH", command, family, len(block) + 7 + len(extra)) + block + struct.pack(">BH", TYPE_CRC32C, 4)
+    return start + struct.pack(">I", crc32c(start + b"\0\0\0\0" + extra)) + extra

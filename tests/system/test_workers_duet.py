@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from forkproxy.wire.proxy_protocol import parse
 from tests.ports import free_ports
 from tests.system.conftest import eventually
 from tests.system.duet import BESIDE_HAPROXY, Origin, Side, read_all
@@ -345,3 +346,36 @@ def test_cookies_bring_clients_back_whoever_serves_them(tmp_path: Path) -> None:
     assert stay == {name: {True, name != "keeps"} for name in MODES}, "an application's own cookie, where it is kept, names nobody"
     for one in servers:
         one.close()
+
+
+HEADERS = ("crc32c", "unique-id", "crc32c,unique-id")
+GREETS = HEAD + "".join(f"""
+listen l{number}
+  mode tcp
+  no log
+  bind 127.0.0.1:PORT{number}
+  unique-id-format %[str(an_id)]
+  server s 127.0.0.1:{{origin}} send-proxy-v2 proxy-v2-options {options}
+""" for number, options in enumerate(HEADERS)) + """
+frontend f
+  bind 127.0.0.1:{port}
+"""
+
+
+def test_headers_of_the_proxy_protocol_tell_more(tmp_path: Path) -> None:
+    def story(_side: Side, ports: dict[str, int]) -> list[bytes]:
+        seen = []
+        for port in ports.values():
+            with socket.create_connection(("127.0.0.1", port), 10) as sock:
+                sock.sendall(b"x")
+                got = sock.recv(4096)  # the header, sent back
+                own = sock.getsockname()[1].to_bytes(2, "big")
+            parsed = parse(got)  # which checks the sum
+            assert parsed is not None
+            got = got[: parsed[1]].replace(own, b"<p>").replace(port.to_bytes(2, "big"), b"<P>")
+            seen.append(re.sub(rb"\x03\x00\x04....", b"<sum>", got, flags=re.S))
+        return seen
+
+    theirs, ours = beside(tmp_path, GREETS, ("PORT0", "PORT1", "PORT2"), story)
+    assert ours == theirs
+    assert [b"<sum>" in got for got in ours] == [True, False, True] and [b"an_id" in got for got in ours] == [False, True, True]

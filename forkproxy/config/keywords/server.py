@@ -321,6 +321,23 @@ def _tcp_ut(target: _Target, line: Line, text: str) -> None:
         line.fail("'tcp-ut' : expects a positive delay in milliseconds.", line.kwlen)
 
 
+#: options of the header of version 2, of which the others tell of TLS
+_HEADER_OPTIONS = frozenset({"crc32c", "unique-id"})
+_OF_TLS = frozenset({"ssl", "cert-cn", "ssl-cipher", "cert-sig", "cert-key", "authority"})
+
+
+@keyword("server", "proxy-v2-options", args=(Word("a list of options"),), synopsis="{ crc32c | unique-id }[,...]*")
+def _proxy_v2_options(target: _Target, line: Line, text: str) -> None:
+    """What else ``send-proxy-v2`` tells: a checksum of the header, the unique id of the frontend's ``unique-id-format``."""
+    names = text.split(",")
+    for name in names:
+        if name in _OF_TLS:
+            line.fail(f"'proxy-v2-options' : '{name}' is known to HAProxy, not supported by forkproxy yet", line.kwlen)
+        if name not in _HEADER_OPTIONS:
+            line.fail(f"'{name}' : proxy v2 option not implemented.", line.kwlen)
+    target.settings["proxy_options"] = tuple(sorted({*target.settings.get("proxy_options", ()), *names}))
+
+
 @keyword("server", "init-addr", args=(Word("a list of methods"),), default="last,libc", synopsis="{ last | libc | none | <ip> }[,...]*")
 def _init_addr(target: _Target, line: Line, text: str) -> None:
     """Where the address of a server given by name comes from at start: the first method that gives one."""

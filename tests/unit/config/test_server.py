@@ -35,6 +35,7 @@ from tests.unit.config.reading import alerts, backend, good, server
         ("send-proxy", "send_proxy", 1),
         ("send-proxy-v2", "send_proxy", 2),
         ("send-proxy no-send-proxy", "send_proxy", 0),
+        ("proxy-v2-options unique-id,crc32c", "proxy_options", ("crc32c", "unique-id")),
         ("tfo", "tfo", True),
         ("tcp-ut 2s", "tcp_ut_ms", 2000),
         ("pool-max-conn 0", "pool_max_conn", 0),
