@@ -62,6 +62,11 @@ def compile_acl(words: Words, ctx: RuleContext, stop: str | None = None) -> AclT
     start = words.pos
     text = words.next("a criterion")
     sample, method, dotted = _criterion(text, words, ctx)
+    if words.peek() in (None, stop) and method not in ("", "bool", "found"):
+        ctx.warn(
+            f"'{text}' has no pattern to be compared with, so that it will never match; '--' behind it says that this is meant, "
+            "'-m found' asks whether there is such a thing", start,
+        )  # fmt: skip
     icase, resolve, as_map, given = False, True, False, False
     number = -1
     finders: list[Find] = []

@@ -357,3 +357,19 @@ def test_bytes_that_are_not_there_yet(condition: str, body: bytes, done: bool, e
             pred(txn)
     else:
         assert bool(pred(txn)) is expected
+
+
+@pytest.mark.parametrize(
+    ("text", "warned"),
+    [
+        ("{ path }", True), ("{ dst_port }", True), ("{ src }", True), ("{ method }", True), ("{ path_beg }", True),
+        ("{ hdr_cnt(a) }", True), ("{ path,lower }", True),
+        ("{ path -- }", False), ("{ path -m str }", False), ("{ path -i }", False), ("{ always_true }", False),
+        ("{ req.hdr(a) -m found }", False), ("{ req.hdr(a) -m bool }", False), ("METH_GET", False), ("{ path / }", False),
+    ],
+)  # fmt: skip
+def test_a_criterion_without_patterns(text: str, warned: bool) -> None:
+    """As HAProxy 2.6 warns: only where nothing at all stands behind the criterion."""
+    said: list[tuple[str, int]] = []
+    compile_condition(words(text), context(warn=lambda message, index: said.append((message, index))))
+    assert [index for message, index in said if "has no pattern" in message] == ([1] if warned else [])

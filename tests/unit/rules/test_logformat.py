@@ -184,3 +184,12 @@ def test_refused(text: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         compile_format(text, context("log"), style="log")
     assert message in caught.value.message
+
+
+def test_json_of_any_byte_is_one_line() -> None:
+    """Whatever a client sends: a line stays one line and can be parsed."""
+    for byte in range(256):
+        txn = make_txn(RAW)
+        txn.vars = {"txn.v": bytes((65, byte, 66))}
+        line = render('%{+json}o %(v)[var(txn.v)] %(path)HU %(line)r %(when)tr %(type:str)B %(yes:bool)[always_true] %(src)[src]', txn)
+        assert min(line) >= 32 and set(json.loads(line)) == {"v", "path", "line", "when", "type", "yes", "src"}
