@@ -218,7 +218,11 @@ class Tally:
                     count_statuses(srv, said)
                 srv[REQ_TOT] += fine + len(said)
             if served and be is not None:
-                srv[LBTOT] += served
+                elected = 0
+                if self.elects:
+                    elected = sum(1 for s in ended if s.t_queue and s.marks is not None and s.marks.get(ELECTED) is s.srv)
+                    be.elected += elected
+                srv[LBTOT] += served - elected
                 srv[REUSES] += reused
                 srv[LAST_SESS] = int(ended[-1].clock.wall)
                 be.served += served

@@ -9,6 +9,8 @@ import pytest
 from forkproxy.plan import Cookie
 from forkproxy.proxy.accesslog import Target
 from forkproxy.proxy.persistence import read_time, write_time
+from forkproxy.state.layout import LBTOT, SESS_TOT
+from forkproxy.state.names import backend_key
 from forkproxy.state.servers import RUNNING, STOPPED
 from forkproxy.values import replace
 from tests.session.stage import Stage, Wire
@@ -44,6 +46,8 @@ def test_clients_come_back_to_their_server(monkeypatch: pytest.MonkeyPatch) -> N
         assert stage.ports[-1] == 1001 and b"ookie" not in stage.dialled[-1].got
         assert answered(stage, client) == b""
     assert answered(stage, ask(stage)) == b"S=c0; path=/"
+    totals = [stage.rt.state.rows.totals(key) for key in ("b/s0", "b/s1", backend_key("b"))]
+    assert [(total[SESS_TOT], total[LBTOT]) for total in totals] == [(1, 1), (3, 0), (4, 1)], "the algorithm was asked once"
 
 
 @pytest.mark.parametrize(
