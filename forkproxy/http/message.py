@@ -11,8 +11,8 @@ import re
 from collections.abc import Callable, Iterable
 from enum import IntEnum
 
-#: fields that say how the body is framed and what becomes of the connection
-_FRAMING = frozenset((b"content-length", b"transfer-encoding", b"connection", b"upgrade"))
+#: fields that say how the body is framed and what becomes of the connection, and the one that the reader has taken out
+_FRAMING = frozenset((b"content-length", b"transfer-encoding", b"connection", b"upgrade", b"host"))
 _fields = re.compile(rb"([^:]++):[ \t]*+([^\r]*+)\r\n").findall
 
 
@@ -26,12 +26,26 @@ class BodyKind(IntEnum):
     TUNNEL = 4  # never: bytes of another protocol follow (101, CONNECT)
 
 
+class Field:
+    """The name of a field as rules that set it many times need it; ``prefix`` begins its line, ``needle`` finds it in the twin."""
+
+    __slots__ = ("frames", "lower", "lower_prefix", "name", "needle", "prefix")
+
+    def __init__(self, name: bytes) -> None:
+        self.name = name
+        self.lower = name.lower()
+        self.prefix = name + b": "
+        self.lower_prefix = self.lower + b": "
+        self.needle = b"\n" + self.lower + b":"
+        self.frames = self.lower in _FRAMING
+
+
 class Head:
     """What both kinds of heads share. Instances come from ``reader`` (which sets every attribute) or from ``create``.
 
     ``fields_raw``: the field lines to forward, each ends with CRLF, without the final empty line; normalised by the reader and
     free of what concerned only the sender's connection. ``changed`` tells that rules have edited them, ``reframed`` that they have
-    edited some that framing depends on (or the status).
+    edited some that framing depends on (or the status), or Host: until then ``host`` of a request is its value.
     ``body``/``length``: framing; ``length`` is 0 unless ``body`` is LENGTH. ``version``: 10 or 11 (HTTP/1.2 or 2.0 in a request
     line count as 11, HTTP/0.9 as 10). ``keep_alive``: the sender wants to go on with its connection after this message.
     ``close_after``: the connection that it came from must be closed after the exchange, whatever the sender wanted (ambiguous
@@ -182,17 +196,23 @@ class Head:
         self.fields_raw = raw
         self._lower = lower
 
-    def set(self, name: bytes, value: bytes, lower: bytes = b"") -> None:
-        """Cut every field called ``name`` (any case), then append one; ``lower`` is the name in lower case where that is known."""
-        lower = lower or name.lower()
+    def set(self, name: bytes, value: bytes) -> None:
+        """Cut every field called ``name`` (any case), then append one."""
+        self.place(Field(name), value)
+
+    def place(self, field: Field, value: bytes) -> None:
+        """As :meth:`set`, of a name that is known before."""
         twin = self._lower
-        if twin is None or twin.find(b"\n%b:" % lower) >= 0:  # "in" costs twice as much: it tries a number first
-            self.remove(lower)
-            twin = self._twin()
-        self.fields_raw += b"%b: %b\r\n" % (name, value)
-        self._lower = twin + b"%b: %b\r\n" % (lower, value)
+        if twin is None:
+            twin = b"\n" + self.fields_raw.lower()
+        if twin.find(field.needle) >= 0:  # "in" costs twice as much: it tries a number first
+            self._lower = twin
+            self.remove(field.lower)
+            twin = self._lower
+        self.fields_raw = b"%b%b%b\r\n" % (self.fields_raw, field.prefix, value)
+        self._lower = b"%b%b%b\r\n" % (twin, field.lower_prefix, value)
         self.changed = True
-        if lower in _FRAMING:
+        if field.frames:
             self.reframed = True
 
     def replace_all(self, fields: Iterable[tuple[bytes, bytes]]) -> None:

@@ -206,6 +206,7 @@ class PatternFile:
     def load(self, text: bytes) -> None:
         """Read the lines of ``text``: blank ones and those that begin with ``#`` are skipped."""
         add = self.contents.add
+        values: dict[bytes, bytes] = {}  # many keys lead to few values, which are kept once
         for line in each(text.removesuffix(b"\n").split(b"\n"), f"reading {self.name}", "lines"):
             if line.startswith(b"#"):
                 continue
@@ -214,7 +215,8 @@ class PatternFile:
                 continue
             if self.is_map:
                 key, *rest = line.split(None, 1)
-                add(Entry(key, rest[0] if rest else b""))
+                value = rest[0] if rest else b""
+                add(Entry(key, values.setdefault(value, value)))
             else:
                 add(Entry(line))
 

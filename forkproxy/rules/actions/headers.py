@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from forkproxy.http.message import Field
 from forkproxy.plan import Step
 from forkproxy.registry import Needs, action
 from forkproxy.rules.action import ALL_HTTP, HTTP_REQ, Parser
@@ -41,19 +42,18 @@ def add_header(p: Parser) -> Step:
 @action("set-header", at=ALL_HTTP, synopsis="<name> <fmt>")
 def set_header(p: Parser) -> Step:
     """Append a header field in the place of all that have the same name."""
-    name = p.header_name()
-    lower = name.lower()
+    name = Field(p.header_name())
     render = p.format().render
     _declare(p)
     if p.on_request:
 
         def set_in_request(txn: Any) -> None:
-            txn.req.set(name, render(txn), lower)
+            txn.req.place(name, render(txn))
 
         return set_in_request
 
     def set_in_response(txn: Any) -> None:
-        txn.res.set(name, render(txn), lower)
+        txn.res.place(name, render(txn))
 
     return set_in_response
 

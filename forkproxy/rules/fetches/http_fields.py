@@ -48,29 +48,37 @@ def lines_of(side: str, name: bytes) -> Values:
 
 
 def _elements(side: str, name: bytes) -> Values:
-    """``values(txn)``: one element per comma-separated value of the fields called ``name``."""
+    """``values(txn)``: one element per comma-separated value of the fields called ``name``.
+
+    Rules about Host are in every file, and the reader has found it (one value, or it had refused the request): that is three times as fast
+    as a search, as long as no rule has edited it.
+    """
     lower = name.lower()
     head_of = _HEADS[side]
-    is_host = lower == b"host" and side != "res"
 
     def values(txn: Any) -> list[bytes]:
         head = head_of(txn)
         if head is None:
             return []
-        # Host ACLs are in every file, and the reader has found Host (one value, or it had refused the request):
-        # 0.5 µs instead of 1.3 for an ACL, as long as no rule has edited a field.
-        if is_host and not head.changed and head is txn.req:
-            host = head.host
-            if host is None:
-                return []
-            if _COMMA not in host:
-                return [host]
         found: list[bytes] = head.get_all(lower) if lower else [v for _, v in head.items()]
         if len(found) == 1 and _COMMA not in found[0]:
             return found
         return [part for line in found for part in (split_values(line) if _COMMA in line else (line,))]
 
-    return values
+    if lower != b"host" or side == "res":
+        return values
+
+    def hosts(txn: Any) -> Any:
+        head = txn.req
+        if head is None or head.reframed or (either and txn.res is not None):
+            return values(txn)
+        host = head.host
+        if host is None:
+            return ()
+        return (host,) if _COMMA not in host else values(txn)
+
+    either = not side
+    return hosts
 
 
 def _last(side: str, name: bytes) -> FetchFn:
@@ -79,16 +87,26 @@ def _last(side: str, name: bytes) -> FetchFn:
     if not lower:
         return pick(_elements(side, name), 0)
     head_of = _HEADS[side]
-    is_host = lower == b"host" and side != "res"  # as in _elements
 
     def value(txn: Any) -> bytes | None:
         head = head_of(txn)
         if head is None:
             return None
-        found: bytes | None = head.host if is_host and not head.changed and head is txn.req else head.last(lower)
+        found: bytes | None = head.last(lower)
         return found if found is None or _COMMA not in found else split_values(found)[-1]
 
-    return value
+    if lower != b"host" or side == "res":
+        return value
+
+    def host(txn: Any) -> bytes | None:
+        head = txn.req
+        if head is None or head.reframed or (either and txn.res is not None):
+            return value(txn)
+        found: bytes | None = head.host
+        return found if found is None or _COMMA not in found else split_values(found)[-1]
+
+    either = not side
+    return host
 
 
 def pick(values: Values, occurrence: int) -> FetchFn:

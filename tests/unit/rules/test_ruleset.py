@@ -10,6 +10,7 @@ import pytest
 
 from forkproxy.errors import ConfigError
 from forkproxy.registry import Needs
+from forkproxy.rules.expr import compile_sample
 from forkproxy.rules.logencode import http_safe
 from forkproxy.rules.ruleset import fold_use_backend, parse_rule, parse_use_backend
 from forkproxy.rules.userlist import Userlist, basic_credentials
@@ -67,6 +68,23 @@ def test_target(line: str, target: bytes) -> None:
 def test_headers(line: str, name: bytes, values: list[bytes]) -> None:
     verdict, txn = run(line)
     assert verdict is None and txn.req.get_all(name) == values
+
+
+@pytest.mark.parametrize(("line", "values"), [
+    ("set-header Host b.org", [b"b.org"]), ("set-header X-Host b.org", [b"www.example.com"]), ("del-header host", []),
+    ("add-header HOST b.org", [b"www.example.com", b"b.org"]), ("replace-header Host w+ x", [b"x"]),
+    ("replace-value Host (.*) \\1,c.net", [b"www.example.com", b"c.net"]),
+    ("set-uri http://d.net/x", [b"d.net"]), ("del-header ho -m beg", []),
+])  # fmt: skip
+@pytest.mark.parametrize("name", ["hdr", "req.hdr"])
+def test_who_asks_for_host_sees_what_rules_made_of_it(line: str, values: list[bytes], name: str) -> None:
+    txn = make_txn()
+    one = compile_sample(f"{name}(host)", context())
+    assert one.each is not None and (one.fetch(txn), list(one.each(txn))) == (b"www.example.com", [b"www.example.com"])
+    parse_rule("http-req", words(line), context()).step(txn)
+    assert (one.fetch(txn), list(one.each(txn))) == (values[-1] if values else None, values)
+    txn = make_txn(response=True)
+    assert one.fetch(txn) == (None if name == "hdr" else b"www.example.com"), "in the response it is the response's"
 
 
 def test_response_headers_and_status() -> None:
