@@ -55,7 +55,11 @@ def join(s: Stream, up: Upstream) -> None:
     c.peer, up.peer = up, c
     c.ready = up.ready = ready
     c.expire = up.expire = timeout
-    up.loop.modify(up, READ | WRITE if up.out else READ)
+    mask = READ | WRITE if up.out else READ
+    if up.mask:
+        up.loop.modify(up, mask)
+    else:
+        up.loop.add(up, mask)
     restart(c)
     restart(up)
     if s.be.plan.tcp_response_content is not None and not s.mode_http:
@@ -213,8 +217,9 @@ def outcome(side: Side, what: int) -> None:
         active(side, side.peer)
     elif what == flow.ENDED:
         side.eof = True
-        pause(side)
-        if not flow.blocked(side.flow):
+        if flow.blocked(side.flow):
+            pause(side)
+        else:
             shut(side)
     elif what == flow.SRC_GONE:
         broken(s, side)
@@ -230,6 +235,7 @@ def shut(side: Side) -> None:
     if peer.flow.done and not flow.blocked(peer.flow):
         over(s)
         return
+    pause(side)  # nothing more will come, which the kernel would say in every turn
     sockets.half_close(peer.sock)
     fin_s = s.fe.plan.timeouts.client_fin_s if peer is s.client else s.be.plan.timeouts.server_fin_s
     if fin_s is not None:

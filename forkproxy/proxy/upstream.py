@@ -83,7 +83,7 @@ def dial_for(s: Stream, srv: ServerRt) -> None:
     up.stream = s
     s.up = up
     srv.opened(up)
-    if (s.sending or srv.greets) and s.mode_http and established(up, s):
+    if (s.sending or srv.greets or not (s.mode_http or srv.plan.tfo)) and established(up, s):
         return
     limit = marks.timeout(s, "connect", s.be.plan.timeouts.connect_s)
     if limit is not None:
@@ -121,17 +121,18 @@ def connect_timeout(up: Upstream) -> None:
 def established(up: Upstream, s: Stream) -> bool:
     """Send what begins the exchange; False: the kernel says EAGAIN, the connection does not stand yet.
 
-    Right after ``connect`` the side is not in the loop yet: it goes there with the mask that it needs, which saves two calls."""
+    Right after ``connect`` the side is not in the loop yet: it goes there with the mask that it needs, which saves two calls. Sending
+    nothing at all tells as well whether it stands: in TCP mode that saves an event, and asking the socket for its error."""
     data = s.sending
     if up.srv.greets:
         data = greeting.header(s, up.srv.greets, up.srv.plan.proxy_options) + data
-    if data:
+    if data or not up.mask:
         try:
             sent = up.sock.send(data)
         except (BlockingIOError, InterruptedError):
             return False  # the write event comes when the connection stands
         except OSError as exc:
-            if exc.errno in _CUT:  # it stood, and the server cut it before anything could be sent
+            if data and exc.errno in _CUT:  # it stood, and the server cut it before anything could be sent
                 marks.broke(s, exc.errno)
                 s.t_connect = up.rt.clock.now
                 answer_missing(up, s)
