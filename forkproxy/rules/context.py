@@ -36,6 +36,7 @@ _COLUMNS: dict[str, tuple[str, str]] = {
     "log": ("log", "log"),
     "check": ("", "be-check"),
     "config": ("config", "config"),
+    "cli": ("cli", "cli"),
 }
 
 #: what a kind of rule is called in messages
@@ -56,6 +57,7 @@ KIND_LABELS = {
     "log": "log-format",
     "check": "check",
     "config": "global",
+    "cli": "CLI",
 }
 
 

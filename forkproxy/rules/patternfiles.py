@@ -443,3 +443,23 @@ class PatternFiles:
         self.apply((op,))
         if self.announce is not None:
             self.announce(op)
+
+
+class Loaded(PatternFiles):
+    """The lists of a configuration as an expression sees them that comes at run time: none is read from a file, none is added."""
+
+    __slots__ = ()
+
+    def __init__(self, of: PatternFiles) -> None:
+        super().__init__()
+        self.files = of.files
+
+    def get(self, name: str, is_map: bool, kind: str = "", where: str = "") -> PatternFile:
+        """See :meth:`PatternFiles.get`."""
+        if name not in self.files:
+            raise ValueError(f"file '{name}' cannot be loaded at run time")
+        return super().get(name, is_map)
+
+    def inline(self, number: int, use: str) -> PatternFile:
+        """See :meth:`PatternFiles.inline`."""
+        raise ValueError("no pattern list can be made at run time")

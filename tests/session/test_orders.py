@@ -13,9 +13,11 @@ from forkproxy.balance import SCALE
 from forkproxy.plan import Address, Balance, Server
 from forkproxy.proxy.captures import locate
 from forkproxy.registry import ORDERS, gather
+from forkproxy.rules.patternfiles import PatternFiles
 from forkproxy.state import layout
 from forkproxy.state.doors import FULL, OPEN
 from forkproxy.state.servers import RUNNING
+from forkproxy.values import replace
 from tests.session.stage import Stage, Wire
 
 gather("forkproxy.proxy.orders")
@@ -275,3 +277,19 @@ def test_time_and_memory_are_measured_while_somebody_wants_it(stage: Stage) -> N
     give(stage, "set profiling", kind="tasks", on=True)
     give(stage, "set profiling", kind="tasks", on=False)
     assert "proxy/client.py:await_head" not in [row[0] for row in give(stage, "show profiling", kind="tasks")], "from nothing"
+
+
+def test_expressions_of_the_operator(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = theatre(monkeypatch)
+    stage.rt.plan = replace(stage.rt.plan, objects={"patterns": PatternFiles()})
+    assert give(stage, "evaluate", words=["srv_is_up(b/s1)"], as_format=False) is True
+    assert give(stage, "evaluate", words=["nbsrv(b),add(1)"], as_format=False) == 3
+    assert give(stage, "evaluate", words=["%[nbsrv(b)]-x"], as_format=True) == "2-x"
+    assert give(stage, "evaluate", words=["var(proc.nobody_set_it)"], as_format=False) is None
+    for wrong, why in (
+        ("nbsrv(nope)", "unable to find backend 'nope'"), ("srv_conn(b/nope)", "unable to find server"), ("fe_conn(b)", "frontend"),
+        ("src", "may not be used in 'CLI'"), ("str(a),map(/file)", "cannot be loaded at run time"), ("wait_end", "needs a stream"),
+        ("str(a) str(b)", "unexpected argument 'str"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=why):
+            give(stage, "evaluate", words=wrong.split(), as_format=False)

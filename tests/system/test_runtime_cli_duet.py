@@ -68,6 +68,8 @@ backend known
   server a 127.0.0.1:8001
   server b 127.0.0.1:8002 cookie own
   server d 127.0.0.1:8003 cookie other agent-check agent-port 1 agent-inter 400ms
+backend table
+  stick-table type ip size 100
 backend unknown
   cookie SRV insert
   server a 127.0.0.1:8001
@@ -173,6 +175,11 @@ experimental-mode on; set var proc.z expr str(a),upper; get var proc.z
 experimental-mode on; set var proc.z fmt a\\ %[var(proc.number)]\\ b; get var proc.z
 experimental-mode on; set var proc.z str(a) str(b)
 experimental-mode on; set var proc.z var(proc.nope); get var proc.z
+experimental-mode on; set var proc.z nbsrv(be); get var proc.z
+experimental-mode on; set var proc.z srv_iweight(be/s1),add(1); get var proc.z
+experimental-mode on; set var proc.z fmt %[nbsrv(be)]/%[fe_conn(raw)],%[date,ltime(%Y)]; get var proc.z
+experimental-mode on; set var proc.z str(10.0.0.1),in_table(table); get var proc.z
+experimental-mode on; set var proc.z env(FOO); get var proc.z
 get weight be/s1
 get weight #3/#2
 get weight nope/s

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from forkproxy.config.keywords.global_vars import evaluate
-from forkproxy.errors import ConfigError
 from forkproxy.master import variables as road
-from forkproxy.master.cli_session import Deferred, Refused, Session
+from forkproxy.master.cli_session import ERR, Deferred, Refused, Session
+from forkproxy.master.orders import Reply
 from forkproxy.registry import Level, command
 from forkproxy.rules import variables
 from forkproxy.rules.types import Addr
-from forkproxy.rules.words import Words, to_text
+from forkproxy.rules.words import to_text
 
 
 def _described(value: Any) -> str:
@@ -51,15 +50,22 @@ def set_var(session: Session, words: list[str]) -> str | Deferred:
         raise Refused("No configuration is in force yet.")
     try:
         variables.check_name(name)
-        value = evaluate(Words(words, start=4 if len(words) > 4 else 3), generation.plan.objects["variables"], kind == "fmt", "'set var'")
-    except ConfigError as exc:
-        raise Refused(exc.message) from None
     except ValueError as exc:
         raise Refused(str(exc)) from None
-    if value is None:
-        return ""
-    if isinstance(value, bytes) and len(value) > variables.LARGEST:
-        raise Refused(f"'set var': the value is too long, at most {variables.LARGEST} bytes fit.")
+    one = [worker for worker in generation.workers.values() if worker.state == "serving"][:1]
     answer = Deferred()
-    road.spread(session.master.supervisor, generation, [[name, variables.pack(value), 0]], lambda: answer.finish(""))
+    orders = session.master.supervisor.orders
+
+    def valued(replies: list[Reply]) -> None:
+        value = replies[0].value if replies else None
+        if not replies or replies[0].error:
+            answer.finish(session.message(replies[0].error if replies else "no worker answers", ERR))
+        elif value is None:
+            answer.finish("")
+        elif isinstance(value, str) and len(value) > variables.LARGEST:
+            answer.finish(session.message(f"'set var': the value is too long, at most {variables.LARGEST} bytes fit.", ERR))
+        else:
+            road.spread(session.master.supervisor, generation, [[name, value, 0]], lambda: answer.finish(""))
+
+    orders.give(one, "evaluate", valued, words=words[4 if len(words) > 4 else 3 :], as_format=kind == "fmt")
     return answer
