@@ -53,6 +53,7 @@ class Needs(IntFlag):
     RES_BODY = 128
     SERVER = 256  # a server connection (bc_*, srv_*)
     END = 512  # known only when the stream ends (logs)
+    BODY_RULED = 1024  # a rule says when and how long to wait for the request's body: nobody else does before it
 
 
 #: The columns of the fetch matrix of ``-dKsmp``, in HAProxy's order: where a fetch may be used.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from forkproxy import balance
 from forkproxy.net.sockets import keepalive, reset_on_close
 from forkproxy.proxy import counting, foreign
-from forkproxy.proxy.derived import case_adjuster, head_limits, keepalive_options, naming, restriction
+from forkproxy.proxy.derived import BODY_FIRST, case_adjuster, head_limits, keepalive_options, naming, restriction
 from forkproxy.proxy.observed import Watch
 from forkproxy.proxy.persistence import Persistence
 from forkproxy.proxy.sticking import Sticking
@@ -250,7 +250,7 @@ class BackendRt:
         self.originalto = plan.originalto
         self.forwarded = plan.forwarded
         self.addresses = plan.forwarded is not None or plan.forwardfor is not None or plan.originalto is not None
-        self.buffer_body = bool(plan.needs & Needs.BODY) or "http-buffer-request" in plan.options
+        self.buffer_body = plan.needs & BODY_FIRST == Needs.BODY or "http-buffer-request" in plan.options
         self.restrict = restriction(plan)
         self.adjust = case_adjuster(rt.plan.global_, plan, "h1-case-adjust-bogus-server")
         self.plain = plan.tcp_request_content is None and plan.http_request is None and plan.statistics is None

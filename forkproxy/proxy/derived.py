@@ -7,11 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from forkproxy.http.case import adjuster
 from forkproxy.http.reader import Limits
+from forkproxy.registry import Needs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from forkproxy import plan as plans
+
+
+#: of a proxy's needs: whether its rules look at bodies of requests, and whether they leave it to us to wait for those
+BODY_FIRST = Needs.BODY | Needs.BODY_RULED
 
 
 def head_limits(settings: plans.Global, relaxed: bool) -> Limits:

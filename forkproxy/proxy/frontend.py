@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from forkproxy.net.sockets import buffers, keepalive, reset_on_close
 from forkproxy.proxy import counting, tracking
-from forkproxy.proxy.derived import case_adjuster, head_limits, keepalive_options, restriction
+from forkproxy.proxy.derived import BODY_FIRST, case_adjuster, head_limits, keepalive_options, restriction
 from forkproxy.proxy.persistence import Kept
 from forkproxy.proxy.profiles import ProfiledLog
 from forkproxy.proxy.tally import Sums, Tally
@@ -60,7 +60,7 @@ class FrontendRt:
         self.forwardfor = plan.forwardfor
         self.originalto = plan.originalto
         self.addresses = plan.forwardfor is not None or plan.originalto is not None
-        self.buffer_body = bool(plan.needs & Needs.BODY) or "http-buffer-request" in plan.options
+        self.buffer_body = plan.needs & BODY_FIRST == Needs.BODY or "http-buffer-request" in plan.options
         self.reads_answers = bool(plan.needs & Needs.RES_BODY)
         self.restrict = restriction(plan)
         self.adjust = case_adjuster(rt.plan.global_, plan, "h1-case-adjust-bogus-client")

@@ -288,17 +288,18 @@ def buffer_body(s: Stream, then: Callable[[Stream], None]) -> None:
 def gather(s: Stream, f: Flow, outcome: int, then: Callable[[Stream], None] | None = None) -> None:
     """A piece of a body that is being buffered arrived; ``s.body`` becomes its payload (chunks unwrapped)."""
     c = s.client
+    held = f.sink if f.sink is not None else b""
+    if outcome == flow.MORE and len(held) < c.rt.bufsize and not enough(s, held):
+        return
+    s.t_request = c.rt.clock.now  # the body that somebody waits for is a part of the request
     if outcome in (flow.DONE, flow.MORE):
-        held = f.sink if f.sink is not None else b""
-        if outcome == flow.DONE:
-            s.req_done = True
-        elif len(held) < c.rt.bufsize and not enough(s, held):
-            return
+        s.req_done = s.req_done or outcome == flow.DONE
         s.body = payload(bytes(held)) if f.chunks is not None else bytes(held)
     elif outcome == flow.ENDED or outcome == flow.SRC_GONE:
         finish.client_gone(s)
         return
     elif outcome == flow.BAD:
+        s.t_request = 0.0
         finish.fail(s, ERRORS["bad-request"])
         return
     if not s.req_done:

@@ -99,3 +99,39 @@ def test_a_frontend_with_structured_data(monkeypatch: pytest.MonkeyPatch) -> Non
     t.stands(t.dialled[0])
     t.says(t.dialled[0], OK)
     assert lines == [b"[x]" + DATA_END + b"text"]
+
+
+POST = b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("rule", "pieces", "answer", "sent", "times"),
+    [
+        ("wait-for-body time 1s", [b"hello", b"world"], b"", b"X-Len: 10\r\n\r\nhelloworld", b"300/0"),
+        ("wait-for-body time 1s at-least 4", [b"h", b"ello"], b"", b"X-Len: 5\r\n\r\nhello", b"300/0"),
+        ("wait-for-body time 200ms", [b"hello", b"world"], b" 408 ", b"", b"-1/-1"),
+        ("wait-for-body time 1s if { path /b }", [b"hello", b"world"], b"", b"X-Len: 10\r\n\r\nhelloworld", b"300/0"),
+    ],
+)
+def test_waiting_for_the_body(
+    monkeypatch: pytest.MonkeyPatch, rule: str, pieces: list[bytes], answer: bytes, sent: bytes, times: bytes
+) -> None:
+    """The rule says how long and how much, also where others look at the body; the wait is a part of the request (as in HAProxy)."""
+    made = [parse_rule("http-req", Words.of(text), RuleContext(name="f")) for text in (rule, "set-header X-Len %[req.body_len]")]
+    front = {"mode": "http", "http_request": tuple(one.step for one in made), "needs": made[0].needs | made[1].needs}
+    t = Stage(monkeypatch, front=front, back={"mode": "http"}, client_s=60.0, server_s=5.0, connect_s=1.0)
+    render = compile_format("%TR/%Tw", RuleContext(name="f", kind="log"), style="log").render
+    lines: list[bytes] = []
+    t.fe.log = AccessLog(replace(t.fe.plan, log_format=render), [Target(7, 0, lambda level, wall, line: lines.append(line))])
+    c = t.client()
+    t.says(c, POST + pieces[0])
+    assert not t.dialled
+    t.passes(0.3)
+    if not answer:
+        t.says(c, pieces[1])
+        (up,) = t.dialled
+        t.stands(up)
+        assert up.got.endswith(sent)
+        t.says(c, b"x" * (10 - sum(map(len, pieces))))
+        t.says(up, OK)
+    assert answer in c.got and lines == [times]

@@ -304,7 +304,7 @@ def wait_for_body(p: Parser) -> Step:
             return WAIT
 
         return response_step
-    p.needs |= Needs.HEADERS
+    p.needs |= Needs.HEADERS | Needs.BODY_RULED
 
     def step(txn: Any) -> Verdict | None:
         if txn.body_done or not txn.req.body or (least and len(txn.body) >= least):
