@@ -289,6 +289,7 @@ def test_tables_outlive_workers_killed_under_load_and_reloads(start: Start, load
         clients[1].more(30)
         os.kill(proxy.workers[0].pid, signal.SIGKILL)
     proxy.reload()
+    assert "failed" not in proxy.events[-1], proxy.stderr
     for one in clients:
         one.stop()
     eventually(lambda: all(e["use"] == "0" for t in ("f", "t") for e in entries(tmp_path / "cli", t).values()), "everything let go")
@@ -298,10 +299,12 @@ def test_tables_outlive_workers_killed_under_load_and_reloads(start: Start, load
     assert answered <= int(before["http_req_cnt"]) <= answered + sum(len(one.failures) for one in clients) + 12
     assert len(entries(tmp_path / "cli", "t")) == 20
     proxy.reload(tracking(port, tmp_path, "  timeout queue 5s"))
+    assert "failed" not in proxy.events[-1], proxy.stderr
     assert entries(tmp_path / "cli", "f")["127.0.0.1"] == before
     assert ask(port, "/")[0] == 200
     eventually(lambda: int(entries(tmp_path / "cli", "f")["127.0.0.1"]["http_req_cnt"]) == int(before["http_req_cnt"]) + 1, "one more")
     proxy.reload(tracking(port, tmp_path).replace("size 10 ", "size 11 "))  # another table now
+    assert "failed" not in proxy.events[-1], proxy.stderr
     assert entries(tmp_path / "cli", "f") == {} and len(entries(tmp_path / "cli", "t")) == 20
 
 
