@@ -255,6 +255,7 @@ class Server:
     source: Address | None = None
     source_interface: str = ""
     foreign: Foreign | None = None
+    namespace: str = ""
     redir: bytes = b""
     on_marked_down: str = ""
     on_marked_up: str = ""

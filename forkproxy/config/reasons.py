@@ -43,7 +43,7 @@ REASONS: tuple[tuple[str, str, str], ...] = (
     ("global", r"lua-.*", "Rules are not extended in Lua"),
     ("global", r"51degrees-.*|deviceatlas-.*|wurfl-.*", "Needs the library of a vendor"),
     ("global", r"harden\..*|setcap|pp2-never-send-local", LATER),
-    ("bind|server", r"tcp-md5sig|cc|namespace", LATER),
+    ("bind|server", r"tcp-md5sig|cc", LATER),
     ("bind|server", r"accept-netscaler-cip|socks4|check-via-socks4", "An old way to tell addresses; the PROXY protocol is there"),
     ("server", r"set-proxy-v2-tlv-fmt|send-proxy-v2.*", LATER),
     ("fetch", r"internal\..*|cpu_.*|lat_.*|[bf]s\.debug_str|term_events", INSIDE),

@@ -311,8 +311,9 @@ class Runner:
         server = job.entry.server
         try:
             sock, connected = net_sockets.dial(
-                target(server, job.check, hop), source=server.source, interface=server.source_interface, user_timeout_ms=server.tcp_ut_ms
-            )
+                target(server, job.check, hop), source=server.source, interface=server.source_interface,
+                user_timeout_ms=server.tcp_ut_ms, namespace=server.namespace,
+            )  # fmt: skip
         except OSError as exc:
             if exc.errno in OUR_FAULT:
                 self._again(job)

@@ -41,5 +41,6 @@ def limit_memory(megabytes: int) -> None:
 
 def unprivileged(plan: Plan) -> str:
     """The complaint about a file that wants what only root may do, and not to be root; "" when it does not."""
-    wanted = plan.global_.uid and any(server.foreign is not None for backend in plan.backends.values() for server in backend.servers)
+    servers = [server for backend in plan.backends.values() for server in backend.servers]
+    wanted = plan.global_.uid and any(server.foreign is not None or server.namespace for server in servers)
     return "[forkproxy.main()] Some configuration options require full privileges, so global.uid cannot be changed." if wanted else ""

@@ -12,12 +12,12 @@ import socket
 import stat
 from typing import Any, Protocol
 
+from forkproxy.net.namespaces import Namespace
 from forkproxy.net.sockets import FAMILIES, SUN_PATH_BYTES, AddressLike, buffers, sockaddr
 
-# Constants that the socket module of 3.11 does not have (linux/in.h, linux/in6.h, linux/sched.h).
+# Constants that the socket module of 3.11 does not have (linux/in.h, linux/in6.h).
 _IP_FREEBIND = 15
 _IPV6_TRANSPARENT = 75
-_CLONE_NEWNET = 0x40000000
 
 _LOCAL = ("unix", "abns", "abnsz")
 
@@ -138,7 +138,7 @@ def _open(bind: BindLike) -> socket.socket:
     where = _where(bind)
     try:
         if bind.namespace:
-            with _Namespace(bind.namespace):
+            with Namespace(bind.namespace):
                 sock = socket.socket(family, socket.SOCK_STREAM)
         else:
             sock = socket.socket(family, socket.SOCK_STREAM)
@@ -267,40 +267,3 @@ def _adopt(bind: BindLike, queue: int) -> socket.socket:
     if sock.family != socket.AF_UNIX:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock
-
-
-class _Namespace:
-    """Within it, this thread's new sockets belong to the named network namespace (as ``ip netns`` keeps them)."""
-
-    __slots__ = ("_back", "name")
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self._back = -1
-
-    def __enter__(self) -> None:
-        self._back = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            there = os.open(f"/var/run/netns/{self.name}", os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                _setns(there)
-            finally:
-                os.close(there)
-        except BaseException:
-            os.close(self._back)
-            raise
-
-    def __exit__(self, *exc_info: object) -> None:
-        try:
-            _setns(self._back)
-        finally:
-            os.close(self._back)
-
-
-def _setns(fd: int) -> None:
-    import ctypes
-
-    libc = ctypes.CDLL(None, use_errno=True)  # os.setns came with 3.12
-    if libc.setns(fd, _CLONE_NEWNET):
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))

@@ -13,6 +13,8 @@ import socket
 import struct
 from typing import Any, Protocol
 
+from forkproxy.net.namespaces import Namespace
+
 
 class AddressLike(Protocol):
     """What of ``plan.Address`` is used here."""
@@ -128,20 +130,26 @@ def dial(
     quickack: bool = True,
     rcvbuf: int = 0,
     sndbuf: int = 0,
+    namespace: str = "",
 ) -> tuple[socket.socket, bool]:
     """Start a connection to ``address``; returns the non-blocking socket (the caller's) and whether it is connected already.
 
     If not, it becomes writable when it is, or failed: :func:`outcome` tells. ``source`` is the local address (port 0: the kernel
     picks one at connect time, so that ports may be shared between destinations), which need not be this machine's when it is
-    ``foreign``; ``interface`` the device. ``tfo``: the first bytes
-    sent travel with the SYN and ``connected`` is True at once; a failure shows in the first send. ``quickack`` False saves the
-    separate acknowledgement (``option tcp-smart-connect``). ``address.kind`` "dgram" gives a connected datagram socket. Raises OSError
-    when the attempt failed right away.
+    ``foreign``; ``interface`` the device, ``namespace`` the network namespace that it belongs to. ``tfo``: the first bytes sent travel
+    with the SYN and ``connected`` is True at once; a failure shows in the first send. ``quickack`` False saves the separate
+    acknowledgement (``option tcp-smart-connect``). ``address.kind`` "dgram" gives a connected datagram socket. Raises OSError when the
+    attempt failed right away.
     """
     family = FAMILIES[address.family]
     dgram = address.kind == "dgram"
     # Born non-blocking: a call less than setblocking().
-    sock: socket.socket = _Socket(family, (socket.SOCK_DGRAM if dgram else socket.SOCK_STREAM) | socket.SOCK_NONBLOCK)
+    how = (socket.SOCK_DGRAM if dgram else socket.SOCK_STREAM) | socket.SOCK_NONBLOCK
+    if namespace:
+        with Namespace(namespace):
+            sock: socket.socket = _Socket(family, how)
+    else:
+        sock = _Socket(family, how)
     try:
         if family != socket.AF_UNIX:
             if not dgram:

@@ -84,6 +84,8 @@ class ServerRt:
         if plan.foreign is not None and plan.foreign.address is not None:
             self.dial_options["source"] = plan.foreign.address
             self.dial_options["foreign"] = True
+        if plan.namespace:
+            self.dial_options["namespace"] = plan.namespace
         if plan.tfo:
             self.dial_options["tfo"] = True
         if plan.tcp_ut_ms:

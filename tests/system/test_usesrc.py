@@ -1,5 +1,5 @@
-"""``source … usesrc``: servers see addresses that this machine does not have. Two network namespaces of the test's own, joined by a wire;
-haproxy runs beside us in the first one, the server is in the second one."""
+"""``source … usesrc``: servers see addresses that this machine does not have; ``namespace``: servers that nobody else reaches. Two network
+namespaces of the test's own, joined by a wire; haproxy runs beside us in the first one, the server is in the second one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import pytest
 
-from tests.system.conftest import Proxy, eventually
+from tests.ports import free_ports
+from tests.system.conftest import Proxy, eventually, get
 from tests.system.duet import read_head
 
 pytestmark = [pytest.mark.system, pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs haproxy")]
@@ -56,7 +57,7 @@ def wire() -> Iterator[Wire]:
     steps = [
         f"netns add {here}", f"netns add {there}", f"-n {here} link add w0 type veth peer name w1 netns {there}",
         f"-n {here} addr add 10.77.0.1/24 dev w0", f"-n {there} addr add 10.77.0.2/24 dev w1",
-        f"-n {here} link set lo up", f"-n {here} link set w0 up", f"-n {there} link set w1 up",
+        f"-n {here} link set lo up", f"-n {there} link set lo up", f"-n {here} link set w0 up", f"-n {there} link set w1 up",
         f"-n {there} route add 198.51.100.0/24 via 10.77.0.1", f"-n {here} rule add iif w0 lookup 100",
         f"-n {here} route add local 0.0.0.0/0 dev lo table 100",
     ]  # fmt: skip
@@ -127,6 +128,32 @@ def exchange(port: int, client_port: int) -> dict[str, list[str]]:
                     own = port_seen in (str(client_port + 1), str(client_port + 2))
                     seen[name].append(f"{host}{' and port' if own else ''}")
     return seen
+
+
+def test_a_server_in_another_namespace(tmp_path: Path, start: Callable[..., Proxy], wire: Wire) -> None:
+    """Reached, and checked, by who lives in neither of them."""
+    port, there = free_ports(2)
+    server = inside(wire.there, socket.create_server, ("127.0.0.1", there))
+    threading.Thread(target=serve, args=(server,), daemon=True).start()
+    proxy = start(f"""
+defaults
+  mode http
+  timeout connect 1s
+  timeout client 5s
+  timeout server 5s
+listen f
+  bind 127.0.0.1:{port}
+  retries 0
+  use-server here if {{ path /here }}
+  server there 127.0.0.1:{there} namespace {wire.there} check inter 100s
+  server here 127.0.0.1:{there} weight 0
+""").ready()
+    try:
+        assert [get(port, path)[0] for path in ("/", "/here", "/")] == [200, 503, 200]
+        assert "DOWN" not in proxy.stderr
+    finally:
+        server.shutdown(socket.SHUT_RDWR)
+        server.close()
 
 
 def test_servers_see_who_asks(tmp_path: Path, start: Callable[..., Proxy], wire: Wire) -> None:

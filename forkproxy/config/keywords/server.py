@@ -13,6 +13,7 @@ from forkproxy.config.keywords.caps import PROXIES, not_in_defaults
 from forkproxy.config.keywords.inline import read_options
 from forkproxy.config.keywords.proxy import MAXINT
 from forkproxy.config.line import Line
+from forkproxy.net import namespaces
 from forkproxy.plan import Address
 from forkproxy.registry import keyword
 
@@ -319,6 +320,16 @@ def _tcp_ut(target: _Target, line: Line, text: str) -> None:
         target.settings["tcp_ut_ms"] = int(units.parse_time(text, "ms") * 1000)
     except units.UnitError:
         line.fail("'tcp-ut' : expects a positive delay in milliseconds.", line.kwlen)
+
+
+@keyword("server", "namespace", args=(Word("<name>"),), synopsis="<name>")
+def _namespace(target: _Target, line: Line, name: str) -> None:
+    """The network namespace in which the server is connected to, as ``ip netns`` keeps it. It needs root."""
+    if name == "*":
+        line.fail("'namespace' : '*' is known to HAProxy, not supported by forkproxy yet", line.kwlen)
+    if not namespaces.exists(name):
+        line.fail(f"Cannot open namespace '{name}'.", line.kwlen)
+    target.settings["namespace"] = name
 
 
 #: options of the header of version 2, of which the others tell of TLS

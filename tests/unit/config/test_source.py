@@ -39,6 +39,7 @@ def test_usesrc(words: str, foreign: Foreign | None, interface: str) -> None:
         ("server s 1.1.1.1:1 usesrc client", "'server b/s' : 'usesrc' only allowed after a 'source' statement."),
         ("server s 1.1.1.1:1 source 1.1.1.1 usesrc",
          "'server b/s' : 'usesrc' expects <addr>[:<port>], 'client', or 'clientip' as argument."),
+        ("server s 1.1.1.1:1 namespace no/such", "'server b/s' : Cannot open namespace 'no/such'."),
     ],
 )  # fmt: skip
 def test_complaints(line: str, said: str) -> None:
