@@ -50,8 +50,8 @@ class Flow:
     """
 
     __slots__ = (
-        "bufsize", "chunks", "copy", "done", "dst", "full", "left", "moved", "pace", "pipe", "pipes", "refresh", "rest", "sink", "spliced",
-        "src", "why",
+        "bufsize", "chunks", "copy", "done", "dst", "full", "last", "left", "moved", "pace", "pipe", "pipes", "refresh", "rest", "sink",
+        "spliced", "src", "why",
     )  # fmt: skip
 
     def __init__(
@@ -68,6 +68,7 @@ class Flow:
         self.sink: bytearray | None = None
         self.copy: bytearray | None = None
         self.moved = 0
+        self.last = 0.0  # when a relay's small exchange moved something
         self.spliced = 0
         self.full = 0
         self.done = False

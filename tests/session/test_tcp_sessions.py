@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from forkproxy.net.loop import ERR, HUP
-from forkproxy.proxy import flow
+from forkproxy.proxy import flow, relay
 from forkproxy.rules.verdict import REJECT, WAIT
 from forkproxy.state import layout as L
 from tests.session.stage import Stage, Wire
@@ -147,6 +147,24 @@ def test_activity_on_either_side_keeps_both_alive(mp: pytest.MonkeyPatch) -> Non
         stage.says(c, b"x")
     assert not c.closed
     stage.passes(11)
+    assert c.closed and stage.log[0][0] == "cD"
+
+
+def test_timers_count_from_the_last_byte(mp: pytest.MonkeyPatch) -> None:
+    """Small exchanges only note when they were: the timer that was set before puts itself off, and ends when it should."""
+    stage = Stage(mp, client_s=10.0, server_s=30.0)
+    c, s = joined(stage)
+    stage.passes(9)
+    stage.says(s, b"x")
+    up: Any = stage.loop._table[s.fd]
+    assert up.deadline < relay.due(up) == stage.clock.now + 30.0  # what show sess tells
+    stage.passes(9.9)  # the first deadline went by
+    assert not s.ended
+    stage.passes(0.2)
+    assert s.ended and not c.closed
+    stage.passes(19.8)
+    assert not c.closed
+    stage.passes(0.2)
     assert c.closed and stage.log[0][0] == "cD"
 
 

@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from forkproxy.clock import Clock
-from forkproxy.net.loop import INF, Watched
-from forkproxy.proxy import finish
+from forkproxy.net.loop import INF
+from forkproxy.proxy import finish, relay
 from forkproxy.proxy.orders.limits import server_of
 from forkproxy.proxy.runtime import Runtime
+from forkproxy.proxy.sides import Side
 from forkproxy.proxy.stream import Stream
 from forkproxy.registry import order
 from forkproxy.rules.logalias import local_stamp
@@ -87,9 +88,12 @@ def _source(s: Stream) -> str:
     return f"proto={kind} src={origin.src}:{origin.src_port}"
 
 
-def _left(clock: Clock, w: Watched | None) -> str:
+def _left(clock: Clock, side: Side | None) -> str:
     """How long until the deadline of one side, as HAProxy prints it."""
-    return "" if w is None or w.deadline == INF else f"{max(0, int(w.deadline - clock.now))}s"
+    if side is None or side.deadline == INF:
+        return ""
+    when = side.deadline if side.peer is None or side.flow is None else relay.due(side)
+    return f"{max(0, int(when - clock.now))}s"
 
 
 def _fd(w: Any) -> int:
