@@ -518,7 +518,7 @@ def test_columns_of_statistics_and_states(pair: Pair) -> None:
         a, b = one.split(","), other.split(",")
         for name in ("pxname", "svname", "slim", "weight", "bck", "qlimit", "pid", "iid", "sid", "tracked", "type", "mode"):
             at = head.index(name)
-            if (a[1], name) != ("BACKEND", "slim"):  # 2.6 sums the limits of the frontends that may come there
+            if (a[:2], name) != (["asked", "BACKEND"], "weight"):  # a check of one of its servers may have been late
                 assert a[at] == b[at], (a[:2], name)
 
 
