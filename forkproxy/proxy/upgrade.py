@@ -14,7 +14,6 @@ from forkproxy.http.message import BodyKind
 from forkproxy.http.reader import parse_request
 from forkproxy.net.loop import INF
 from forkproxy.proxy import captures, client, finish, request, tracking
-from forkproxy.proxy.sides import resume
 
 if TYPE_CHECKING:
     from forkproxy.proxy.backend import BackendRt
@@ -33,7 +32,6 @@ def begin(s: Stream, then: Callable[[Stream], None]) -> None:
     c.expire = head_timeout
     limit = c.fe.head_timeout
     c.loop.set_deadline(c, None if limit is None else c.t_base + limit)
-    resume(c)
     look(c, s)
 
 

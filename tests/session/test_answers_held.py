@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from forkproxy.net.loop import ET
 from forkproxy.registry import Needs
 from forkproxy.rules.context import RuleContext
 from forkproxy.rules.ruleset import parse_rule
@@ -106,6 +107,7 @@ def test_pause(monkeypatch: pytest.MonkeyPatch, server_leaves: bool) -> None:
     assert not c.got
     t.passes(0.3)
     assert c.got.endswith(b"X-A: 1\r\nX-B: 1\r\nX-C: 1\r\n\r\nhello") and t.reads(up)
+    assert not t.loop._table[up.fd].mask & ET, "what waits there is told of again"
     t.event(up, 1)
     assert c.got.endswith(b"helloworld") and [line[0] for line in t.log] == ["--"]
     if server_leaves:
@@ -132,3 +134,13 @@ def test_a_request_whose_answer_came_early_and_is_held(monkeypatch: pytest.Monke
     assert c.got.endswith(b"helloworld")
     t.says(c, GET)
     assert up.got.endswith(GET)
+
+
+def test_bodies_of_our_own_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """http-after-response sees them, too (as in HAProxy 2.6)."""
+    after = parse_rule("http-after-res", Words.of("set-header X-Body %[res.body_len]-%[res.body]"), RuleContext(name="f")).step
+    said = parse_rule("http-req", Words.of("return content-type text/plain string hello"), RuleContext(name="f")).step
+    t = Stage(monkeypatch, front={"mode": "http", "http_request": (said,), "http_after_response": (after,)}, back={"mode": "http"})
+    c = t.client()
+    t.says(c, GET)
+    assert b"X-Body: 5-hello\r\n" in c.got and c.got.endswith(b"hello")

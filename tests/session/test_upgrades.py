@@ -114,6 +114,7 @@ def test_rules_that_see_requests(monkeypatch: pytest.MonkeyPatch, text: str, pie
     if not refused:
         t.stands(t.dialled[0])
         assert t.dialled[0].got == b"".join(pieces), "nothing of it is touched"
+        assert t.loop._table[c.fd].stream.req is None, "and nothing of it is kept"  # type: ignore[attr-defined]
 
 
 def test_no_more_than_the_time_to_inspect(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,3 +139,28 @@ def test_no_tcp_backend_for_http(monkeypatch: pytest.MonkeyPatch) -> None:
     c = t.client()
     t.says(c, GET)
     assert c.closed and not t.dialled and [line[0] for line in t.log] == ["IR"]
+
+
+def test_a_worker_that_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What became HTTP is let go while it is idle, as in HTTP mode; a TCP session goes on."""
+    t, _ = stage(monkeypatch, rule("switch-mode http if HTTP"), delay=1.0, back="http")
+    c = t.client()
+    t.says(c, GET)
+    t.stands(t.dialled[0])
+    t.says(t.dialled[0], OK)
+    assert not c.closed
+    t.rt.drain(1.0)
+    t.passes(1.1)  # less than it might be idle
+    assert c.closed
+    t, _ = stage(monkeypatch, back="tcp", delay=None)
+    c = t.client()
+    t.rt.drain(1.0)
+    t.passes(1.1)
+    assert not c.closed
+
+
+def test_rules_of_connections_have_nothing_to_wait_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    rules = rule("accept if WAIT_END", "tcp-req-conn"), rule("reject", "tcp-req-conn")
+    t, _ = stage(monkeypatch, back="tcp", delay=None, tcp_request_connection=rules)
+    c = t.client()
+    assert not c.closed
