@@ -207,6 +207,7 @@ global
 frontend f
   bind 127.0.0.1:{port}
   http-request set-priority-class int(-5) if {{ path /urgent }}
+  http-request set-priority-offset int(-60000) if {{ path /early }}
   use_backend short if {{ path /short }}
   use_backend few if {{ path_beg /few }}
   default_backend b
@@ -223,15 +224,15 @@ backend few
 """).ready()
     paths = [f"/{n}" for n in range(12)]
     socks = []
-    for n, name in enumerate([*paths, "/urgent"]):
+    for n, name in enumerate([*paths, "/early", "/urgent"]):
         socks.append(ask(port, name))
         eventually(partial(lambda n: stat(path, "b", "BACKEND")["qcur"] == n, n))
     used = [sum(c.status == "ESTABLISHED" and c.laddr.port == port for c in worker.net_connections()) for worker in proxy.workers]
     assert min(used) > 0, f"both workers have clients: {used}"
-    for n in range(13):
+    for n in range(14):
         eventually(partial(lambda n: len(origin.arrived) == n + 1, n))
         origin.answer()
-    assert [name.decode() for name in origin.arrived] == [paths[0], "/urgent", *paths[1:]]
+    assert [name.decode() for name in origin.arrived] == [paths[0], "/urgent", "/early", *paths[1:]]
     for sock in socks:
         assert read_head(sock).startswith(b"HTTP/1.1 200")
         sock.close()
@@ -260,6 +261,65 @@ backend few
         if sock not in refused:
             assert read_head(sock).startswith(b"HTTP/1.1 200")
         sock.close()
+
+
+def test_who_waits_for_a_server_that_goes_down_is_served_elsewhere(start: Start, server: Callable[..., Server], tmp_path: Path) -> None:
+    one, other = server(), server()
+    port = free_ports(1)[0]
+    path = tmp_path / "cli"
+    start(f"""
+global
+  nbthread 3
+  stats socket {path} level admin
+{DEFAULTS}
+  timeout queue 20s
+frontend f
+  bind 127.0.0.1:{port}
+  default_backend b
+backend b
+  option redispatch
+  use-server one unless {{ path /other }}
+  server one 127.0.0.1:{one.port} maxconn 2
+  server other 127.0.0.1:{other.port} maxconn 5
+""").ready()
+    socks = [ask(port) for _ in range(12)]
+    eventually(lambda: stat(path, "b", "one")["qcur"] == 10)
+    assert len(one.open) == 2 and not other.open
+    cli(path, "set server b/one state maint")
+    eventually(lambda: len(other.open) == 5)
+    eventually(lambda: (stat(path, "b", "one")["qcur"], stat(path, "b", "BACKEND")["qcur"] + stat(path, "b", "other")["qcur"]) == (0, 5))
+    for _ in range(10):
+        eventually(lambda: other.open)
+        other.answer()
+    for _ in range(2):
+        one.answer()
+    for sock in socks:
+        assert read_head(sock).startswith(b"HTTP/1.1 200")
+        sock.close()
+    assert (one.most, one.served, other.most, other.served) == (2, 2, 5, 10)
+
+
+@pytest.mark.parametrize("rate", ["maxconnrate", "maxsessrate"])
+def test_so_many_a_second_whoever_accepts(rate: str, start: Start) -> None:
+    port = free_ports(1)[0]
+    start(f"""
+global
+  nbthread 3
+  {rate} 8
+{DEFAULTS}
+frontend f
+  bind 127.0.0.1:{port}
+  backlog 100
+  http-request return status 200 content-type text/plain string hi
+""").ready()
+    began = time.monotonic()
+    with ExitStack() as stack:
+        socks = [stack.enter_context(ask(port)) for _ in range(14)]
+        eventually(lambda: len(answered(socks)) >= 8)
+        early = len(answered(socks))
+        assert time.monotonic() - began > 0.9 or early == 8
+        eventually(lambda: len(answered(socks)) == 14)
+        assert time.monotonic() - began > 1.3
 
 
 @pytest.mark.parametrize("workers", [1, 4])
