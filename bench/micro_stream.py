@@ -1,9 +1,10 @@
 """Python time of one keep-alive HTTP exchange: a worker's runtime driven by hand over sockets that are not there.
 
-    python -m bench.micro_stream [log] [limit] [rule | track]
+    python -m bench.micro_stream [log] [limit] [ends] [rule | track]
 
 ``rule`` has a rule that looks at the client's address, ``track`` tracks it in a stick table instead and denies above a rate: the
-difference of the two is what tracking costs. ``limit`` gives the server a ``maxconn`` that is never reached.
+difference of the two is what tracking costs. ``limit`` gives the server a ``maxconn`` that is never reached, ``ends`` lets the log ask for the addresses of the server's
+connection.
 The system calls are replaced by objects that answer at once (about 0.15 µs per call, included), so what is printed is ours to lose.
 """
 
@@ -23,6 +24,7 @@ from forkproxy.proxy.client import Client
 from forkproxy.proxy.runtime import Runtime
 from forkproxy.proxy.stream import ClientOrigin
 from forkproxy.proxy.upstream import Upstream
+from forkproxy.registry import Needs
 from forkproxy.state.counters import Rows
 from forkproxy.state.limits import LIMIT, Area, bells
 from forkproxy.state.names import NameTable, backend_key, frontend_key, listener_key
@@ -64,6 +66,9 @@ class Socket:
 
     def getsockname(self) -> tuple[str, int]:
         return ("127.0.0.1", 80)
+
+    def getpeername(self) -> tuple[str, int]:
+        return ("127.0.0.1", 81)
 
     def close(self) -> None:
         pass
@@ -116,6 +121,7 @@ def world(log: Any = None, kind: str = "") -> tuple[Runtime, Client, Upstream, A
         forwardfor=(b"X-Forwarded-For", None, False),
         log_format=log,
         http_request=steps,
+        log_needs=Needs.SERVER if "ends" in sys.argv else Needs.NONE,
     )
     be = Backend(
         name="b",

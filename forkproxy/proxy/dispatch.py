@@ -280,6 +280,7 @@ def abandon(s: Stream) -> None:
     up = s.up
     if up is not None:
         s.up = None
+        s.ends = up.named
         close(up)
     if s.srv is not None:
         release(s)

@@ -29,6 +29,8 @@ def complete(s: Stream) -> None:
     up = s.up
     if up is not None:
         s.up = None
+        if up.named is not None:
+            s.ends = up.named
         if s.keep_server and s.req_done and not up.out and not up.eof:
             pool.give(up, s)
         else:

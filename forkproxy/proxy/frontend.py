@@ -89,7 +89,6 @@ class FrontendRt:
             and not self.buffer_body
             and not self.captures
             and not self.tracks_connections
-            and not self.keeps_ends
             and not self.log_connect
             and not plan.monitor_uri
             and not self.restrict

@@ -59,8 +59,6 @@ def on_server(s: Stream, up: Upstream) -> None:
     marks.pop("bc_err", None)  # of an attempt before
     if "log_connect" in marks:
         s.fe.log_step(s, "connect")
-    if "ends" in marks:  # a log format will ask for the addresses when the connection is gone
-        marks["ends"] = up.ends()
 
 
 def broke(s: Stream, code: int | None) -> None:

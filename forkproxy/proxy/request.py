@@ -48,8 +48,6 @@ def begin(s: Stream) -> None:
         tracking.connection_request(s)
     if fe.captures:
         capture(s, plan)
-    if fe.keeps_ends:
-        s.marks = {"ends": None}
     if fe.log_connect:
         fe.log_begin(s)
     if plan.monitor_uri and head is not None and head.target == plan.monitor_uri:

@@ -90,6 +90,8 @@ class Runtime:
             for bind in () if fe.disabled else fe.binds:
                 self.binds.setdefault(bind.key, (self.frontends[fe.name], bind))
         self._held: set[Listener] = set()
+        #: some frontend's log asks for the addresses of servers' connections
+        self.keeps_ends = any(fe.keeps_ends for fe in self.frontends.values())
         self._continuous = any(fe.told is not None for fe in self.frontends.values())
         self.list_rows()
         self.refresh()

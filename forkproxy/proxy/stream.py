@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from forkproxy.rules.txn import Origin, Txn
 
+#: of a connection: our address and the other one, (host, port) each
+Ends = tuple[tuple[str, int], tuple[str, int]]
+
 if TYPE_CHECKING:
 
     from forkproxy.errors import StreamError
@@ -115,10 +118,11 @@ class Stream(Txn):
     ``req_flow``/``res_flow`` exist only for bodies that did not come whole with their head. ``sending`` is the request as it goes out,
     kept until the answer begins so that it can be sent again. ``then`` is what happens when the awaited event (a buffered body, the
     first bytes of a TCP session) arrives. ``error`` is set once, by ``finish.fail``.
+    ``ends`` are those of the server's connection when that is gone, where a log asks for them.
     """
 
     __slots__ = (
-        "answered", "attempted", "avoid", "body_sent", "client", "close_client", "counted_be", "error", "keep_server", "logged",
+        "answered", "attempted", "avoid", "body_sent", "client", "close_client", "counted_be", "ends", "error", "keep_server", "logged",
         "mode_http", "req_done", "req_flow", "res_flow", "reused", "sending", "stage", "step", "then", "timer", "up", "waiting",
     )  # fmt: skip
 
@@ -155,6 +159,7 @@ class Stream(Txn):
         self.kept = client.fe.kept
         self.log_level = None
         self.marks = None
+        self.ends: Ends | None = None
         self.unique_id = None
         self.server_id = b"<NOSRV>"
         self.tracked = None
@@ -230,7 +235,7 @@ class Stream(Txn):
         up = self.up
         if up is not None:
             return up.ends()
-        return None if self.marks is None else self.marks.get("ends")
+        return self.ends
 
     def unanswer(self) -> None:
         """What the server said is not given to the client: an answer of our own may follow."""

@@ -27,8 +27,6 @@ def start(c: Client) -> None:
     s = c.stream = Stream(c, None, c.t_base, c.t_base)
     c.expire = client_timeout
     c.ready = waiting
-    if c.fe.keeps_ends:
-        s.marks = {"ends": None}
     if c.fe.log_connect:
         c.fe.log_begin(s)
     content(s)

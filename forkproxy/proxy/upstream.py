@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from forkproxy.proxy.backend import ServerRt
     from forkproxy.proxy.client import Client
     from forkproxy.proxy.runtime import Runtime
-    from forkproxy.proxy.stream import Stream
+    from forkproxy.proxy.stream import Ends, Stream
 
 
 _CUT = frozenset({errno.ECONNRESET, errno.EPIPE})
@@ -29,9 +29,10 @@ _CUT = frozenset({errno.ECONNRESET, errno.EPIPE})
 
 class Upstream(Side):
     """``uses`` counts the requests it carried, ``reused`` tells whether the current one is not its first; ``owner`` the client whose it
-    is while idle; ``private``: nobody else's requests may ever use it."""
+    is while idle; ``private``: nobody else's requests may ever use it. ``named`` are its :meth:`ends`, where a log asks for them when it is
+    gone."""
 
-    __slots__ = ("owner", "private", "reused", "srv", "uses")
+    __slots__ = ("named", "owner", "private", "reused", "srv", "uses")
 
     def __init__(self, rt: Runtime, sock: Any, srv: ServerRt) -> None:
         self.fd = sock.fileno()
@@ -49,6 +50,7 @@ class Upstream(Side):
         self.reused = False
         self.owner: Client | None = None
         self.private = False
+        self.named: Ends | None = None
         self.deadline = INF
         self.armed = INF
         self.mask = 0
@@ -142,6 +144,8 @@ def established(up: Upstream, s: Stream) -> bool:
         if sent < len(data):
             up.out = memoryview(data)[sent:]
     s.t_connect = up.rt.clock.now
+    if up.rt.keeps_ends:
+        up.named = up.ends()
     if up.srv.watch is not None:
         up.srv.watch.connected()
     if s.marks is not None:

@@ -15,6 +15,7 @@ from forkproxy.proxy.neighbours import Neighbours
 from forkproxy.proxy.orders.limits import set_server_maxconn
 from forkproxy.proxy.stream import Stream
 from forkproxy.proxy.upstream import Upstream
+from forkproxy.registry import Needs
 from forkproxy.rules.types import addr_of
 from forkproxy.rules.verdict import WAIT, Reply
 from forkproxy.state.layout import BYTES_IN, BYTES_OUT, REQ_ERRORS, SESS_CUR, SESS_MAX, SESS_TOT
@@ -347,3 +348,35 @@ def test_no_more_connections_idle_than_were_needed_at_a_time(monkeypatch: pytest
         round_(1)
     assert len(srv.fresh) <= 4
     assert sum(not wire.closed for wire in stage.dialled) == len(srv.fresh)
+
+
+@pytest.mark.parametrize("mode", ["http", "tcp"])
+@pytest.mark.parametrize("wanted", [True, False])
+def test_logs_know_the_ends_of_a_connection_that_is_gone(monkeypatch: pytest.MonkeyPatch, mode: str, wanted: bool) -> None:
+    """Of one that was kept, one that was closed, one that broke; nobody asks the kernel where no log wants to know."""
+    asked: list[Wire] = []
+
+    def peer(wire: Wire) -> tuple[str, int]:
+        asked.append(wire)
+        return "192.0.2.9", 90
+
+    monkeypatch.setattr(Wire, "getpeername", peer)
+    stage = Stage(monkeypatch, front={"mode": mode, "log_needs": Needs.SERVER if wanted else Needs.NONE}, back={"mode": mode})
+    told: list[Any] = []
+
+    def render(s: Stream) -> bytes:
+        told.append((s.up, s.server_addresses()))
+        return b""
+
+    stage.fe.log.render = render
+    for answer in (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", b"HTTP/1.0 200 OK\r\n\r\n", b""):
+        c = stage.client()
+        stage.says(c, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        up = stage.dialled[-1]
+        if not answer or len(told) != 1 or mode == "tcp":
+            stage.stands(up)
+        stage.says(up, answer)
+        stage.says(c, b"")
+        stage.says(up, b"")
+    assert told == [(None, (("127.0.0.1", 80), ("192.0.2.9", 90)) if wanted else None)] * 3
+    assert bool(asked) == wanted and len(asked) == len(set(map(id, asked))), "once for a connection"
