@@ -3,8 +3,8 @@
     python -m bench.micro_stream [log] [limit] [ends] [rule | track]
 
 ``rule`` has a rule that looks at the client's address, ``track`` tracks it in a stick table instead and denies above a rate: the
-difference of the two is what tracking costs. ``limit`` gives the server a ``maxconn`` that is never reached, ``ends`` lets the log ask for the addresses of the server's
-connection.
+difference of the two is what tracking costs. ``limit`` gives the server a ``maxconn`` that is never reached. ``ends`` lets the log ask
+for the addresses of the server's connection.
 The system calls are replaced by objects that answer at once (about 0.15 µs per call, included), so what is printed is ours to lose.
 """
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from forkproxy import balance
 from forkproxy.net.sockets import keepalive, reset_on_close
 from forkproxy.proxy import counting, foreign
-from forkproxy.proxy.derived import BODY_FIRST, case_adjuster, head_limits, keepalive_options, naming, restriction
+from forkproxy.proxy.derived import BODY_FIRST, address_field, case_adjuster, head_limits, keepalive_options, naming, restriction
 from forkproxy.proxy.observed import Watch
 from forkproxy.proxy.persistence import Persistence
 from forkproxy.proxy.sticking import Sticking
@@ -248,8 +248,8 @@ class BackendRt:
         #: the algorithm names no server for a request, so that a client that authenticated its connection may stay where it is
         self.may_stay = plan.balance.algorithm in ("roundrobin", "static-rr", "leastconn", "first", "random")
         self.round_robin = plan.balance.algorithm in ("roundrobin", "static-rr")
-        self.forwardfor = plan.forwardfor
-        self.originalto = plan.originalto
+        self.forwardfor = address_field(plan.forwardfor)
+        self.originalto = address_field(plan.originalto)
         self.forwarded = plan.forwarded
         self.addresses = plan.forwarded is not None or plan.forwardfor is not None or plan.originalto is not None
         self.buffer_body = plan.needs & BODY_FIRST == Needs.BODY or "http-buffer-request" in plan.options

@@ -66,3 +66,21 @@ def naming(field: bytes, server: bytes) -> Callable[[bytes], bytes]:
         return without.sub(b"", head + b"\r\n") + line + body
 
     return name
+
+
+def address_field(rule: tuple[bytes, Any, bool] | None) -> Callable[[Any, str], bytes] | None:
+    """``line(s, address)``: the field that tells ``address`` (options forwardfor, originalto), or nothing where the plan makes an exception
+    (except, if-none)."""
+    if rule is None:
+        return None
+    name, excepted, if_none = rule
+    form, lower = name.replace(b"%", b"%%") + b": %b\r\n", name.lower()
+    if excepted is None and not if_none:
+        return lambda s, address: form % address.encode()
+
+    def line(s: Any, address: str) -> bytes:
+        if if_none and s.req.get(lower) is not None:
+            return b""
+        return b"" if excepted is not None and excepted(address) else form % address.encode()
+
+    return line

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from forkproxy.net.sockets import buffers, keepalive, reset_on_close
 from forkproxy.proxy import counting, tracking
-from forkproxy.proxy.derived import BODY_FIRST, case_adjuster, head_limits, keepalive_options, restriction
+from forkproxy.proxy.derived import BODY_FIRST, address_field, case_adjuster, head_limits, keepalive_options, restriction
 from forkproxy.proxy.persistence import Kept
 from forkproxy.proxy.profiles import ProfiledLog
 from forkproxy.proxy.tally import Sums, Tally
@@ -43,7 +43,7 @@ class FrontendRt:
         "default", "doors", "drops_trailers", "forwardfor", "head_timeout", "http", "idle_timeout", "keeps_ends", "kept", "limits",
         "listeners", "log", "log_connect", "log_early", "log_steps", "most_own", "name", "originalto", "per_bind", "plain",
         "plain_response", "plan", "ports", "reads_answers", "restrict", "rt", "socket_options", "sums", "tallies", "told", "tracks",
-        "tracks_connections", "tunnels", "twin", "unique_id_header", "verdicts",
+        "tracks_connections", "tunnels", "twin", "unique_id_line", "verdicts",
     )  # fmt: skip
 
     def __init__(self, rt: Runtime, plan: plans.Frontend, backends: dict[str, BackendRt], log: AccessLog) -> None:
@@ -57,8 +57,8 @@ class FrontendRt:
         self.kept: Kept | None = Kept(self.twin.persistence) if self.twin is not None and self.twin.persistence is not None else None
         self.default = backends.get(plan.default_backend)
         self.choose = plan.use_backend
-        self.forwardfor = plan.forwardfor
-        self.originalto = plan.originalto
+        self.forwardfor = address_field(plan.forwardfor)
+        self.originalto = address_field(plan.originalto)
         self.addresses = plan.forwardfor is not None or plan.originalto is not None
         self.buffer_body = plan.needs & BODY_FIRST == Needs.BODY or "http-buffer-request" in plan.options
         self.reads_answers = bool(plan.needs & Needs.RES_BODY)
@@ -105,7 +105,8 @@ class FrontendRt:
         )
         self.close_server = plan.connection_mode in ("http-server-close", "httpclose")
         self.close_client = plan.connection_mode == "httpclose"
-        self.unique_id_header = plan.unique_id_header
+        name = plan.unique_id_header
+        self.unique_id_line = name.replace(b"%", b"%%") + b": %b\r\n" if name else b""
         t = plan.timeouts
         self.head_timeout = t.http_request_s if t.http_request_s is not None else t.client_s
         self.idle_timeout = t.http_keep_alive_s if t.http_keep_alive_s is not None else self.head_timeout

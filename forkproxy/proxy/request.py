@@ -332,8 +332,8 @@ def forward(s: Stream) -> None:
     if s.kept is not None:
         s.kept.rule.request(s, s.kept, head)
     extra = address_lines(s) if be.addresses or fe.addresses else b""
-    if fe.unique_id_header:
-        extra += fe.unique_id_header + b": " + unique_id(s) + CRLF
+    if fe.unique_id_line:
+        extra += fe.unique_id_line % unique_id(s)
     if head.close_peer:
         s.keep_server = False
     if be.close_server or fe.close_server:
@@ -389,16 +389,6 @@ def address_lines(s: Stream) -> bytes:
         return lines
     rule = be.forwardfor or fe.forwardfor
     if rule is not None:
-        lines += address_line(s, rule, origin.src)
+        lines += rule(s, origin.src)
     rule = be.originalto or fe.originalto
-    return lines if rule is None else lines + address_line(s, rule, origin.local()[0])
-
-
-def address_line(s: Stream, rule: tuple[bytes, Any, bool], address: str) -> bytes:
-    """The field that tells ``address``, or nothing where the plan makes an exception (except, if-none)."""
-    name, excepted, if_none = rule
-    if if_none and s.req is not None and s.req.get(name.lower()) is not None:
-        return b""
-    if excepted is not None and excepted(address):
-        return b""
-    return name + b": " + address.encode() + CRLF
+    return lines if rule is None else lines + rule(s, origin.local()[0])
