@@ -25,8 +25,8 @@ def timeouts(said: Mapping[str, float]) -> Timeouts:
         http_request_s=request,
         http_keep_alive_s=get("http_keep_alive_s") or request,
         tunnel_s=get("tunnel_s") or None,
-        client_fin_s=get("client_fin_s") or client,
-        server_fin_s=get("server_fin_s") or server,
+        client_fin_s=get("client_fin_s") or None,  # without, the timer that runs goes on running (observed)
+        server_fin_s=get("server_fin_s") or None,
         tarpit_s=get("tarpit_s") or connect,
     )
 

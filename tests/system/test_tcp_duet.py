@@ -166,6 +166,17 @@ def greeted(sock: socket.socket) -> None:
     sock.sendall(b"!")
 
 
+def pong_and_late_words(sock: socket.socket) -> None:
+    """Answers, and says more some time after the client's end was passed on: without a timeout of its own for that (server-fin) the one
+    that runs goes on."""
+    read_until(sock, b"\n")
+    sock.sendall(b"pong\n")
+    read_all(sock)
+    time.sleep(0.1)
+    with contextlib.suppress(OSError):
+        sock.sendall(b"late\n")
+
+
 class Case(NamedTuple):
     """``text`` is the file below HEAD, ``lines`` how many log lines the exchange makes."""
 
@@ -236,6 +247,8 @@ CASES = [
     Case("big upload", says(BIG, end=True), answers_at_the_end),
     Case("client timeout", says(b"ping\n"), pong, short("timeout client 200ms")),
     Case("server timeout", says(b"ping\n"), reads, short("timeout server 200ms")),
+    Case("both timeouts", says(b"ping\n"), pong_and_late_words,
+         short("timeout client 200ms", "timeout server 200ms")),
     Case("tunnel timeout", says(b"ping\n"), pong, short("timeout tunnel 200ms")),
     Case("client-fin", lambda sock: (sock.sendall(b"ping\n"), read_all(sock), time.sleep(0.5))[1], ends_first,
          short("timeout client-fin 200ms")),

@@ -41,8 +41,8 @@ def test_a_listen_is_a_frontend_and_a_backend_of_one_name_and_leads_to_itself() 
 
 def test_timeouts_fall_back_as_the_manual_says() -> None:
     t = frontend("").timeouts
-    assert (t.client_s, t.http_request_s, t.http_keep_alive_s, t.client_fin_s) == (2.0, 2.0, 2.0, 2.0)
-    assert (t.connect_s, t.queue_s, t.tarpit_s, t.server_s, t.server_fin_s) == (1.0, 1.0, 1.0, 3.0, 3.0)
+    assert (t.client_s, t.http_request_s, t.http_keep_alive_s, t.client_fin_s) == (2.0, 2.0, 2.0, None)
+    assert (t.connect_s, t.queue_s, t.tarpit_s, t.server_s, t.server_fin_s) == (1.0, 1.0, 1.0, 3.0, None)
     assert t.tunnel_s is None
     own = frontend("timeout http-request 5s\n timeout client-fin 7").timeouts
     assert (own.http_request_s, own.http_keep_alive_s, own.client_fin_s) == (5.0, 5.0, 0.007)
