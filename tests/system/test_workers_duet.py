@@ -229,7 +229,8 @@ def test_states_are_written_and_read_by_each_other(tmp_path: Path) -> None:
         return known(side, tmp_path)
 
     def used(side: Side, _ports: dict[str, int]) -> tuple[dict[str, list[str]], Counter[bytes]]:
-        told = known(side, tmp_path)
+        # The checks of this start may have begun already.
+        told = {name: [*row[:5], *row[8:]] for name, row in known(side, tmp_path).items()}
         answers = Counter(get(side.port, "/200").partition(b"x-server: ")[2].partition(b"\r")[0] for _ in range(120))
         return told, answers
 
