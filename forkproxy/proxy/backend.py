@@ -216,8 +216,9 @@ class ServerRt:
             reset_on_close(up.sock)
 
     def count_connect(self) -> None:
-        """A connection attempt begins."""
+        """A connection attempt begins; for the server each one is a session."""
         self.count.connects()
+        self.count.begun(1, int(self.rt.clock.wall))
         self.backend.count.connects()
 
 
@@ -226,11 +227,11 @@ class BackendRt:
     """One backend. It is its picker's view of the servers, too (``balance.View``)."""
 
     __slots__ = (
-        "addresses", "adjust", "buffer_body", "by_algorithm", "by_name", "checks_cache", "close_server", "count", "crowds", "direct",
-        "drops_trailers", "forwarded", "forwardfor", "fullconn", "http", "keep_queue", "keeps_requests", "limits", "marked", "may_stay",
-        "name", "nolinger", "offset", "originalto", "peak", "persistence", "persists", "picker", "plain", "plain_response", "plan",
-        "prefer_last", "pretends", "queues", "reads_answers", "relaxed", "restrict", "retry_statuses", "round_robin", "rt", "servers",
-        "stick", "streams", "sums", "tallies", "tcpka", "tunnels", "use_server",
+        "addresses", "adjust", "begun", "buffer_body", "by_algorithm", "by_name", "checks_cache", "close_server", "count", "crowds",
+        "direct", "drops_trailers", "forwarded", "forwardfor", "fullconn", "http", "keep_queue", "keeps_requests", "limits", "marked",
+        "may_stay", "name", "nolinger", "offset", "originalto", "peak", "persistence", "persists", "picker", "plain", "plain_response",
+        "plan", "prefer_last", "pretends", "queues", "reads_answers", "relaxed", "restrict", "retry_statuses", "round_robin", "rt",
+        "servers", "stick", "streams", "sums", "tallies", "tcpka", "tunnels", "use_server",
     )  # fmt: skip
 
     def __init__(self, rt: Runtime, plan: plans.Backend) -> None:
@@ -283,6 +284,8 @@ class BackendRt:
         self.streams = 0
         self.peak = 0
         self.marked = False
+        #: streams that came in this turn
+        self.begun = 0
         self.tallies: dict[FrontendRt, Tally] = {}
         self.count = counting.BackendCounters(rt.row(backend_key(plan.name)))
         self.sums = Sums(self.count.row)
@@ -396,6 +399,7 @@ class BackendRt:
         self.streams = now = self.streams + 1
         if now > self.peak:
             self.peak = now
+        self.begun += 1
         s.counted_be = True
         s.kept = None if self.persistence is None else self.persistence.enter(s)
         queues = self.queues
@@ -416,9 +420,12 @@ class BackendRt:
             self.rt.marked.append(self)
 
     def show(self) -> None:
-        """Write the gauges (end of a turn in which they moved)."""
+        """Write what moved in a turn, at its end."""
         self.marked = False
         self.count.gauge(self.streams, self.peak)
+        if self.begun:
+            self.count.begun(self.begun, int(self.rt.clock.wall))
+            self.begun = 0
 
     def count_queue(self, srv: ServerRt | None, change: int) -> None:
         """A stream joined (+1) or left (-1) a queue."""

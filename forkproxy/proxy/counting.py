@@ -91,9 +91,11 @@ class BackendCounters:
         """A connection was tried again."""
         self.row[L.RETRIES] += 1
 
-    def again(self) -> None:
-        """A stream that might have gone elsewhere is given to this server once more."""
-        self.row[L.SESS_TOT] += 1
+    def begun(self, streams: int, wall: int) -> None:
+        """So many streams came, the last one now (epoch, seconds). They count when they come: some stay for days."""
+        row = self.row
+        row[L.SESS_TOT] += streams
+        row[L.LAST_SESS] = wall
 
     def connects(self) -> None:
         """A connection is attempted."""
@@ -110,7 +112,6 @@ class BackendCounters:
         if balanced:
             self.row[L.LBTOT] += 1
             server.row[L.LBTOT] += 1
-        server.row[L.SESS_TOT] += 1
 
     def idle(self, fresh: int, proven: int, used: int) -> None:
         """How many connections there are now: idle after one request, after several, in use."""

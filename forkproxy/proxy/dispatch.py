@@ -202,19 +202,15 @@ def redispatches(s: Stream, retries: int) -> bool:
     """Whether this retry goes to another server: with N every Nth one, with -N every Nth counted from the last (manual: option
     redispatch).
 
-    Round robin goes on to its next server at every retry, as in HAProxy. Where there is no other one, the same is chosen again, and counted
-    as chosen."""
+    Round robin goes on to its next server at every retry, as in HAProxy."""
     be, srv = s.be, s.srv
     every: int = be.plan.redispatch
     if not every or (s.kept is not None and s.kept.forced):
         return False
-    others: bool = be.usable_count() > 1
+    if be.usable_count() < 2:
+        return False
     step = every if every > 0 else retries + 1 + every
-    if not srv.alive or (be.round_robin and others) or (step > 0 and s.retries % step == 0):
-        if not others and srv.alive:
-            srv.count.again()
-        return others
-    return False
+    return not srv.alive or be.round_robin or (step > 0 and s.retries % step == 0)
 
 
 def classify(exc: OSError) -> StreamError:

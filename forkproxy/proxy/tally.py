@@ -93,11 +93,9 @@ class Sums:
             if streams > requests:
                 row[REQ_OTHER] += streams - requests
         else:
-            row[SESS_TOT] += streams
             if self.served:
                 row[LBTOT] += self.served - self.elected
                 row[REUSES] += self.reused
-                row[LAST_SESS] = wall
                 if self.times is None or self.longest is None:
                     rates.times(row, TIMES, self.served, _NO_TIME, _NO_TIME)
                 else:
@@ -206,7 +204,6 @@ class Tally:
                     if statuses:
                         sums.others += statuses
         if srv is not None:
-            srv[SESS_TOT] += n
             srv[BYTES_IN] += bytes_in
             srv[BYTES_OUT] += bytes_out
             if http:
@@ -223,8 +220,10 @@ class Tally:
                     elected = sum(1 for s in ended if s.t_queue and s.marks is not None and s.marks.get(ELECTED) is s.srv)
                     be.elected += elected
                 srv[LBTOT] += served - elected
-                srv[REUSES] += reused
-                srv[LAST_SESS] = int(ended[-1].clock.wall)
+                if reused:  # those that opened a connection counted then
+                    srv[REUSES] += reused
+                    srv[SESS_TOT] += reused
+                    srv[LAST_SESS] = int(ended[-1].clock.wall)
                 be.served += served
                 be.reused += reused
                 if queue_s + connect_s + response_s + total_s < 0.0005:  # on a near network: rounded, and longest, all are 0 ms

@@ -74,6 +74,7 @@ def dial_for(s: Stream, srv: ServerRt) -> None:
     """Open a new connection to ``srv`` for ``s``."""
     c = s.client
     rt = c.rt
+    s.reused = False
     srv.count_connect()
     try:
         sock, _pending = dial(srv.target(s), **(srv.dial_options if srv.foreign is None else srv.foreign(s)))

@@ -48,7 +48,7 @@ def close_second(cells: memoryview, bases: Iterable[int], now_s: float) -> None:
             if not events and not row[at + 1]:
                 continue
             cells[base + at] = row[of]
-            events = 0 if first else events * _PERIOD_MS // length if length > _PERIOD_MS else events
+            events = 0 if first else (events * _PERIOD_MS + length // 2) // length if length > _PERIOD_MS else events
             cells[base + at + 1] = events
             if events > row[at + 2]:
                 cells[base + at + 2] = events

@@ -132,6 +132,19 @@ def over(unix: Path) -> None:
         assert read_all(sock).startswith(b"HTTP/1.1 200")
 
 
+def open_session(side: Side, directory: Path) -> dict[str, tuple[str, str]]:
+    """How many sessions there are and were while one of them, in TCP mode, goes on."""
+
+    def found() -> dict[str, tuple[str, str]]:
+        return {row["svname"]: (row["scur"], row["stot"]) for row in rows(side, directory) if row["pxname"] == "raw"}
+
+    side.origin.begin(read_all)
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(str(directory / f"{side.name}.raw"))
+        eventually(lambda: found()["s"][0] == "1", "a session on the server")
+        return found()
+
+
 #: what 2.6 gives other tags than 3.4, or than what they are (TotalBytesOut is no gauge)
 TAGGED = {
     "rate", "rate_max", "DroppedLogs", "FailedResolutions", "MaxSessRate", "Memmax_bytes", "TotalBytesOut", "TotalSplicdedBytesOut",
@@ -145,6 +158,7 @@ class Shown(NamedTuple):
     typed: dict[str, str]
     json: dict[str, str]
     info: dict[str, str]
+    open: dict[str, tuple[str, str]]
 
 
 def meanings(side: Side, directory: Path) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
@@ -175,7 +189,8 @@ def played(side: Side, directory: Path) -> Shown:
         side.origin.begin(answer(OK))
         over(directory / f"{side.name}.{name}")
     eventually(lambda: all(row["scur"] in ("", "0") for row in rows(side, directory)), "all streams over")
-    return Shown(rows(side, directory), *meanings(side, directory))
+    shown = rows(side, directory), *meanings(side, directory)
+    return Shown(*shown, open_session(side, directory))
 
 
 def test_every_column(tmp_path: Path) -> None:
@@ -197,6 +212,7 @@ def test_every_column(tmp_path: Path) -> None:
             if a != b and (name not in DIFFERENT or DIFFERENT[name] != (a, b)):
                 wrong.append(f"{one['pxname']}/{one['svname']} {name}: haproxy {one[name]!r}, ours {other[name]!r}")
     assert not wrong, "\n".join(wrong)
+    assert shows.open == reference_shows.open
     for what in ("typed", "json", "info"):
         one, other = getattr(reference_shows, what), getattr(shows, what)
         assert len(one) > 40, what
