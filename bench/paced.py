@@ -65,8 +65,9 @@ def _drive(epoll: select.epoll, sockets: dict[int, socket.socket], rate: float, 
             sockets[fd].send(requests[sent & 511])
         if at >= end and (not due_of or at > end + patience):
             break
-        # The kernel's timers are good for a millisecond at best: what is due sooner is awaited awake.
-        for fd, _ in epoll.poll(0.001 if due - now() > 0.002 else 0):
+        # select() waits for parts of a millisecond, epoll does not; and waiting awake would take the core from the origin.
+        select.select([epoll.fileno()], [], [], max(0.0, due - now()) if due < end else 0.05)
+        for fd, _ in epoll.poll(0):
             data = sockets[fd].recv(65536)
             if fd in due_of:
                 latencies.append(now() - due_of.pop(fd))
