@@ -14,6 +14,7 @@ import re
 import socket
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 from forkproxy.progress import each
@@ -142,30 +143,69 @@ _FOREIGN = (
     (re.compile(r"\(\*[A-Z]"), "verbs"),
     (re.compile(r"\\K"), "\\K"),
     (re.compile(r"\\[pPXR]"), "Unicode properties and sequences"),
-    (re.compile(r"\\(?:[hHvVGzgoce]|x\{)"), "the escapes \\h \\v \\G \\z \\g \\o \\c \\e \\x{}"),
+    (re.compile(r"\\(?:[hHvVGzgoceNkCL]|x\{)"), "the escapes \\h \\v \\G \\z \\g \\k \\o \\c \\e \\N \\C \\x{}"),
     (re.compile(r".\(\?[a-z]+\)", re.DOTALL), "flags that are set in the middle"),
+    (re.compile(r"\(\?(?:[a-z]*-[a-z]+\)|[UJnC])"), "these flags, or callouts"),
     (re.compile(r"\(\?<[=!]"), "look-behind of several lengths"),
 )
-_NAMED = re.compile(r"\(\?<(?=[A-Za-z_])")
 _POSIX = {
     "alpha": "a-zA-Z", "digit": "0-9", "alnum": "a-zA-Z0-9", "upper": "A-Z", "lower": "a-z", "xdigit": "0-9A-Fa-f",
     "space": r"\s", "blank": r" \t", "word": r"\w", "punct": r"!-/:-@\[-`{-~", "cntrl": r"\x00-\x1f\x7f", "print": " -~", "graph": "!-~",
 }  # fmt: skip
+_CLASS = re.compile(r"\[:(\^?)(\w+):\]")
 
 
+def _translated(text: str) -> str:
+    """A PCRE2 expression as ``re`` reads it: named groups, POSIX classes. Raises ValueError for what ``re`` would take for something
+    else."""
+    out: list[str] = []
+    i, first, within = 0, -1, False
+    while i < len(text):
+        c, step = text[i], 1
+        posix = _CLASS.match(text, i) if c == "[" else None
+        if c == "\\":
+            c, step = text[i : i + 2], 2
+            if c == "\\v":
+                raise ValueError("Python's re means one character by \\v, not all vertical space")
+        elif posix is not None:
+            if not within:
+                raise ValueError(f"'{posix[0]}' is a class only between brackets, as in '[{posix[0]}]'")
+            if posix[2] not in _POSIX:
+                raise ValueError(f"there is no class '{posix[0]}'")
+            if posix[1]:
+                raise ValueError(f"Python's re does not have negated classes such as '{posix[0]}'")
+            c, step = _POSIX[posix[2]], len(posix[0])
+        elif within:
+            if c == "]" and i > first:
+                within = False
+            elif c in "[]" or (c in "&|~" and text[i + 1 : i + 2] == c):
+                c = "\\" + c  # of no meaning there yet, but re announces one
+        elif c == "[":
+            within = True
+            if text[i + 1 : i + 2] == "^":
+                c, step = "[^", 2
+            first = i + step
+        elif text.startswith("(?<", i) and (text[i + 3 : i + 4].isalpha() or text[i + 3 : i + 4] == "_"):
+            c, step = "(?P<", 3
+        out.append(c)
+        i += step
+    return "".join(out)
+
+
+@lru_cache(4096)
 def compile_regex(text: str, icase: bool = False) -> re.Pattern[bytes]:
     """``text`` as a pattern of Python's ``re`` over bytes. POSIX classes and named groups are translated.
 
     Raises ValueError with what ``re`` cannot do.
     """
-    source = _NAMED.sub("(?P<", text)
-    source = re.sub(r"\[:(\^?)(\w+):\]", lambda m: _POSIX.get(m[2], m[0]) if not m[1] else m[0], source)
     try:
-        return re.compile(to_bytes(source), re.IGNORECASE if icase else 0)
+        return re.compile(to_bytes(_translated(text)), re.IGNORECASE if icase else 0)
     except (re.error, OverflowError) as err:
         for pattern, what in _FOREIGN:
             if pattern.search(text):
                 raise ValueError(f"regex '{text}' is invalid : Python's re does not have {what} ({err})") from None
+        raise ValueError(f"regex '{text}' is invalid : {err}") from None
+    except ValueError as err:
         raise ValueError(f"regex '{text}' is invalid : {err}") from None
 
 

@@ -80,7 +80,6 @@ def map_regm(name: bytes, default: bytes | None, ctx: RuleContext) -> Any:
         entry = view.find(value)
         if entry is None:
             return default
-        # re caches compiled expressions; the index has this one already.
         found = compile_regex(to_text(entry.text)).search(value)
         return default if found is None else expand(entry.value, found)
 

@@ -316,7 +316,9 @@ def test_refused_row(condition: str) -> None:
         (r"\Qa\E", "quoting"), (r"a(?R)?b", "recursion"), (r"(a)(?1)", "recursion"), (r"(?|(a)|(b))", "branch reset"),
         (r"(*SKIP)a", "verbs"),
         (r"a\Kb", r"\K"), (r"\p{L}", "Unicode"), (r"\R", "Unicode"), (r"\h", "escapes"), (r"a\z", "escapes"), (r"\x{41}", "escapes"),
-        (r"a(?i)b", "in the middle"), (r"(?<=a|bc)d", "look-behind"), (r"(", "invalid"),
+        (r"a\v", "vertical space"), (r"[\v]", "vertical space"), (r"[[:^alpha:]]", "negated"), (r"[:alpha:]", "only between brackets"),
+        (r"[[:letter:]]", "no class"), (r"(?<n>a)\k<n>", "escapes"), (r"\N", "escapes"), (r"(?U)a", "flags"), (r"(?-i)a", "flags"),
+        (r"(?C)a", "callouts"), (r"a(?i)b", "in the middle"), (r"(?<=a|bc)d", "look-behind"), (r"(", "invalid"),
     ],
 )  # fmt: skip
 def test_expressions_that_re_cannot_run(expression: str, lacks: str) -> None:
@@ -330,6 +332,8 @@ def test_expressions_that_re_cannot_run(expression: str, lacks: str) -> None:
         (r"^(?<name>[[:alpha:]]+)-(?P=name)$", b"ab-ab"), (r"(?i)^ABC", b"abc"), (r"a++b", b"aab"), (r"(?>a+)b", b"aab"),
         (r"(?<!x)y", b"zy"),
         (r"(?=a)a", b"a"), (r"[[:digit:][:punct:]]{2}", b"7!"), (r"\x41", b"A"),
+        (r"^[]a]+$", b"]a"), (r"^[^]a]$", b"b"), (r"^[[a]+$", b"[a"), (r"^[a&&b]+$", b"a&b"), (r"^[a||b]+$", b"a|b"), (r"^\\v$", b"\\v"),
+        (r"^\[[[:alpha:]]\]$", b"[x]"), (r"^[\]x]+$", b"]x"), (r"^[^[:space:]]+$", b"a-b"),
     ],
 )  # fmt: skip
 def test_expressions_that_run(expression: str, text: bytes) -> None:
