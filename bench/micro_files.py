@@ -90,6 +90,12 @@ def main() -> None:
         assert files.get(str(table), True, "map", "another rule") is listed, "a second rule shares it"
         gc.freeze()
         worker(files, str(table))
+        files.settle()
+        files.apply([["prepare", 0]])
+        ops = [["add", 0, listed.newest, f"host{i}.example.com", f"be{i % 7}"] for i in range(1_000_000)]
+        timed("  another version of it, entry by entry", lambda: files.apply(ops))
+        timed("  that one committed", lambda: files.apply([["commit", 0, listed.newest]]))
+        assert listed.view("str").find(b"host8.example.com").value == b"be1"
 
 
 if __name__ == "__main__":

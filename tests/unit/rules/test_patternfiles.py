@@ -174,3 +174,10 @@ def test_lots() -> None:
     made = list(lots(ops))
     assert [op for lot in made for op in lot] == ops and len(made) == 3
     assert list(lots([])) == []
+
+
+def test_equal_values_are_kept_once(tmp_path: Path) -> None:
+    (tmp_path / "m").write_text("a  one two\nb one two\nc three\n# d one\n\ne\n")
+    table = PatternFiles().get(str(tmp_path / "m"), True).contents.table
+    assert {key: entry.value for key, entry in table.items()} == {b"a": b"one two", b"b": b"one two", b"c": b"three", b"e": b""}
+    assert table[b"a"].value is table[b"b"].value
