@@ -28,7 +28,7 @@ from forkproxy.master.messages import ALERT, WARNING, Messages
 from forkproxy.master.reload import Load, Reloader
 from forkproxy.master.shared import Shared
 from forkproxy.master.spawn import Forker, Inline
-from forkproxy.master.supervisor import Supervisor
+from forkproxy.master.supervisor import START_S, Supervisor
 from forkproxy.net import notify
 from forkproxy.net.loop import Loop, Watched
 from forkproxy.plan import Backend, Plan
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from forkproxy.stats.context import Context
     from forkproxy.stats.info import Facts
 
-#: How long a new master may take to get its first workers ready.
-START_S = 30.0
 #: How many rows are looked at in one turn.
 OBSERVED = 100
 

@@ -25,12 +25,10 @@ from forkproxy.master.generation import Generation, Worker
 from forkproxy.master.listeners import ListenError, Rack, Shelf, pending, steer
 from forkproxy.master.messages import Messages
 from forkproxy.master.spawn import process_watcher
-from forkproxy.master.supervisor import Supervisor
+from forkproxy.master.supervisor import START_S, Supervisor
 from forkproxy.net.loop import READ, Loop, Timer, Watched
 from forkproxy.plan import Plan
 
-#: New workers that are not ready after this make the reload fail.
-READY_S = 10.0
 #: How long the sockets of workers that are no longer wanted run dry before they are closed.
 DRY_S = 2.0
 #: How long a removed listener's queue may take to empty before the old workers are told to leave.
@@ -181,7 +179,7 @@ class Reloader:
             self._fail(str(exc))
             return
         # 3. fork
-        self._limit = self.loop.call_later(READY_S, self._too_late)
+        self._limit = self.loop.call_later(START_S, self._too_late)
         try:
             self._next = self.supervisor.start(plan, rack, size)
         except Exception:  # our own fault must not leave a reload that never ends
@@ -191,7 +189,7 @@ class Reloader:
 
     def _too_late(self) -> None:
         if self._next is not None:
-            self.stillborn(self._next, f"new workers were not ready within {READY_S:.0f}s")
+            self.stillborn(self._next, f"new workers were not ready within {START_S:.0f}s")
 
     def stillborn(self, generation: Generation, reason: str) -> None:
         """A worker of the new generation died: undo."""

@@ -31,6 +31,8 @@ from forkproxy.worker.heritage import Heritage
 
 #: No sign of life for so long: the worker hangs.
 HANG_S = 3.0
+#: How long workers may take to get ready: they make what they run of the plan, and one of thousands of proxies takes them seconds.
+START_S = 30.0
 #: How often the master looks at the signs of life.
 LOOK_S = 0.5
 #: A worker that lived shorter than this died young.
@@ -180,6 +182,7 @@ class Supervisor:
         op = message["op"]
         if op == "ready" and worker.state == "starting":
             worker.state = "serving"
+            worker.pulse[0] = int(self.loop.clock.now * 1000)  # its first turn is yet to come
             if self.paused:
                 worker.channel.send("pause")
             self._take_back(worker)
@@ -305,7 +308,7 @@ class Supervisor:
                 worker.pulse[0] = int(now * 1000)
                 continue
             silent_s = now - max(worker.started, worker.pulse[0] / 1000)
-            if silent_s > HANG_S:
+            if silent_s > (START_S if worker.state == "starting" else HANG_S):
                 self.messages.alert(f"Worker {worker.number} (pid {worker.pid}) shows no sign of life for {silent_s:.1f}s; killing it")
                 if worker.state in ("starting", "serving"):
                     worker.state = "killed"

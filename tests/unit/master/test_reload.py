@@ -9,7 +9,8 @@ import pytest
 
 from forkproxy.errors import ConfigError
 from forkproxy.master.listeners import Rack
-from forkproxy.master.reload import DRY_S, QUEUE_S, READY_S, Reloader
+from forkproxy.master.reload import DRY_S, QUEUE_S, Reloader
+from forkproxy.master.supervisor import START_S
 from forkproxy.plan import Address, Bind, Frontend, Global, Plan
 from forkproxy.values import replace
 from tests.unit.master.test_supervisor import Fake, House
@@ -142,10 +143,10 @@ def test_a_failure_on_the_way_closes_what_was_bound(yard: Yard, failure: str) ->
     if failure == "death":
         yard.end(yard.spawner.fakes[1], 9)
     elif failure == "late":
-        yard.turn(READY_S + 0.1)
+        yard.turn(START_S + 0.1)
         assert "stop" in yard.ops(yard.spawner.fakes[1])
     ((_, success, lines),) = yard.answers
-    reason = {"prepare": "no room", "death": "ended by signal 9", "late": "were not ready within 10s"}[failure]
+    reason = {"prepare": "no room", "death": "ended by signal 9", "late": "were not ready within 30s"}[failure]
     assert not success and any(reason in line for line in lines)
     address = yard.file.frontends[1].binds[0].address
     with socket.socket() as probe:  # SO_REUSEADDR alone: refused while anybody listens there

@@ -16,7 +16,7 @@ from forkproxy.master.generation import Generation
 from forkproxy.master.listeners import Rack
 from forkproxy.master.messages import Messages
 from forkproxy.master.shared import Shared
-from forkproxy.master.supervisor import BACKOFF_FIRST_S, HANG_S, LOOK_S, STOP_S, Supervisor
+from forkproxy.master.supervisor import BACKOFF_FIRST_S, HANG_S, LOOK_S, START_S, STOP_S, Supervisor
 from forkproxy.net.loop import Loop, Watched
 from forkproxy.plan import Address, Bind, Frontend, Global, Plan
 from forkproxy.values import replace
@@ -212,6 +212,19 @@ def test_a_worker_without_a_sign_of_life_is_killed(house: House) -> None:
     assert house.spawner.signals.count(signal.SIGKILL) == 1
     house.spawner.fakes[1].end(KILLED)
     assert len(house.spawner.fakes) == 3
+
+
+def test_a_worker_that_starts_may_take_its_time(house: House) -> None:
+    """One that makes what it runs of thousands of proxies shows nothing for seconds; for ever it may not."""
+    house.supervisor.start(house.plan, house.rack, 2)
+    for _ in range(int((START_S - 2 * LOOK_S) / LOOK_S)):
+        house.turn(LOOK_S)
+    house.ready(house.spawner.fakes[0])  # and has shown no other sign of life yet
+    house.turn(LOOK_S)
+    assert house.spawner.signals == []
+    for _ in range(4):
+        house.turn(LOOK_S)
+    assert house.spawner.signals == [signal.SIGKILL]
 
 
 def test_nobody_is_killed_because_the_master_was_stopped_itself(house: House) -> None:
