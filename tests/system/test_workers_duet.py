@@ -65,6 +65,11 @@ def get(port: int, path: str, fields: str = "", method: str = "GET") -> bytes:
         return read_all(sock)
 
 
+def listens(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as sock:
+        return sock.connect_ex(str(path)) == 0
+
+
 def beside(directory: Path, text: str, words: tuple[str, ...], story: Callable[[Side, dict[str, int]], Any]) -> tuple[Any, Any]:
     """What the story comes to with haproxy and with forkproxy; in the text of each the ``words`` become ports of its own."""
     told = []
@@ -76,7 +81,7 @@ def beside(directory: Path, text: str, words: tuple[str, ...], story: Callable[[
         (directory / f"{name}.sock").unlink(missing_ok=True)
         with Side(directory, filled, name, workers=True) as side:
             side.origin.begin(serve)
-            eventually((directory / f"{name}.sock").exists, "the runtime CLI")
+            eventually(lambda path=directory / f"{name}.sock": listens(path), "the runtime CLI")  # type: ignore[misc]
             told.append(story(side, ports))
     return told[0], told[1]
 
@@ -207,13 +212,17 @@ set weight b/light 2
 set weight b/none 0"""
 
 
-CHECKED = 2  # a bit of srv_check_state
+IN_PROGRESS, CHECKED = 1, 2  # bits of srv_check_state
 
 
 def known(side: Side, directory: Path) -> dict[str, list[str]]:
     """Of "show servers state" by server: address, states, weights, the last check, port. Who is not checked has no health worth telling."""
     rows = [line.split() for line in cli(side, directory, "show servers state").splitlines()[2:] if line]
-    return {f"{row[1]}/{row[3]}": [*row[4:9], *row[10:12], row[12] if int(row[13]) & CHECKED else "", row[13], row[18]] for row in rows}
+    found = {}
+    for row in rows:
+        bits = int(row[13]) & ~IN_PROGRESS
+        found[f"{row[1]}/{row[3]}"] = [*row[4:9], *row[10:12], row[12] if bits & CHECKED else "", str(bits), row[18]]
+    return found
 
 
 def test_states_are_written_and_read_by_each_other(tmp_path: Path) -> None:
@@ -321,7 +330,8 @@ def test_cookies_bring_clients_back_whoever_serves_them(tmp_path: Path) -> None:
                     answer = get(side.port, f"/{name}/", f"Cookie: a=b; {value}\r\n")
                     cookies = re.findall(rb"(?mi)^set-cookie: (.*)\r$", answer)
                     same = field_of(answer, b"x-server") == server
-                    later.add((same, *(re.sub(rb"\|[\w+/]{5}", b"|T", cookie) for cookie in cookies)))
+                    times = b"|" in b"".join(cookies)  # they are written anew when they are a second old
+                    later.add((same, *(() if times else cookies)))
             seen[name] = first, later
         for name, value in (("forced", "c3"), ("ignored", "c1"), ("plain", "c1"), ("plain", "c3")):
             answers = [get(side.port, f"/exceptions/{name}/200", f"Cookie: SRV={value}\r\n") for _ in range(12)]
