@@ -29,13 +29,18 @@ class FrontendCounters:
     def __init__(self, row: memoryview) -> None:
         self.row = row
 
-    def accepted(self, rt: Runtime) -> None:
-        """A connection came from outside."""
-        self.row[L.CONN_TOT] += 1
-        rt.process[L.CONN_TOT] += 1
+    def accepted(self, now_open: int, rt: Runtime) -> None:
+        """A connection came from outside; ``now_open`` with it."""
+        row, process = self.row, rt.process
+        row[L.CONN_TOT] += 1
+        row[L.SESS_CUR] = now_open
+        if now_open > row[L.SESS_MAX]:
+            row[L.SESS_MAX] = now_open
+        process[L.CONN_TOT] += 1
+        process[L.CONN_CUR] += 1
 
     def opened(self, now_open: int, rt: Runtime) -> None:
-        """There is a connection more, from outside or from another worker; ``now_open`` with it."""
+        """There is a connection more, from another worker; ``now_open`` with it."""
         row = self.row
         row[L.SESS_CUR] = now_open
         if now_open > row[L.SESS_MAX]:

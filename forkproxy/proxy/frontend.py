@@ -183,15 +183,17 @@ class FrontendRt:
 
     def accepted(self, bind: plans.Bind) -> None:
         """A connection was accepted at ``bind``; its door was opened for it."""
-        self._opened(bind)
-        self.count.accepted(self.rt)
+        rt, number = self.rt, bind.id
+        self.connections = now = self.connections + 1
+        rt.connections += 1
+        self.per_bind[number] += 1
+        self.count.accepted(now, rt)
+        if self.ports is not None:
+            counting.port_opened(self.ports[number], self.per_bind[number])
 
     def resumed(self, bind: plans.Bind) -> None:
         """There is a connection at ``bind`` that another worker accepted."""
         self.doors[bind.id].force()
-        self._opened(bind)
-
-    def _opened(self, bind: plans.Bind) -> None:
         self.connections += 1
         self.rt.connections += 1
         self.per_bind[bind.id] += 1
