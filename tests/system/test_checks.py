@@ -7,6 +7,8 @@ import shutil
 import socket
 import subprocess
 import threading
+import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -285,3 +287,48 @@ def test_states_survive_a_reload(tmp_path: Path, origins: tuple[Origin, Origin])
         assert proxy.stderr.count("Server b/s1 is DOWN") == said == 1
     finally:
         proxy.end()
+
+
+def test_thousands_of_servers_are_checked_without_a_burst(tmp_path: Path) -> None:
+    """2,000 servers every 2 s, without a listening queue that could take them at once: the first round is spread over the interval, each
+    server is asked once in it, and the service answers meanwhile."""
+    (port,) = free_ports(1)
+    came: list[float] = []
+    with socket.create_server(("127.0.0.1", 0), backlog=256) as target:
+
+        def accept() -> None:
+            while True:
+                try:
+                    connection, _ = target.accept()
+                except OSError:
+                    return
+                came.append(time.monotonic())
+                connection.close()
+
+        threading.Thread(target=accept, daemon=True).start()
+        config = f"""
+global
+  nbthread 2
+defaults
+  mode http
+  timeout connect 5s
+  timeout client 5s
+  timeout server 5s
+frontend f
+  bind 127.0.0.1:{port}
+  http-request return status 200
+backend b
+  server-template s 2000 127.0.0.1:{target.getsockname()[1]} check inter 2s fall 3
+"""
+        proxy = Proxy(tmp_path, config)
+        try:
+            proxy.ready()
+            eventually(lambda: len(came) >= 2000, "a round of checks")
+            assert get(port)[0] == 200
+        finally:
+            proxy.end()
+        target.shutdown(socket.SHUT_RDWR)
+    first = came[:2000]
+    buckets = Counter(int((moment - first[0]) * 10) for moment in first)
+    assert max(buckets.values()) < 600, buckets  # 100 in each tenth of a second, where nobody else wants the processor
+    assert first[-1] - first[0] > 1.0
