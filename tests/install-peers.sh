@@ -30,9 +30,11 @@ debian() {
         made_policy=yes
     fi
     export DEBIAN_FRONTEND=noninteractive
-    apt-get update -qq
+    patience="-o Acquire::http::Timeout=20 -o Acquire::Retries=1"
     # shellcheck disable=SC2086
-    apt-get install -y -qq --no-install-recommends $missing >/dev/null || echo "could not install all of:$missing (tests that need them are skipped)"
+    apt-get $patience update -qq
+    # shellcheck disable=SC2086
+    apt-get $patience install -y -qq --no-install-recommends $missing >/dev/null || echo "could not install all of:$missing (tests that need them are skipped)"
     [ "$made_policy" = no ] || rm -f /usr/sbin/policy-rc.d
 }
 
@@ -43,8 +45,8 @@ ansible() {
     mkdir -p build/peers/ansible/wheel
     (
         set -e
-        "$python" -m pip install --quiet --disable-pip-version-check --no-compile --target build/peers/ansible ansible-core
-        "$python" -m pip download --quiet --disable-pip-version-check --no-deps --dest build/peers/ansible/wheel ansible
+        timeout 120 "$python" -m pip install --quiet --disable-pip-version-check --no-compile --target build/peers/ansible ansible-core
+        timeout 120 "$python" -m pip download --quiet --disable-pip-version-check --no-deps --dest build/peers/ansible/wheel ansible
         "$python" - build/peers/ansible <<'END'
 import glob, re, sys, zipfile
 wanted = re.compile("ansible_collections/community/general/(MANIFEST.json|meta/|plugins/module_utils/[^/]*.py$|plugins/modules/haproxy.py)")
@@ -63,7 +65,9 @@ node() {
         return 0
     fi
     mkdir -p build/peers/node
-    npm install --silent --no-fund --no-audit --ignore-scripts --prefix build/peers/node haproxy >/dev/null ||
+    # where its registry cannot be reached npm would go on trying for minutes
+    timeout 30 npm install --silent --no-fund --no-audit --ignore-scripts --fetch-retries=1 --fetch-timeout=10000 \
+        --prefix build/peers/node haproxy >/dev/null ||
         echo "could not install npm's haproxy (its test is skipped)"
 }
 
