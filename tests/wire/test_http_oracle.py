@@ -42,7 +42,7 @@ class Rig:
         self.thread.start()
         file = directory / "oracle.cfg"
         file.write_text(
-            "defaults\n mode http\n timeout client 5s\n timeout server 5s\n timeout connect 5s\n retries 0\n http-reuse never\n"
+            "defaults\n mode http\n timeout client 3s\n timeout server 5s\n timeout connect 5s\n retries 0\n http-reuse never\n"
             f"listen a\n bind fd@{self.listener.fileno()}\n server s 127.0.0.1:{self.server.getsockname()[1]}\n"
         )
         self.process = subprocess.Popen(
@@ -71,7 +71,7 @@ class Rig:
 
     def ask(self, raw: bytes) -> tuple[bytes, bytes | None]:
         """What the client gets, what the server got."""
-        with socket.create_connection(self.listener.getsockname(), timeout=5) as client:
+        with socket.create_connection(self.listener.getsockname(), timeout=15) as client:
             client.sendall(raw)
             got = b""
             while b"\r\n\r\n" not in got:
