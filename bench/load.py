@@ -41,7 +41,7 @@ class Sample:
 def begin_wrk(case: Case, port: int, seconds: float, directory: Path, cores: int | str = LOAD_CORE) -> subprocess.Popen[str]:
     """Start wrk for so many seconds."""
     script = directory / f"{case.name}.lua"
-    parts = [f"ENTRIES = {case.entries}"] + [(HERE / "lua" / f"{name}.lua").read_text() for name in ("result", case.lua) if name]
+    parts = [f"ENTRIES = {case.entries}"] + [(HERE / "lua" / f"{name}.lua").read_text() for name in ("result", "browser", case.lua) if name]
     script.write_text("\n".join(parts))
     words = ["taskset", "-c", str(cores), "wrk", "-t1", f"-c{case.connections}", f"-d{max(1, round(seconds))}s", "--timeout", "10s"]
     words += ["-s", str(script)]

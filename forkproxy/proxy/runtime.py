@@ -157,9 +157,8 @@ class Runtime:
             for tally in self.poured:
                 tally.pour(full)
             self.poured.clear()
-            wall = int(self.clock.wall)
             for sums in full:
-                sums.pour(wall)
+                sums.pour()
         if self.marked:
             for party in self.marked:
                 party.show()

@@ -71,7 +71,7 @@ class Sums:
             if longest[i] > most[i]:
                 most[i] = longest[i]
 
-    def pour(self, wall: int) -> None:
+    def pour(self) -> None:
         """Add everything to the row and begin anew."""
         row, process, streams, requests = self.row, self.process, self.streams, self.requests
         bytes_in, bytes_out = self.bytes_in, self.bytes_out

@@ -132,7 +132,7 @@ def test_medians_and_ratio() -> None:
 
 def test_tree_and_usage_see_children_and_stop_ends_them() -> None:
     # A parent that ignores its end for the child: the child must go, too.
-    inner = "import time, sys; sys.stdout.write('.'); sys.stdout.flush(); time.sleep(60)"
+    inner = "import signal, sys; sys.stdout.write('.'); sys.stdout.flush(); signal.pause()"
     outer = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {inner!r}])"
     process = subprocess.Popen([sys.executable, "-c", outer], stdout=subprocess.PIPE)
     assert process.stdout is not None
