@@ -70,10 +70,10 @@ _display: _Display | None = None
 
 
 @contextmanager
-def on(out: TextIO, clock: Clock | None = None) -> Iterator[None]:
+def on(out: TextIO | None, clock: Clock | None = None) -> Iterator[None]:
     """Work inside shows itself on ``out`` if that is a terminal; the line is gone when it ends, whichever way."""
     global _display
-    if not out.isatty():
+    if out is None or not out.isatty():  # None: standard error was closed when the program began
         yield
         return
     _display = mine = _Display(out, clock or Clock())

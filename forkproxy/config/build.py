@@ -6,7 +6,7 @@ comes out only without any.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from forkproxy import balance as algorithms
@@ -37,7 +37,7 @@ _CONSUMED = frozenset(
         "check_kind", "check_options", "external_command", "external_path", "check_disable_on_404", "check_send_state",
         "hash-balance-factor", "hash-preserve-affinity", "errorfile-lines", "log-format-line", "stick-table", "stick-table-line",
         "cookie", "dynamic-cookie-key", "rdp-cookie", "load-server-state", "server-state-file-name",
-        "name-header", "forwarded",
+        "name-header", "forwarded", "filters", "filter-sequence", "guid",
     }
 )  # fmt: skip
 
@@ -78,8 +78,7 @@ class _Builder:
         self.states = States(settings.pop("server_state_base", ""), settings.pop("server_state_file", ""), diag)
         self.ids = self._number()
         self.known = _Known()
-        lines = [rule.line for draft in proxies for rule in (*draft.rules, draft.log_format, draft.error_log_format) if rule is not None]
-        self.traced = any("last_rule_" in word or "_entity" in word for line in lines for word in line.words)
+        self.traced = _traced(proxies, objects)
         self.tables = stick_tables(proxies)
         self.leading: dict[str, int] = {}  # what the frontends take that lead to a backend by its name
 
@@ -438,6 +437,15 @@ class _Known(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return 4
+
+
+def _traced(proxies: Sequence[ProxyDraft], objects: Mapping[str, Any]) -> bool:
+    """Whether a rule or a format asks by which rule a stream ended, or for which one it waits."""
+    rules = [rule for d in proxies for rule in (*d.rules, d.log_format, d.error_log_format, d.log_format_sd, d.unique_id_format)]
+    for profile in (made for name, made in objects.items() if name.startswith("log-profile/")):
+        for change in profile.changes.values():
+            rules += [change.format, change.sd]
+    return any("last_rule_" in word or "_entity" in word for rule in rules if rule is not None for word in rule.line.words)
 
 
 def _hint(name: str, names: Iterable[str]) -> str:

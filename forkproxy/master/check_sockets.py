@@ -10,7 +10,7 @@ from forkproxy.health.conversation import Conversation, Hop, Result
 from forkproxy.health.status import Status
 from forkproxy.plan import Address, Check, Server
 from forkproxy.values import replace
-from forkproxy.wire.proxy_protocol import local_v2
+from forkproxy.wire.proxy_protocol import build_v1, local_v2
 
 #: Errors of a connection that speak of the server or the network …
 _SERVERS_FAULT = frozenset(
@@ -42,10 +42,9 @@ def target(server: Server, check: Check, hop: Hop) -> Address:
 def proxy_line(sock: socket.socket) -> bytes:
     """The PROXY line of a check, which speaks for the balancer itself (PROXY protocol 2.1)."""
     if sock.family == socket.AF_UNIX:
-        return b"PROXY UNKNOWN\r\n"
+        return build_v1("", 0, "", 0)
     here, there = sock.getsockname(), sock.getpeername()
-    word = "TCP6" if sock.family == socket.AF_INET6 else "TCP4"
-    return f"PROXY {word} {here[0]} {there[0]} {here[1]} {there[1]}\r\n".encode()
+    return build_v1(here[0], here[1], there[0], there[1])
 
 
 def greeting(server: Server, sock: socket.socket) -> bytes:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from forkproxy.errors import ProtocolError
 from forkproxy.http.body import Chunks, payload
-from forkproxy.http.message import BodyKind
+from forkproxy.http.message import BodyKind, ResponseHead
 from forkproxy.http.reader import Limits, parse_response
 from forkproxy.net import sockets
 from forkproxy.net.loop import READ, WRITE, Loop, Watched
@@ -50,9 +50,9 @@ class Request:
         target = found["target"] or "/"
         if target.startswith("?"):
             target = f"/{target}"
-        shown = uri.removeprefix("http://").partition("/")[0].partition("?")[0]
+        authority = uri.removeprefix("http://").partition("/")[0].partition("?")[0]
         length = f"content-length: {len(body)}\r\n" if body or method in ("POST", "PUT") else ""
-        head = f"{method} {target} HTTP/1.1\r\nhost: {shown}\r\naccept: */*\r\nuser-agent: HAProxy\r\nconnection: close\r\n{length}\r\n"
+        head = f"{method} {target} HTTP/1.1\r\nhost: {authority}\r\naccept: */*\r\nuser-agent: HAProxy\r\nconnection: close\r\n{length}\r\n"
         self.method = method
         self.address = Address(family, host, port)
         self.data = head.encode() + body
@@ -124,41 +124,46 @@ def _end(x: Exchange, text: str) -> None:
     x.done(text)
 
 
-def _split(method: str, got: bytes) -> tuple[str, bytes, bool]:
-    """(the last head of an answer as it is shown, its payload so far, whether that is all)."""
+_LIMITS = Limits(MOST)
+
+
+def _head(method: str, got: bytes) -> tuple[ResponseHead, int] | None:
+    """The last head of an answer and where its body begins; None: it is not whole. Raises ProtocolError."""
     at = 0
     while True:
-        found = parse_response(got, at, Limits(MOST), method.encode())
+        found = parse_response(got, at, _LIMITS, method.encode())
         if found is None:
-            return "", b"", False
+            return None
         head, at = found
         if not 100 <= head.status < 200 or head.status == 101:
-            break
-    text = head.start_line().decode("latin-1").rstrip("\r\n") + "\n" + head.block().decode("latin-1") + "\r\n"
-    rest = got[at:]
-    if head.body is BodyKind.NONE:
-        return text, b"", True
-    if head.body is BodyKind.CHUNKED:
-        framed, _at, over = Chunks().feed(rest)
-        return text, payload(framed), over
-    return text, rest, head.body is BodyKind.LENGTH and len(rest) >= head.length
+            return head, at
 
 
 def complete(method: str, got: bytes) -> bool:
     """Whether nothing more belongs to the answer."""
     try:
-        return _split(method, got)[2]
+        found = _head(method, got)
+        if found is None:
+            return False
+        head, at = found
+        if head.body is BodyKind.CHUNKED:  # looked at in full only where it may end: this is asked with every piece
+            return got.endswith(b"\r\n\r\n") and Chunks().feed(got, at)[2]
     except ProtocolError:
         return True
+    return head.body is BodyKind.NONE or (head.body is BodyKind.LENGTH and len(got) - at >= head.length)
 
 
 def shown(method: str, got: bytes) -> str:
     """The answer as text: status line, fields, payload; bytes that are no answer as they are."""
     try:
-        head, body, _over = _split(method, got)
+        found = _head(method, got)
+        if found is None:
+            return "no whole answer\n" if not got else f"no whole answer:\n{got.decode('utf-8', 'replace')}\n"
+        head, at = found
+        chunked = head.body is BodyKind.CHUNKED
+        body = b"" if head.body is BodyKind.NONE else payload(Chunks().feed(got, at)[0]) if chunked else got[at:]
     except ProtocolError as exc:
         return f"invalid answer: {exc}\n{got[:1000].decode('utf-8', 'replace')}"
-    if not head:
-        return "no whole answer\n" if not got else f"no whole answer:\n{got.decode('utf-8', 'replace')}\n"
-    text = head + body.decode("utf-8", "surrogateescape")
+    text = head.start_line().decode("latin-1").rstrip("\r\n") + "\n" + head.block().decode("latin-1") + "\r\n"
+    text += body.decode("utf-8", "surrogateescape")
     return text if text.endswith("\n") else f"{text}\n"

@@ -133,7 +133,7 @@ class Shared:
         self.limit(plan, fresh)
 
     def forget(self, key: str) -> None:
-        """Give the row of a server back that no worker knows any more."""
+        """Give the row of a server, or of a backend that was added, back that no worker knows any more."""
         names = self.state.names
         rows = names.prune(set(names) - {key})
         self.state.rows.wipe(rows)

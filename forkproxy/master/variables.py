@@ -17,13 +17,17 @@ if TYPE_CHECKING:
     from forkproxy.master.generation import Generation
     from forkproxy.master.supervisor import Supervisor
 
+#: When changes that nobody can be told of yet are told, seconds.
+_SOON_S = 0.05
+
 
 def begin(loop: Loop, supervisor: Supervisor, held: dict[str, Any]) -> None:
     """A configuration is in force: its variables are those of this process, too, and what checks change goes to the workers."""
 
     def tell() -> None:
-        ops = SHARED.collect()
-        if supervisor.current is not None and ops:
+        if supervisor.current is None:  # the first workers are not ready yet
+            loop.call_later(_SOON_S, tell)
+        elif ops := SHARED.collect():
             spread(supervisor, supervisor.current, ops)
 
     variables.begin(held)

@@ -384,7 +384,8 @@ def address_lines(s: Stream) -> bytes:
     """Forwarded, X-Forwarded-For and X-Original-To (options forwarded, forwardfor, originalto): the backend's settings prevail where both
     have them."""
     be, fe, origin = s.be, s.fe, s.origin
-    lines = b"" if be.forwarded is None else b"forwarded: " + be.forwarded(s) + CRLF
+    told = b"" if be.forwarded is None else be.forwarded(s)
+    lines = b"forwarded: " + told + CRLF if told else b""
     if not origin.family:
         return lines
     rule = be.forwardfor or fe.forwardfor

@@ -40,6 +40,10 @@ def compile_forwarded(words: Words, ctx: RuleContext) -> tuple[Callable[[Any], b
             needs |= sample.needs
         else:
             said[what] = _DEFAULTS[what]
+    for who in ("by", "for"):
+        if f"{who}_port" in said and who not in said:
+            ctx.warn(f"'option forwarded' : '{who}_port' is ignored without '{who}'")
+            del said[f"{who}_port"]
     said = said or {"proto": _DEFAULTS["proto"], "for": _DEFAULTS["for"]}
     parts = [part for part in (
         _proto if "proto" in said else None,

@@ -1,6 +1,7 @@
 """HTTP requests seen by rules of proxies in TCP mode: the head is parsed in flight, out of the first bytes (manual 4, on HTTP upgrades).
 
-Nothing of it stays with the stream: a fetch sees the head while it runs. Knows the reader of requests.
+A fetch sees the head as ``txn.req`` while it runs; what the bytes turned out to be is remembered among the stream's marks. Knows the
+reader of requests.
 """
 
 from __future__ import annotations
@@ -24,17 +25,18 @@ def head_of(txn: Any) -> RequestHead | None:
     marks = txn.marks
     if marks is not None and "in_flight" in marks and marks["in_flight"][0] == len(body):
         found: RequestHead | None = marks["in_flight"][1]
+        return found
+    try:
+        parsed = parse_request(bytes(body), 0, _LIMITS)
+    except ProtocolError:
+        found = None
     else:
-        try:
-            parsed = parse_request(bytes(body), 0, _LIMITS)
-        except ProtocolError:
-            return None
         if parsed is None:
             if txn.body_done:
                 return None
             raise NotYet
         found = parsed[0]
-        txn.marks = {**(marks or {}), "in_flight": (len(body), found)}
+    txn.marks = {**(marks or {}), "in_flight": (len(body), found)}
     return found
 
 

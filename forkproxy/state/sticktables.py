@@ -5,6 +5,7 @@ The master makes tables before it forks and gives every worker a ledger. Knows s
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from collections import Counter
@@ -26,10 +27,11 @@ _LAYOUT = 1
 
 
 def label(ref: TableRef) -> str:
-    """What tells whether two programs mean the same table."""
+    """What tells whether two programs mean the same table: of fixed length, since many go into one packet (``worker.handover``)."""
     spec = ref.spec
     stores = [(store.name, store.count, store.period_ms) for store in spec.stores]
-    return repr((_LAYOUT, spec.name, spec.type, spec.key_bytes, spec.size, spec.expire_ms, spec.nopurge, spec.srvkey, stores))
+    means = repr((_LAYOUT, spec.name, spec.type, spec.key_bytes, spec.size, spec.expire_ms, spec.nopurge, spec.srvkey, stores))
+    return hashlib.blake2b(means.encode(), digest_size=16).hexdigest()
 
 
 def memories(refs: Mapping[str, TableRef]) -> dict[str, int]:

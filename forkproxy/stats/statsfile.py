@@ -14,6 +14,7 @@ from forkproxy.plan import Plan
 from forkproxy.state.counters import Rows
 from forkproxy.state.layout import Counter, Kind, of_kind
 from forkproxy.state.names import backend_key, frontend_key, listener_key
+from forkproxy.stats.csv import quote
 
 _SECTIONS = {"fe": "F", "be": "B", "li": "L", "srv": "S"}
 #: A number must fit a cell.
@@ -45,7 +46,7 @@ def dump(plan: Plan, rows: Rows) -> Iterator[str]:
         for key in keys:
             totals = rows.totals(key)
             numbers = ",".join([str(totals[counter.offset]) for counter in columns.values()])
-            yield f"{guids.get(key, '')},{key},{numbers}\n"
+            yield f"{quote(guids.get(key, ''))},{quote(key)},{numbers}\n"
 
 
 def preload(lines: Iterable[str], plan: Plan, rows: Rows) -> list[str]:
@@ -64,7 +65,11 @@ def preload(lines: Iterable[str], plan: Plan, rows: Rows) -> list[str]:
                 wrong.append(f"line {number}: the first column of '#{section}' is not 'guid'")
                 section = ""
         elif line.strip() and section in _SECTIONS:
-            values = dict(zip(head, next(csv.reader([line])), strict=False))
+            try:
+                values = dict(zip(head, next(csv.reader([line])), strict=False))
+            except csv.Error as exc:
+                wrong.append(f"line {number}: {exc}")
+                continue
             known = objects[section]
             key = known.get(values["guid"]) or known.get(values.get("name", ""))
             if key is None:

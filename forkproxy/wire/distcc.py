@@ -17,7 +17,10 @@ def find(data: bytes, token: bytes, occurrence: int) -> tuple[int, int, int] | N
     at = 0
     while at + _HEADER <= len(data):
         name = data[at : at + 4]
-        number = int(data[at + 4 : at + _HEADER], 16)
+        digits = data[at + 4 : at + _HEADER]
+        if not digits.isalnum():  # int() takes signs, too
+            raise ValueError(digits)
+        number = int(digits, 16)
         at += _HEADER
         length = number if name in _WITH_BODY else 0
         if name == token:

@@ -30,7 +30,7 @@ from forkproxy.worker.inbox import Ends
 SocketId = tuple[str, int]
 
 #: The kernel takes at most 253 descriptors per message (SCM_MAX_FD).
-_BATCH = 200  # a name has less than 600 bytes
+_BATCH = 200  # names are keys of binds and labels of tables: less than 600 bytes
 _PACKET_BYTES = 128 * 1024
 #: How long a new master waits for an answer; a stopped or hung process must not keep it from starting.
 _PATIENCE_S = 1.0

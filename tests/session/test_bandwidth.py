@@ -31,7 +31,7 @@ class Limited:
     """A stage with filters of 1000 bytes in a second: ``out`` and ``in`` per stream, ``all-out`` and ``all-in`` by source."""
 
     def __init__(self, monkeypatch: Any, mode: str = "http", back: dict[str, list[str]] | None = None, least: int = 0,
-                 server_s: float = 5.0, **rules: list[str]) -> None:  # fmt: skip
+                 period_ms: int = 1000, server_s: float = 5.0, **rules: list[str]) -> None:  # fmt: skip
         stores = (Store("conn_cur"), Store("bytes_in_rate", 1, 1000), Store("bytes_out_rate", 1, 1000))
         ref = TableRef(TableSpec(name="t", type="ip", key_bytes=4, size=5, stores=stores))
         self.table = Table(ref.spec, 1)
@@ -39,7 +39,7 @@ class Limited:
         ref.bind(self.table)
         self.filters = {}
         for name, inward in (("in", True), ("out", False)):
-            own = {"name": name, "inward": inward, "limit": 1000, "period_ms": 1000, "least": least}
+            own = {"name": name, "inward": inward, "limit": 1000, "period_ms": period_ms, "least": least}
             rate = columns(ref.spec)[0][f"bytes_{name}_rate"].offset
             self.filters[name] = Bandwidth(**own)  # type: ignore[arg-type]  # values of several types
             self.filters[f"all-{name}"] = Bandwidth(**{**own, "name": f"all-{name}", "key": "src", "table": ref, "rate": rate})  # type: ignore[arg-type]
@@ -141,6 +141,14 @@ def test_what_rules_say_and_what_they_do_not(make: Make) -> None:
         assert body(c) == at_once, rule
         t.passes(2.99, up)
         assert abs(body(c) - after_3s) <= 45, rule
+
+
+def test_the_filters_own_period(make: Make) -> None:
+    t = make(http_request=["set-bandwidth-limit out limit 500"], period_ms=4000)
+    c, up = t.asked()
+    t.stage.says(up, b"HTTP/1.1 200 OK\r\n" + LENGTH + b"x" * SIZE)
+    t.passes(6.0, up)
+    assert abs(body(c) - 750) <= 45
 
 
 def test_pieces_are_as_large_as_the_filter_says(make: Make) -> None:

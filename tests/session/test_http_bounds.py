@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 
 from forkproxy.plan import Balance
+from forkproxy.rules.context import RuleContext
+from forkproxy.rules.ruleset import parse_rule
+from forkproxy.rules.words import Words
 from forkproxy.state import layout as L
 from forkproxy.state.servers import STOPPED
 from tests.session.stage import Stage, Wire
@@ -106,6 +109,13 @@ def test_a_response_rule_closes_the_client(monkeypatch: pytest.MonkeyPatch) -> N
     c, up = asked(stage)
     stage.says(up, OK)
     assert c.got.lower().count(b"connection: close\r\n") == 1 and (c.closed or c.ended)
+
+
+def test_a_status_with_a_body_where_there_is_none_tells_the_client_where_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    step = parse_rule("http-res", Words.of("set-status 200"), RuleContext(name="f")).step
+    c, up = asked(stage := theatre(monkeypatch, front={"http_response": (step,)}))
+    stage.says(up, b"HTTP/1.1 204 No Content\r\n\r\n")
+    assert c.got == b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n" and (c.closed or c.ended)
 
 
 NEVER_AGAIN = {

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from forkproxy.plan import Address, Balance
+from forkproxy.plan import Address, Balance, Foreign
 from forkproxy.proxy import view
 from forkproxy.proxy.client import Client
 from forkproxy.proxy.neighbours import Neighbours
@@ -18,8 +19,8 @@ from forkproxy.proxy.upstream import Upstream
 from forkproxy.registry import Needs
 from forkproxy.rules.types import addr_of
 from forkproxy.rules.verdict import WAIT, Reply
-from forkproxy.state.layout import BYTES_IN, BYTES_OUT, REQ_ERRORS, SESS_CUR, SESS_MAX, SESS_TOT
-from forkproxy.state.names import listener_key
+from forkproxy.state.layout import BYTES_IN, BYTES_OUT, CONN_CUR, REQ_ERRORS, SESS_CUR, SESS_MAX, SESS_TOT
+from forkproxy.state.names import backend_key, frontend_key, listener_key
 from forkproxy.state.servers import STOPPED
 from forkproxy.values import replace
 from tests.session.stage import Stage, Wire
@@ -161,6 +162,31 @@ def test_leastconn_counts_the_other_workers_streams(monkeypatch: pytest.MonkeyPa
     for _ in range(3):
         stage.says(stage.client(), CLOSE)
     assert stage.ports[-3:] == [1000] * 3
+
+
+def test_what_a_log_says_of_a_moment_is_what_all_workers_have_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = http(monkeypatch)
+    segment, rows = stage.rt.state.segment, stage.rt.state.rows
+    segment.claim(0, 1)
+    segment.claim(1, 1)  # a process that is not this one
+    cells = segment.slot(1)
+    cells[CONN_CUR] = 100
+    for key, count in ((frontend_key("f"), 40), (backend_key("b"), 30), ("b/s0", 20)):
+        cells[rows.base(key) + SESS_CUR] = count
+    txn = SimpleNamespace(conn_counts=(4, 3, 2, 1), fe=stage.fe, be=stage.be, srv=stage.be.servers[0])
+    assert view.WorkerView(stage.rt).connections(txn) == (104, 43, 32, 21)
+
+
+@pytest.mark.parametrize(("server", "idle"), [
+    ({"foreign": Foreign("header", header=b"x-f")}, 0), ({"foreign": Foreign("client")}, 1),
+    ({"strict_maxconn": True, "maxconn": 2}, 0), ({"strict_maxconn": True}, 1), ({"pool_max_conn": 0}, 0), ({}, 1),
+])  # fmt: skip
+def test_connections_that_must_not_be_kept(monkeypatch: pytest.MonkeyPatch, server: dict[str, Any], idle: int) -> None:
+    stage = http(monkeypatch, server=server)
+    stage.says(stage.client(), GET)
+    stage.stands(stage.dialled[0])
+    stage.says(stage.dialled[0], OK)
+    assert stage.dialled[0].closed is not bool(idle)
 
 
 def test_addresses_are_counted_where_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -150,6 +150,13 @@ def test_leastconn_remembers_what_is_under_way_when_servers_change(monkeypatch: 
     assert stage.ports[3:] == [1001]
 
 
+def test_a_backend_that_is_not_published_is_passed_over(stage: Stage) -> None:
+    for hidden, status in ((True, b" 503 "), (False, b"")):
+        give(stage, "publish backend", backend="b", unpublished=hidden)
+        stage.says(c := stage.client(), GET)
+        assert status in c.got and bool(stage.dialled) is not hidden
+
+
 def test_a_held_frontend_accepts_again_unless_all_pause(stage: Stage) -> None:
     told: list[str] = []
     listener: Any = SimpleNamespace(watch=lambda: told.append("watch"), unwatch=lambda: told.append("unwatch"))

@@ -114,3 +114,8 @@ def test_a_large_map_on_a_terminal(tmp_path: Path, quiet: bool) -> None:
     reading = [f"reading {tmp_path}/{name}" for name in ("f.cfg: 0% of 9 lines", "ip.map: 5")]
     for text in (*reading, "indexing networks: 9", "building: 0% of 1 proxies"):
         assert f"forkproxy: {text}"[:75] in shown
+
+
+def test_without_a_standard_error_nothing_is_shown() -> None:
+    with progress.on(None):
+        assert list(progress.each([1, 2], "reading", "lines")) == [1, 2]

@@ -136,6 +136,7 @@ def del_server(session: Session, words: list[str]) -> Deferred:
             deferred.finish(session.message("Server still has connections attached to it, cannot remove it.", 3))
             return
         master.health.remove(entry.key)
+        session.plan.objects["guids"].pop(entry.key, None)
         present = master.plan.backends[backend.name]
         master.changes.backend(present, servers=tuple([one for one in present.servers if one.name != entry.server.name]))
         orders.give(master.supervisor.workers(), "del server", removed, server=entry.key)

@@ -24,8 +24,7 @@ _TREES = ("str", "ip", "beg")
 
 
 def _lists(session: Session) -> PatternFiles:
-    current = session.master.supervisor.current  # those that :func:`_change` changes
-    found: PatternFiles = (session.master.plan if current is None else current.plan).objects["patterns"]
+    found: PatternFiles = session.plan.objects["patterns"]
     return found
 
 

@@ -11,7 +11,7 @@ from forkproxy.master.cli_session import Deferred, Refused, Session
 from forkproxy.master.orders import Reply
 from forkproxy.registry import Level, command
 
-_WORDS = ("all", "status", "tasks", "memory", "byaddr", "bytime", "byctx", "aggr")
+_WORDS = ("all", "status", "tasks", "memory", "byaddr", "bytime")
 
 
 @command("set profiling", level=Level.ADMIN, synopsis="set profiling {tasks|memory} {on|off}")
@@ -43,6 +43,8 @@ def show_profiling(session: Session, words: list[str]) -> str | Deferred:
     """Show profiling state (all,status,tasks,memory), and what was measured in all workers together."""
     rest = words[2:]
     wrong = next((word for word in rest if word not in _WORDS and not word.isdecimal()), "")
+    if wrong in ("byctx", "aggr"):
+        raise Refused(f"'{wrong}' is known to HAProxy, not supported by forkproxy.")
     if wrong:
         raise Refused("Expects either 'all', 'status', 'tasks', 'memory', 'byaddr', 'bytime' or a max number of output lines.")
     what = next((word for word in rest if word in _WORDS[:4]), "all")

@@ -20,7 +20,7 @@ _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 @action(
     "set-bandwidth-limit", at=(TCP_CONT, TCP_RES, HTTP_REQ, HTTP_RES),
-    synopsis="set-bandwidth-limit <name> [limit {<expr>|<size>}] [period {<expr>|<time>}]",
+    synopsis="<name> [limit {<expr>|<size>}] [period {<expr>|<time>}]",
 )  # fmt: skip
 def set_bandwidth_limit(p: Parser) -> Step:
     """Let a bandwidth limitation filter of this section work on the stream, with a limit and a period of its own if it is no shared one; an

@@ -27,11 +27,11 @@ def is_valid(message: bytes) -> bool | None:
         if index == 0 and value not in _VERSIONS:
             return False
         if index == 1:
-            if not value.isdigit():
+            if not value.isdigit() or len(value) > 9:  # Python refuses to read thousands of digits, and no message is that long
                 return False
             start, length = end + 1, int(value)
         if name == b"10":
-            return length == at - start and value.isdigit() and sum(message[:at]) & 0xFF == int(value)
+            return length == at - start and value.isdigit() and len(value) <= 3 and sum(message[:at]) & 0xFF == int(value)
         at = end + 1
         index += 1
     return None

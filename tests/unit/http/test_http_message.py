@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from forkproxy.http.message import BodyKind, RequestHead, ResponseHead
@@ -44,6 +46,20 @@ def test_untouched_fields_go_on_as_they_came() -> None:
     h.get(b"host")
     assert h.block() == RAW[17:-2]
     assert not h.changed
+
+
+@pytest.mark.parametrize(("change", "reframed"), [
+    (lambda h: h.add(b"Connection", b"x"), True), (lambda h: h.add(b"X-A", b"x"), False),
+    (lambda h: h.remove(b"host"), True), (lambda h: h.remove(b"upgrade"), False), (lambda h: h.remove(b"x-a"), False),
+    (lambda h: h.set(b"Host", b"y"), True), (lambda h: h.set(b"Transfer-Encoding", b"x"), True), (lambda h: h.set(b"X-A", b"y"), False),
+    (lambda h: h.edit(b"host", lambda _old: b"y"), True), (lambda h: h.edit(b"host", lambda old: old), False),
+    (lambda h: h.edit(b"x-a", lambda _old: None), False),
+    (lambda h: h.replace_all([(b"X", b"y")]), True), (lambda h: h.put(b"Host: x\r\nX: y\r\n"), False),
+])  # fmt: skip
+def test_who_edits_what_framing_depends_on_says_so(change: Callable[[RequestHead], object], reframed: bool) -> None:
+    h = head()
+    change(h)
+    assert h.reframed is reframed
 
 
 @pytest.mark.parametrize("asked_before", [True, False])

@@ -11,6 +11,7 @@ import forkproxy.rules.library  # noqa: F401
 from forkproxy.errors import ConfigError
 from forkproxy.registry import Needs
 from forkproxy.rules import logformat
+from forkproxy.rules.logencode import captured
 from forkproxy.rules.logformat import compile_format
 from tests.unit.rules.support import context, make_txn, words
 
@@ -48,6 +49,13 @@ def test_httplog_of_a_redirect_with_captures() -> None:
     assert render(logformat.HTTPLOG, txn).endswith(
         b'fe fe/<NOSRV> 1/-1/-1/-1/10 302 1234 - - LR-- 1/1/0/0/0 0/0 {v#7B1#7D#7C2#22#23|} {} "GET /p?x HTTP/1.1"'
     )
+
+
+@pytest.mark.parametrize(("values", "shown"), [
+    ([b"a|b"], b"{a#7Cb}"), ([b"a|b", None], b"{a#7Cb|}"), ([None, b"x}"], b"{|x#7D}"), ([b"", b"b", None], b"{|b|}"), ([], b"{}"),
+])  # fmt: skip
+def test_a_bar_in_a_captured_header_is_none_between_two(values: list[bytes | None], shown: bytes) -> None:
+    assert captured(values) == shown
 
 
 def test_clf() -> None:

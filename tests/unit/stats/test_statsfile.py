@@ -63,3 +63,8 @@ def test_files_of_nobodys_making(small: World) -> None:
     wrong = preload(file, small.plan, small.rows)
     assert wrong == ["line 2: the first column of '#fe' is not 'guid'", *(f"line {n}: not a number" for n in (7, 8, 9))]
     assert small.rows.totals("b/s1")[layout.SESS_TOT] == 3
+
+
+def test_the_greater_of_two_maxima_stays(small: World) -> None:
+    assert preload(["#srv guid,name,ttime_max,stot\n", ",b/s1,99,2\n", ",b/s1,50,3\n"], small.plan, small.rows) == []
+    assert [small.rows.totals("b/s1")[at] for at in (layout.TTIME_MAX, layout.SESS_TOT)] == [99, 5]

@@ -27,3 +27,5 @@ def test_what_is_not_there() -> None:
     assert find(MESSAGE, b"ARGV", 3) is None and find(MESSAGE, b"NONE", 1) is None and find(MESSAGE[:11], b"DIST", 1) is None
     with pytest.raises(ValueError, match="zzzz"):
         find(b"DISTzzzzzzzz", b"DIST", 1)
+    with pytest.raises(ValueError, match="-000000c"):  # it would begin with itself for ever
+        find(b"ARGV-000000c", b"DIST", 1)
