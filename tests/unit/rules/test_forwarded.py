@@ -52,3 +52,9 @@ def test_what_it_needs() -> None:
 def test_complaints(text: str) -> None:
     with pytest.raises(ConfigError):
         compile_forwarded(words(text), context())
+
+
+def test_a_port_without_its_side_is_ignored_and_said_so() -> None:
+    said: list[str] = []
+    render, _needs = compile_forwarded(words("host by_port"), context(warn=said.append))
+    assert b"by" not in render(make_txn(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")) and "by_port" in said[0]
