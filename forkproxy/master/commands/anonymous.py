@@ -24,7 +24,7 @@ def _key(word: str) -> int:
 def set_anon_on(session: Session, words: list[str]) -> str:
     """Have names and addresses in this session's answers replaced by hashes."""
     key = _key(words[3]) if len(words) > 3 else session.plan.global_.options.get("anonkey", 0)
-    session.hidden = Anonymizer(key or secrets.randbelow(MOST) + 1, session.plan)
+    session.hidden = Anonymizer(key or secrets.randbelow(MOST) + 1, lambda: session.plan)
     return ""
 
 

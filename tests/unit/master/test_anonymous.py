@@ -7,7 +7,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from forkproxy.master.anonymous import Anonymizer
-from forkproxy.plan import Address, Backend, Bind, Frontend, Global, Plan, Server
+from forkproxy.plan import Address, Backend, Bind, Frontend, Global, Plan, Ring, Server
+from forkproxy.values import replace
 
 
 def a_plan() -> Plan:
@@ -34,7 +35,7 @@ accounts2 shopping 3.4.0 1.5
 
 
 def test_nothing_is_left_and_what_was_the_same_still_is() -> None:
-    shown = Anonymizer(5, a_plan()).hide(ANSWERS)
+    shown = Anonymizer(5, a_plan).hide(ANSWERS)
     lines = shown.splitlines()
     assert lines[0] == "# pxname,svname accounts", "headings stay"
     rest = "\n".join(lines[1:-1])
@@ -48,6 +49,18 @@ def test_nothing_is_left_and_what_was_the_same_still_is() -> None:
 
 
 def test_another_key_hides_otherwise() -> None:
-    first, second = (Anonymizer(key, a_plan()) for key in (1, 0xFFFFFFFF))
-    assert first.hide("shop") != second.hide("shop") and first.hide("shop") == Anonymizer(1, a_plan()).hide("shop")
+    first, second = (Anonymizer(key, a_plan) for key in (1, 0xFFFFFFFF))
+    assert first.hide("shop") != second.hide("shop") and first.hide("shop") == Anonymizer(1, a_plan).hide("shop")
     assert re.fullmatch("[0-9a-f]{6}", second.hide("shop"))
+
+
+def test_what_comes_later_is_hidden_too() -> None:
+    plan = a_plan()
+    plans = [plan]
+    anonymizer = Anonymizer(5, lambda: plans[-1])
+    assert "later" in anonymizer.hide("later\n") and "accounts" not in anonymizer.hide("# table: accounts, type: ip\n")
+    late = Server(name="later", address=Address("ipv4", "10.9.8.8", 80), backend="accounts", id=3)
+    accounts = replace(plan.backends["accounts"], servers=(late,))
+    plans.append(replace(plan, backends={"accounts": accounts}, objects={**plan.objects, "ring/r": Ring("echo")}))
+    shown = anonymizer.hide("later echo\n").split()
+    assert len(shown) == 2 and not {"later", "echo"} & set(shown)
