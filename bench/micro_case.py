@@ -103,8 +103,9 @@ def requests(case: Case) -> list[bytes]:
         cookie = f"session={i * 2654435761 % 2**64:016x}; theme=dark; seen={i}"
         if case.lua == "production" and i % 4:
             cookie += f"; SRV=app{i % 4}"
-        head = f"GET {path} HTTP/1.1\r\nHost: {name}\r\nCookie: {cookie}\r\n".encode()
-        made.append(head + (FIELDS if case.lua else b"") + (b"Connection: close\r\n\r\n" if case.close else b"\r\n"))
+        close = "Connection: close\r\n" if case.close else ""  # before Host, as wrk does
+        head = f"GET {path} HTTP/1.1\r\n{close}Host: {name}\r\nCookie: {cookie}\r\n".encode()
+        made.append(head + (FIELDS if case.lua else b"") + b"\r\n")
     return made
 
 

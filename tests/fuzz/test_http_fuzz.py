@@ -57,7 +57,7 @@ def mutate(text: str, changes: list[tuple[float, int, str]]) -> bytes:
 
 versions = pick(["HTTP/1.1"] * 6 + ["HTTP/1.0", "HTTP/2.0"])
 fields = st.lists(pick(FIELDS).map(lambda text: text + "\r\n"), max_size=5).map("".join)
-hosts = pick(["Host: x\r\n", "Host: x\r\n", ""])
+hosts = pick(["Host: x\r\n", "Host: x\r\n", "Connection: close\r\nHost: x\r\n", ""])
 requests = st.builds(
     lambda line, version, host, rest, changes: mutate(f"{line}{version}\r\n{host}{rest}\r\n", changes),
     pick(LINES),

@@ -33,6 +33,12 @@ REQUESTS: list[tuple[str, bytes, Outcome]] = [
         _get(H),
         {"method": b"GET", "target": b"/a", "version": 11, "fields": H, "host": b"x", "body": NONE, "keep_alive": True},
     ),
+    ("Connection before Host", _get(b"A: b\r\nConnection: close\r\n" + H), {"fields": b"A: b\r\n" + H, "keep_alive": False}),
+    (
+        "Connection before Host and after it",
+        _get(b"Connection: keep-alive\r\n" + H + b"Content-Length: 3\r\nConnection: close\r\n"),
+        {"fields": H + b"Content-Length: 3\r\n", "keep_alive": False, "body": LENGTH},
+    ),
     ("no field at all", _get(b""), {"fields": b"", "host": None, "keep_alive": True}),
     # -- parsing: white space and line ends
     ("leading empty lines", b"\r\n\n\r\n" + _get(H), {"fields": H, "method": b"GET"}),
