@@ -23,7 +23,7 @@ from forkproxy.rules.conditions import read_condition
 from forkproxy.rules.context import RuleContext
 from forkproxy.rules.expr import compile_sample
 from forkproxy.rules.oldrules import deny_lines
-from forkproxy.rules.ruleset import Choice, Rule, fold_use_backend, parse_rule, parse_use_backend
+from forkproxy.rules.ruleset import Choice, Rule, fold_use_backend, parse_rule, parse_use_backend, steps_of
 from forkproxy.rules.words import Words, to_text
 
 #: keyword → rule set of ``rules``
@@ -99,8 +99,7 @@ class RuleSets:
 
     def of(self, *kinds: str) -> Steps:
         """The steps of these kinds, one after the other."""
-        steps = [rule.step for kind in kinds for rule in self.rules.get(kind, ())]
-        return tuple(steps) or None
+        return tuple(steps_of(rule for kind in kinds for rule in self.rules.get(kind, ()))) or None
 
     def _one(self, rule: RuleDraft) -> None:
         words = cursor(rule.line, rule.start)

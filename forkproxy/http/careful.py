@@ -104,6 +104,7 @@ def response(buf: bytes, start: int, limits: Limits, request_method: bytes) -> t
 def _finish(head: Head, fields: list[Field]) -> None:
     head.fields_raw = b"".join([f.line for f in fields])
     head.changed = head.reframed = False
+    head.added = b""
     head._lower = None
 
 

@@ -75,8 +75,8 @@ def change_set_cookie(line: bytes, name: bytes, change: Change) -> bytes | None:
     return None if new is None else label + b"=" + new + text[len(old) :] + line[found.end() :]
 
 
-#: what makes the line of a cookie an unusual one: quotes, attributes, commas, blanks but one behind each semicolon
-_unusual = re.compile(rb'["$,\t]|  | [=;]|= |;(?! )').search
+#: cookies as browsers write them: no quotes, attributes, commas, and no blanks but one behind each semicolon
+_usual = re.compile(rb'[^"$,\t =;]++=[^"$,\t ;]*+(?:; [^"$,\t =;]++=[^"$,\t ;]*+)*+').fullmatch
 
 
 def find_plain(fields: bytes, name: bytes) -> tuple[int, int, int, int] | None:
@@ -90,7 +90,7 @@ def find_plain(fields: bytes, name: bytes) -> tuple[int, int, int, int] | None:
     if fields[line : line + 8].lower() != b"cookie: " or (at != line + 8 and fields[at - 2 : at] != b"; "):
         return None
     end = fields.index(b"\r", at)
-    if _unusual(fields, line + 8, end) is not None:
+    if _usual(fields, line + 8, end) is None:
         return None
     stop = fields.find(b";", at, end)
     return line, at + len(needle), end if stop < 0 else stop, end

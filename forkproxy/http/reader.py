@@ -151,6 +151,7 @@ def parse_request(buf: bytes | bytearray, start: int, limits: Limits) -> tuple[R
     else:
         head.keep_alive = line[-4] != _S
         head.fields_raw = buf[at : match.start(cut)] + buf[match.end(cut) : end - 2]
+    head.added = b""
     head.method = method
     head.target = target
     head.host = host
@@ -210,6 +211,7 @@ def parse_response(buf: bytes | bytearray, start: int, limits: Limits, request_m
     if request_method == b"HEAD" or code == b"304":
         head.body = _NONE
         head.length = 0
+    head.added = b""
     head.status = _STATUS[code]
     head.reason = reason
     head.close_after = head.body is _CLOSE

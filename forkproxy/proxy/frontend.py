@@ -315,7 +315,7 @@ class FrontendRt:
             s.conn_counts = (self.rt.connections, self.connections, be.streams if be else 0, srv.served if srv else 0)
             counted = s.bytes_out
             if res is not None:
-                s.bytes_out += len(res.fields_raw)
+                s.bytes_out += len(res.fields_raw) + len(res.added)
             self.log.emit(s)
             s.bytes_out = counted
             s.log_level = -1

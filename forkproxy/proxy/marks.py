@@ -112,7 +112,7 @@ def rank(s: Stream) -> int:
 
 def too_long(s: Stream, head: Any, bufsize: int) -> bool:
     """Whether rules made ``head`` longer than a buffer and want to be strict about it (manual: strict-mode)."""
-    if len(head.fields_raw) <= bufsize:
+    if len(head.fields_raw) + len(head.added) <= bufsize:
         return False
     for party in (s.fe, s.be, s.srv):
         if party is not None:

@@ -126,11 +126,14 @@ class Persistence:
         if self._use_server is not None:
             kept.server = self._use_server(s)
         cookie = self._cookie
-        if cookie is None or head.fields_raw.find(cookie.name) < 0:
+        if cookie is None:
+            return
+        raw = head.fields_raw
+        made = head.added.find(cookie.name) >= 0  # by a rule
+        if not made and raw.find(cookie.name) < 0:
             return
         assigned = kept.server is not None
-        raw = head.fields_raw
-        found = find_plain(raw, cookie.name)
+        found = None if made else find_plain(raw, cookie.name)
         if found is not None:  # as browsers write it: 3.3 µs instead of 7.5
             _line, start, stop, _end = found
             value = raw[start:stop]
@@ -210,7 +213,7 @@ class Persistence:
         if cookie is None:
             return
         direct = kept.server is srv
-        if head.fields_raw.find(cookie.name) >= 0:
+        if head.fields_raw.find(cookie.name) >= 0 or head.added.find(cookie.name) >= 0:
 
             def change(value: bytes) -> bytes | None:
                 return self._answer(kept, srv, direct, value)

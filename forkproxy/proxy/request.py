@@ -64,9 +64,11 @@ def capture(s: Stream, plan: Any) -> None:
     head = s.req
     assert head is not None
     if plan.capture_request:
-        s.captures_req = [
-            value[:length] if (value := head.last(name)) is not None else None for name, length in plan.capture_request
-        ]
+        last = head.last
+        s.captures_req = kept = []
+        for name, length in plan.capture_request:
+            value = last(name)
+            kept.append(None if value is None else value[:length])
     if plan.capture_response:
         s.captures_res = [None] * len(plan.capture_response)
     if plan.capture_cookie:
@@ -221,7 +223,7 @@ def restrict(s: Stream, policy: str) -> bool:
     """Names of fields with unusual characters: "delete" them, or "reject" the request, and then False (manual: option
     http-restrict-req-hdr-names)."""
     head: Any = s.req
-    names = _unusual_names(head.fields_raw)
+    names = _unusual_names(head.block())
     if names and policy == "reject":
         reply.verdict(s, _FORBIDDEN)
         return False
@@ -341,7 +343,7 @@ def forward(s: Stream) -> None:
     if head.version >= 11:
         if not s.keep_server and head.upgrade is None and not be.pretends:
             extra += b"connection: close\r\n"
-        s.sending = b"%b %b HTTP/1.1\r\n%b%b\r\n" % (head.method, head.target, head.fields_raw, extra)
+        s.sending = b"%b %b HTTP/1.1\r\n%b%b%b\r\n" % (head.method, head.target, head.fields_raw, head.added, extra)
     else:
         if head.upgrade is None and (s.keep_server or be.pretends):
             extra += b"connection: keep-alive\r\n"

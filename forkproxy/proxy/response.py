@@ -133,16 +133,16 @@ def begin(up: Upstream, s: Stream, head: ResponseHead, body: bytes) -> None:
     else:
         tail = CRLF
     if fe.adjust is not None:
-        head.fields_raw, tail = fe.adjust(head.fields_raw), fe.adjust(tail)
+        head.fields_raw, head.added, tail = fe.adjust(head.block()), b"", fe.adjust(tail)
     length = head.length  # 0 where there is no body
     if kind is _NONE or (kind is _LENGTH and len(body) >= length):
         if len(body) > length:  # surplus bytes are never delivered, and nobody trusts that connection any more
             body = body[:length]
             s.keep_server = False
         if head.version >= 11:
-            data = b"HTTP/1.1 %d %b\r\n%b%b%b" % (head.status, head.reason, head.fields_raw, tail, body)
+            data = b"HTTP/1.1 %d %b\r\n%b%b%b%b" % (head.status, head.reason, head.fields_raw, head.added, tail, body)
         else:
-            data = b"".join((head.start_line(), head.fields_raw, tail, body))
+            data = b"".join((head.start_line(), head.block(), tail, body))
         s.bytes_out += len(data)
         if not c.out:  # sides.send without the call: this is the path of most answers
             try:
@@ -179,7 +179,7 @@ def begin(up: Upstream, s: Stream, head: ResponseHead, body: bytes) -> None:
         pacing.answer(s, f)
     up.ready = body_ready
     up.expire = body_timeout
-    lead = b"".join((head.start_line(), head.fields_raw, tail, body))
+    lead = b"".join((head.start_line(), head.block(), tail, body))
     if len(lead) >= f.bufsize:
         f.full = 1  # a full buffer came: it may be the beginning of bulk
     s.bytes_out += len(lead) - len(body)

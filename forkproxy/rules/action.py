@@ -7,7 +7,7 @@ A factory registered with ``registry.action`` gets a :class:`Parser`, reads its 
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from forkproxy.registry import Needs, Type
 from forkproxy.rules.context import RuleContext
@@ -16,6 +16,9 @@ from forkproxy.rules.logalias import request_line
 from forkproxy.rules.logformat import Format, compile_format
 from forkproxy.rules.patterns import compile_regex
 from forkproxy.rules.words import Words, to_bytes
+
+if TYPE_CHECKING:
+    from forkproxy.rules.actions.headers import Edit
 
 HTTP_REQ, HTTP_RES, HTTP_AFTER = "http-req", "http-res", "http-after-res"
 ALL_HTTP = (HTTP_REQ, HTTP_RES, HTTP_AFTER)
@@ -33,10 +36,10 @@ _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0
 class Parser:
     """One rule being read. ``name`` is the action's word, ``inside`` what stood in parentheses after it.
 
-    ``needs`` grows with what the arguments need.
+    ``needs`` grows with what the arguments need. ``edit`` is left by a rule that does nothing but edit a head.
     """
 
-    __slots__ = ("ctx", "inside", "kind", "name", "needs", "words")
+    __slots__ = ("ctx", "edit", "inside", "kind", "name", "needs", "words")
 
     def __init__(self, words: Words, ctx: RuleContext, kind: str, name: str, inside: str) -> None:
         self.words = words
@@ -45,6 +48,7 @@ class Parser:
         self.name = name
         self.inside = inside
         self.needs = Needs.NONE
+        self.edit: Edit | None = None
 
     @property
     def on_request(self) -> bool:

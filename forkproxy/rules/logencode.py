@@ -39,7 +39,7 @@ def header_safe(value: bytes) -> bytes:
 
 def captured(values: list[bytes | None]) -> bytes:
     """Captured headers between braces."""
-    joined = b"|".join([value or b"" for value in values])
+    joined = b"|".join(values if None not in values else [value or b"" for value in values])  # type: ignore[arg-type]  # no None is left
     if len(joined.translate(None, _SAFE_HEADER)) >= len(values):  # more than the bars between them has to be escaped
         joined = b"|".join([header_safe(value) if value else b"" for value in values])
     return b"{" + joined + b"}"

@@ -6,13 +6,14 @@ nothing but ``for step in steps: verdict = step(txn)``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 import forkproxy.rules.library  # noqa: F401  (fills the registry)
 from forkproxy.plan import Step
 from forkproxy.registry import ACTIONS, Needs
 from forkproxy.rules.action import Parser, mark
+from forkproxy.rules.actions.headers import Edit, together
 from forkproxy.rules.conditions import PARTIAL, Condition, read_condition
 from forkproxy.rules.context import KIND_LABELS, RuleContext
 from forkproxy.rules.errors import NotYet
@@ -27,13 +28,14 @@ KINDS = ("tcp-req-conn", "tcp-req-sess", "tcp-req-cont", "tcp-res-cont", "http-r
 @frozen
 class Rule:
     """One rule: an action and its condition. ``final``: no rule behind it in the same set is ever reached. ``watched``: its file and line,
-    where somebody asks what a stream waits for."""
+    where somebody asks what a stream waits for. ``edit``: all that it does to a head, without a condition."""
 
     act: Step
     condition: Condition | None
     needs: Needs
     final: bool = False
     watched: tuple[str, int] | None = None
+    edit: Edit | None = None
 
     @property
     def step(self) -> Step:
@@ -76,7 +78,24 @@ def parse_rule(kind: str, words: Words, ctx: RuleContext) -> Rule:
     condition = read_condition(words, ctx)
     needs = parser.needs | (condition.needs if condition is not None else Needs.NONE)
     place = (words.file, words.line) if ctx.traced else None
-    return Rule(act, condition, needs, condition is None and bool(entry.ends), place)
+    edit = parser.edit if condition is None and place is None and not needs & PARTIAL else None
+    return Rule(act, condition, needs, condition is None and bool(entry.ends), place, edit)
+
+
+def steps_of(rules: Iterable[Rule]) -> list[Step]:
+    """The steps of rules that follow each other; edits of one head that do not depend on each other are one step."""
+    steps: list[Step] = []
+    run: list[Edit] = []
+    for rule in rules:
+        edit = rule.edit
+        if run and (edit is None or not edit.joins(run)):
+            steps.append(together(run))
+            run = []
+        if edit is not None:
+            run.append(edit)
+        else:
+            steps.append(rule.step)
+    return [*steps, together(run)] if run else steps
 
 
 #: rules on bytes: their conditions wait for what they look at, but only tracking waits for its key, too (observed)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from forkproxy.http.message import Field
-from forkproxy.plan import Step
+from forkproxy.plan import Render, Step
 from forkproxy.registry import Needs, action
 from forkproxy.rules.action import ALL_HTTP, HTTP_REQ, Parser
 from forkproxy.rules.logformat import Format
 from forkproxy.rules.patterns import Entry, build_index
 from forkproxy.rules.web import replace_values
 from forkproxy.rules.words import to_bytes
+from forkproxy.values import frozen
 
 
 def _declare(p: Parser) -> None:
@@ -42,20 +43,60 @@ def add_header(p: Parser) -> Step:
 @action("set-header", at=ALL_HTTP, synopsis="<name> <fmt>")
 def set_header(p: Parser) -> Step:
     """Append a header field in the place of all that have the same name."""
-    name = Field(p.header_name())
-    render = p.format().render
+    name = p.header_name()
+    value = p.format()
     _declare(p)
-    if p.on_request:
+    p.edit = Edit(Field(name), value, p.on_request)
+    return together([p.edit])
 
-        def set_in_request(txn: Any) -> None:
-            txn.req.place(name, render(txn))
 
-        return set_in_request
+@frozen
+class Edit:
+    """What a set-header or del-header rule (``value`` None) does; those that stand one behind the other are one step (:func:`together`)."""
 
-    def set_in_response(txn: Any) -> None:
-        txn.res.place(name, render(txn))
+    field: Field
+    value: Format | None
+    on_request: bool
 
-    return set_in_response
+    def joins(self, others: Sequence[Edit]) -> bool:
+        """Whether it can be made in one step with ``others``, which come before it: on the same head, of another field, and its value
+        does not depend on what they did."""
+        blind = self.value is None or not self.value.needs & (Needs.HEADERS | Needs.RES_HEADERS)
+        return blind and all(self.on_request == e.on_request and self.field.lower != e.field.lower for e in others)
+
+
+def together(edits: Sequence[Edit]) -> Step:
+    """One step that makes them all."""
+    fields = tuple([edit.field for edit in edits])
+    placed = [(edit.field, edit.value) for edit in edits if edit.value is not None]
+    frames = any(field.frames for field, _ in placed)
+    shape = b""
+    renders: list[Render] = []
+    for field, value in placed:
+        if value.constant is None:
+            renders.append(value.render)
+        text = b"%b" if value.constant is None else value.constant.replace(b"%", b"%%")
+        shape += b"%b: %b\r\n" % (field.name.replace(b"%", b"%%"), text)
+    on_request = edits[0].on_request
+    if not renders:
+        lines = shape % ()
+
+        def constant(txn: Any) -> None:
+            (txn.req if on_request else txn.res).revise(fields, lines, frames)
+
+        return constant
+    if len(renders) == 1:
+        render = renders[0]
+
+        def one(txn: Any) -> None:
+            (txn.req if on_request else txn.res).revise(fields, shape % render(txn), frames)
+
+        return one
+
+    def several(txn: Any) -> None:
+        (txn.req if on_request else txn.res).revise(fields, shape % tuple([render(txn) for render in renders]), frames)
+
+    return several
 
 
 @action("del-header", at=ALL_HTTP, synopsis="<name> [ -m <meth> ]")
@@ -70,12 +111,8 @@ def del_header(p: Parser) -> Step:
     _declare(p)
     on_request = p.on_request
     if method in ("", "str"):
-        lower = to_bytes(text).lower()
-
-        def remove(txn: Any) -> None:
-            (txn.req if on_request else txn.res).remove(lower)
-
-        return remove
+        p.edit = Edit(Field(to_bytes(text)), None, on_request)
+        return together([p.edit])
     try:
         find = build_index(method, [Entry(to_bytes(text))], icase=True)
     except ValueError as err:

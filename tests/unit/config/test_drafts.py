@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from forkproxy.config.drafts import ProxyDraft
 from tests.unit.config.reading import good
+from tests.unit.rules.support import make_txn
 
 
 def test_a_section_gets_copies_of_its_defaults() -> None:
@@ -62,4 +63,7 @@ def test_rules_of_a_named_defaults_come_first() -> None:
         "frontend f from d\n bind :18001\n http-request set-header x-two 2\n",
         timeouts=False,
     )
-    assert plan.frontends[0].http_request is not None and len(plan.frontends[0].http_request) == 2
+    txn = make_txn()
+    for step in plan.frontends[0].http_request or ():
+        step(txn)
+    assert txn.req is not None and txn.req.items()[1:] == [(b"x-one", b"1"), (b"x-two", b"2")]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from forkproxy.http.message import BodyKind, RequestHead, ResponseHead
+from forkproxy.http.message import BodyKind, Field, RequestHead, ResponseHead
 from forkproxy.http.reader import Limits, parse_request
 
 RAW = b"GET /a HTTP/1.1\r\nHost: x\r\nUser-Agent: u\r\nX-A: 1\r\nx-a:2 \r\nX-AB: \t3\r\nEmpty:\r\n\r\n"
@@ -91,6 +94,48 @@ def test_removing_neighbours_and_everything() -> None:
     assert h.items() == []
     h.add(b"B", b"x")
     assert h.get(b"b") == b"x"
+
+
+_NAMES = st.sampled_from([b"A", b"a", b"Ab", b"X-A", b"Host"])
+_VALUES = st.sampled_from([b"", b"1", b"a: b", b"x-a", b"Ab:"])
+_CHANGES = st.one_of(
+    st.tuples(st.sampled_from(["add", "set"]), _NAMES, _VALUES),
+    st.tuples(st.sampled_from(["remove", "edit", "drop", "ask"]), _NAMES, st.just(b"")),
+    st.tuples(st.just("revise"), st.lists(_NAMES, min_size=1, unique_by=bytes.lower), _VALUES),
+)
+
+
+@given(st.lists(st.tuples(_NAMES, _VALUES), max_size=5), st.lists(_CHANGES, max_size=6))
+def test_a_head_answers_as_a_list_of_fields_would(received: list[tuple[bytes, bytes]], changes: list[tuple[str, Any, bytes]]) -> None:
+    head = RequestHead.create(b"GET", b"/", received)
+    model = list(received)
+    for what, name, value in changes:
+        if what == "revise":
+            head.revise(tuple(map(Field, name)), b"".join(b"%b: %b\r\n" % (n, value) for n in name), frames=False)
+            model = [f for f in model if f[0].lower() not in {n.lower() for n in name}] + [(n, value) for n in name]
+            continue
+        lower = name.lower()
+        others = [f for f in model if f[0].lower() != lower]
+        if what == "add":
+            head.add(name, value)
+            model.append((name, value))
+        elif what == "set":
+            head.set(name, value)
+            model = [*others, (name, value)]
+        elif what == "remove":
+            assert head.remove(lower) == len(model) - len(others)
+            model = others
+        elif what == "edit":
+            head.edit(lower, lambda old: old + b"!")
+            model = [(n, v + b"!" if n.lower() == lower else v) for n, v in model]
+        elif what == "drop":
+            head.edit(lower, lambda old: None if old == b"1" else old)
+            model = [(n, v) for n, v in model if n.lower() != lower or v != b"1"]
+        mine = [v for n, v in model if n.lower() == lower]
+        assert head.get_all(lower) == mine
+        assert (head.get(lower), head.last(lower)) == ((mine[0], mine[-1]) if mine else (None, None))
+    assert head.items() == model
+    assert head.block() == b"".join(b"%b: %b\r\n" % field for field in model)
 
 
 def test_start_lines() -> None:

@@ -12,7 +12,7 @@ from forkproxy.errors import ConfigError
 from forkproxy.registry import Needs
 from forkproxy.rules.expr import compile_sample
 from forkproxy.rules.logencode import http_safe
-from forkproxy.rules.ruleset import fold_use_backend, parse_rule, parse_use_backend
+from forkproxy.rules.ruleset import fold_use_backend, parse_rule, parse_use_backend, steps_of
 from forkproxy.rules.userlist import Userlist, basic_credentials
 from forkproxy.rules.verdict import ALLOW, REJECT, SILENT_DROP, WAIT, Reply
 from tests.unit.rules.support import context, make_txn, words
@@ -85,6 +85,32 @@ def test_who_asks_for_host_sees_what_rules_made_of_it(line: str, values: list[by
     assert (one.fetch(txn), list(one.each(txn))) == (values[-1] if values else None, values)
     txn = make_txn(response=True)
     assert one.fetch(txn) == (None if name == "hdr" else b"www.example.com"), "in the response it is the response's"
+
+
+@pytest.mark.parametrize(("lines", "steps", "fields"), [
+    (["set-header A 1", "set-header B %[src]", "del-header X-A"], 1, [("A", "1"), ("B", "127.0.0.1")]),
+    (["set-header A 100%%", "set-header B %[src]:%[dst]", "set-header C %[src]"], 1,
+     [("A", "100%"), ("B", "127.0.0.1:127.0.0.1"), ("C", "127.0.0.1")]),
+    (["set-header A 1", "set-header a 2"], 2, [("a", "2")]),  # the second one cuts what the first one set
+    (["set-header A 1", "del-header a"], 2, []),
+    (["set-header A 1", "set-header B %[req.hdr(a)]"], 2, [("A", "1"), ("B", "1")]),  # it sees what the first one set
+    (["set-header A 1", "set-header B 2 if TRUE", "set-header C 3 unless TRUE"], 3, [("A", "1"), ("B", "2")]),
+    (["set-header A 1", "add-header A 2", "set-header B 3"], 3, [("A", "1"), ("A", "2"), ("B", "3")]),
+    (["set-header A 1", "set-header B %[req.body]"], 2, [("A", "1"), ("B", "")]),  # it may have to wait
+])  # fmt: skip
+def test_edits_that_follow_each_other_are_one_step(lines: list[str], steps: int, fields: list[tuple[str, str]]) -> None:
+    txn = make_txn(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+    made = steps_of(parse_rule("http-req", words(line), context()) for line in lines)
+    for step in made:
+        assert step(txn) is None
+    assert txn.req is not None
+    assert len(made) == steps
+    assert txn.req.items() == [(b"Host", b"h"), *((name.encode(), value.encode()) for name, value in fields)]
+
+
+def test_edits_of_a_request_and_of_a_response_are_two_steps() -> None:
+    rules = [parse_rule(kind, words("set-header A 1"), context(kind)) for kind in ("http-req", "http-res")]
+    assert len(steps_of(rules)) == 2
 
 
 def test_response_headers_and_status() -> None:
