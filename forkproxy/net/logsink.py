@@ -1,10 +1,12 @@
 """Where log lines go: datagrams to a syslog server (UDP, unix, abstract), or a descriptor such as standard output. Never blocks.
 
-Datagrams leave at the end of the turn, all of them together: each one sent by itself would wake the receiver by itself (together they
-save a busy proxy a tenth of its system time or more). What a full receiver does not take (a unix socket often holds ten datagrams only)
-waits for it, up to :data:`WAITING` lines; a line more is dropped and counted: a proxy must not wait for its own log. A datagram socket is
-connected once; a unix socket whose server was restarted is connected again, at most once a second. Knows neither plan nor formats: a line
-arrives complete (``wire.syslog``). One sink serves everybody in a process who logs to the same place.
+Datagrams leave at the end of the turn, several of them together: each one sent by itself would wake the receiver by itself (together they
+save a busy proxy a tenth of its system time or more). More than :data:`TOGETHER` do not wait for the end: in a turn with hundreds of
+requests the receiver's queue would overflow before it is looked at (with 512 busy clients half the lines were lost, now none). What a full
+receiver does not take (a unix socket often holds ten datagrams only) waits for it, up to :data:`WAITING` lines; a line more is dropped and
+counted: a proxy must not wait for its own log. A datagram socket is connected once; a unix socket whose server was restarted is connected
+again, at most once a second. Knows neither plan nor formats: a line arrives complete (``wire.syslog``). One sink serves everybody in a
+process who logs to the same place.
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ RETRY_S = 1.0
 #: How many lines wait at most for a receiver that is full, and how soon it is asked again, seconds.
 WAITING = 1000
 _ASK_S = 0.005
+#: How many lines leave together; a unix socket's queue has room for ten where nobody changed net.unix.max_dgram_qlen.
+TOGETHER = 8
 _GONE = frozenset((errno.ECONNREFUSED, errno.ENOTCONN, errno.ENOENT, errno.ECONNRESET, errno.EPIPE, errno.EDESTADDRREQ))
 _FAMILIES = {"ipv4": socket.AF_INET, "ipv6": socket.AF_INET6, "unix": socket.AF_UNIX, "abns": socket.AF_UNIX}
 
@@ -59,7 +63,7 @@ class Sink(ABC):
 class DatagramSink(Sink):
     """Datagrams to one address, one per line. Owns its socket."""
 
-    __slots__ = ("_asking", "_due", "_lines", "_loop", "_sock", "_target", "_unix", "_wait_until")
+    __slots__ = ("_asking", "_due", "_enough", "_lines", "_loop", "_sock", "_target", "_unix", "_wait_until")
 
     def __init__(self, address: AddressLike, loop: Loop, on_drop: Callable[[], object] | None = None) -> None:
         super().__init__(on_drop)
@@ -69,6 +73,7 @@ class DatagramSink(Sink):
         self._loop = loop
         self._lines: list[bytes] = []
         self._due = False  # flush is called at the end of this turn
+        self._enough = TOGETHER  # with so many lines it is called before
         self._asking: Timer | None = None  # flush is called again because the receiver was full
         self._wait_until = 0.0
         self._sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
@@ -84,19 +89,26 @@ class DatagramSink(Sink):
         return True
 
     def send(self, level: int, line: bytes) -> None:
-        """To be sent at the end of this turn."""
-        self._lines.append(line)
+        """To be sent soon: at the end of this turn at the latest."""
+        lines = self._lines
+        lines.append(line)
         if not self._due:
             self._due = True
-            self._loop.call_soon(self.flush)
+            self._loop.call_soon(self._end_of_turn)
+        elif len(lines) >= self._enough:
+            self.flush()
+
+    def _end_of_turn(self) -> None:
+        self._due = False
+        self.flush()
 
     def flush(self) -> None:
         """Send what waits; what the receiver does not take goes on waiting."""
-        self._due = False
         if self._asking is not None:
             self._asking.cancel()
             self._asking = None
         lines, self._lines = self._lines, []
+        self._enough = TOGETHER
         send = self._sock.send
         done = 0
         while done < len(lines):
@@ -110,6 +122,7 @@ class DatagramSink(Sink):
             except BlockingIOError:
                 self._lines = lines[done : done + WAITING]
                 self._drop(len(lines) - done - len(self._lines))
+                self._enough = len(self._lines) + TOGETHER
                 self._asking = self._loop.call_later(_ASK_S, self.flush)
                 return
             except OSError as exc:

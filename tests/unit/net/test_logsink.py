@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from forkproxy.clock import ManualClock
-from forkproxy.net.logsink import RETRY_S, WAITING, Sink, open_sink
+from forkproxy.net.logsink import RETRY_S, TOGETHER, WAITING, Sink, open_sink
 from forkproxy.net.loop import Loop
 from forkproxy.plan import Address
 
@@ -78,6 +78,36 @@ def test_what_a_full_receiver_does_not_take_waits_for_it_up_to_a_limit(tmp_path:
         sink.close()  # takes no more than the receiver does
         assert sink.dropped == 8 + held
         assert [server.recv(100) for _ in range(size)] == lines[size + 3 : 2 * size + 3]
+
+
+def test_many_lines_do_not_wait_for_the_end_of_the_turn(tmp_path: Path) -> None:
+    path = str(tmp_path / "log")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
+        server.bind(path)
+        server.setblocking(False)
+        sink = open_sink(Address("unix", path, kind="dgram"), "", LOOP)
+        room = int(Path("/proc/sys/net/unix/max_dgram_qlen").read_text()) + 1
+        lines = [b"%d\n" % i for i in range(room + 3 * TOGETHER)]
+        waiting = lines.copy()
+        for line in lines[: TOGETHER - 1]:
+            sink.send(6, line)
+        with pytest.raises(BlockingIOError):
+            server.recv(100)
+        for line in lines[TOGETHER - 1 : room + TOGETHER]:
+            sink.send(6, line)
+        for _ in range(room):  # it was full, and is read
+            assert server.recv(100) == waiting.pop(0)
+        for line in lines[room + TOGETHER :]:  # those that waited are tried again with every few that come
+            sink.send(6, line)
+        for _ in range(TOGETHER):
+            assert server.recv(100) == waiting.pop(0)
+        LOOP.run_once(0)
+        while waiting:
+            assert server.recv(100) == waiting.pop(0)
+            CLOCK.advance(0.01)
+            LOOP.run_once(0)
+        assert sink.dropped == 0
+        sink.close()
 
 
 def test_what_is_to_be_sent_leaves_before_the_end(tmp_path: Path) -> None:
