@@ -63,12 +63,12 @@ class Sink(ABC):
 class DatagramSink(Sink):
     """Datagrams to one address, one per line. Owns its socket."""
 
-    __slots__ = ("_asking", "_due", "_enough", "_lines", "_loop", "_sock", "_target", "_unix", "_wait_until")
+    __slots__ = ("_asking", "_due", "_enough", "_lines", "_local", "_loop", "_sock", "_target", "_wait_until")
 
     def __init__(self, address: AddressLike, loop: Loop, on_drop: Callable[[], object] | None = None) -> None:
         super().__init__(on_drop)
         family = _FAMILIES[address.family]
-        self._unix = family == socket.AF_UNIX
+        self._local = family == socket.AF_UNIX
         self._target = sockaddr(address)
         self._loop = loop
         self._lines: list[bytes] = []
@@ -127,7 +127,7 @@ class DatagramSink(Sink):
                 return
             except OSError as exc:
                 # A refusal on UDP speaks of an earlier datagram and is over once told; a unix socket has to be connected anew.
-                if exc.errno not in _GONE or (self._unix and not self._connect()) or not self._again(lines[done]):
+                if exc.errno not in _GONE or (self._local and not self._connect()) or not self._again(lines[done]):
                     self._drop()
                 done += 1
 

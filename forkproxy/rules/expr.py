@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from forkproxy.errors import ConfigError
 from forkproxy.registry import CONVERTERS, FETCHES, Needs, Type
@@ -21,8 +21,11 @@ from forkproxy.rules.types import NEVER, find_cast
 from forkproxy.rules.words import Words
 from forkproxy.values import frozen, replace
 
-FetchFn = Callable[[Any], Any]
-EachFn = Callable[[Any], Iterable[Any]]
+if TYPE_CHECKING:
+    from forkproxy.rules.txn import Txn
+
+FetchFn = Callable[["Txn"], Any]
+EachFn = Callable[["Txn"], Iterable[Any]]
 
 
 @frozen

@@ -10,7 +10,7 @@ import os
 import socket
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from forkproxy.registry import Needs, formatter
 from forkproxy.rules import world
@@ -18,6 +18,9 @@ from forkproxy.rules.logencode import SAFE_LOG, captured, header_safe, log_safe
 from forkproxy.rules.types import addr_of
 from forkproxy.rules.web import path_of
 from forkproxy.values import frozen
+
+if TYPE_CHECKING:
+    from forkproxy.rules.txn import Txn
 
 
 @frozen
@@ -101,7 +104,7 @@ def local_stamp(wall: float) -> str:
     return f"{english_time('%d/%b/%Y:%H:%M:%S', time.localtime(wall))}.{int(wall % 1 * 1000):03d}"
 
 
-def request_line(txn: Any) -> tuple[bytes, bytes, bytes]:
+def request_line(txn: Txn) -> tuple[bytes, bytes, bytes]:
     """Method, target and version of the request as received, even after rules rewrote it; empty without a request."""
     marks = txn.marks
     if marks is not None and (line := marks.get("request_line")) is not None:
@@ -113,7 +116,7 @@ def request_line(txn: Any) -> tuple[bytes, bytes, bytes]:
     return (req.method, req.target, b"HTTP/1.1" if req.version == 11 else b"HTTP/%d.%d" % divmod(req.version, 10))
 
 
-def _whole_line(txn: Any) -> bytes:
+def _whole_line(txn: Txn) -> bytes:
     req = txn.req
     if txn.marks is None and req is not None and req.version == 11:  # as most are: a call and a tuple less
         text = b"%b %b HTTP/1.1" % (req.method, req.target)
@@ -135,7 +138,7 @@ def _hex_addr(text: str) -> bytes:
     return addr_of(text).packed.hex().upper().encode()
 
 
-def _server_side(txn: Any, end: int) -> tuple[str, int]:
+def _server_side(txn: Txn, end: int) -> tuple[str, int]:
     """The address of one end (0 ours, 1 the server's) of the server connection, or of the chosen server."""
     found = txn.server_addresses()
     if found is not None:
@@ -147,7 +150,7 @@ def _server_side(txn: Any, end: int) -> tuple[str, int]:
     return ("-", 0)
 
 
-def _origin(txn: Any) -> bytes:
+def _origin(txn: Txn) -> bytes:
     """When or by which rules a line is written (8.2.6 "%OG")."""
     if txn.marks is not None and (origin := txn.marks.get("origin")) is not None:
         found: bytes = origin

@@ -226,7 +226,7 @@ def _add_sample(draft: _Draft, sample: Sample, flags: Flags, style: str, name: s
     elif flags.bin and not encoded and sample.out not in (Type.BIN, Type.STR, Type.ANY):
         sample = cast_sample(sample, Type.STR)
     if sample.constant and not encoded:
-        draft.text(_finish(style, flags)(sample.fetch(None)))
+        draft.text(_finish(style, flags)(sample.fetch(None)))  # type: ignore[arg-type]  # a constant looks at nothing
         return
     symbol = f"s{len(draft.names)}"
     draft.names[symbol] = sample.fetch

@@ -19,6 +19,7 @@ from forkproxy.state.stickspec import Event, Shape, TableRef, columns, events
 from forkproxy.values import frozen
 
 if TYPE_CHECKING:
+    from forkproxy.rules.txn import Txn
     from forkproxy.state.stickhold import Held
 
 #: ``read(cells, base, now)`` of an entry
@@ -55,9 +56,17 @@ def key_maker(ref: TableRef) -> Callable[[Any], bytes]:
     """``key(value)`` of a sample that was cast to the table's KEY_TYPES: as entries hold it."""
     spec = ref.spec
     if spec.type == "ip":
-        return lambda value: value.packed + b"\0\0\0\0"
+
+        def v4(value: Addr) -> bytes:
+            return value.packed + b"\0\0\0\0"
+
+        return v4
     if spec.type == "ipv6":
-        return lambda value: bytes(value.packed)
+
+        def v6(value: Addr) -> bytes:
+            return value.packed
+
+        return v6
     if spec.type == "integer":
         return lambda value: (value & 0xFFFFFFFF).to_bytes(8, "little")
     length, width = spec.key_bytes, spec.key_cells * 8
@@ -80,8 +89,16 @@ def reader(ref: TableRef, name: str, index: int = 0) -> Read | None:
         return None
     offset, period = column.offset + index * column.width, column.period_ms
     if column.shape is Shape.RATE:
-        return lambda cells, base, now: frequency.read(cells, base + offset, period, now)
-    return lambda cells, base, now: cells[base + offset]
+
+        def rate(cells: memoryview, base: int, now: int) -> int:
+            return frequency.read(cells, base + offset, period, now)
+
+        return rate
+
+    def number(cells: memoryview, base: int, now: int) -> int:
+        return cells[base + offset]
+
+    return number
 
 
 def number_event(ref: TableRef, name: str) -> Event | None:
@@ -148,7 +165,7 @@ def verdicts(errors: frozenset[int] = CLIENT_ERRORS, failures: frozenset[int] = 
 VERDICTS = verdicts()
 
 
-def now_ms(txn: Any) -> int:
+def now_ms(txn: Txn) -> int:
     """The present, as tables count it."""
     return int(txn.clock.now * 1000.0)
 
@@ -156,7 +173,7 @@ def now_ms(txn: Any) -> int:
 # -- entries that are held
 
 
-def held(txn: Any, number: int) -> Held | None:
+def held(txn: Txn, number: int) -> Held | None:
     """What the transaction holds as its ``number``, else what its connection does."""
     mine = txn.tracked
     if mine is not None and (found := mine[number]) is not None:

@@ -12,6 +12,7 @@ from forkproxy.compiled import mypyc_attr
 from forkproxy.rules.types import Addr, addr_of
 
 if TYPE_CHECKING:
+    from forkproxy.clock import Clock
     from forkproxy.http.message import RequestHead, ResponseHead
 
 
@@ -99,7 +100,7 @@ class Txn:
     )
 
     origin: Origin
-    clock: Any
+    clock: Clock
     fe: Any
     be: Any
     srv: Any

@@ -10,9 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from forkproxy.rules.types import Addr
+
+if TYPE_CHECKING:
+    from forkproxy.rules.txn import Txn
 
 SCOPES = ("proc", "sess", "txn", "req", "res", "check")
 #: proc.* variables of this process
@@ -145,13 +148,13 @@ def getter(name: str) -> Getter:
         return lambda txn: PROCESS.get(name)
     if scope == "sess":
 
-        def get_sess(txn: Any) -> Any:
+        def get_sess(txn: Txn) -> Any:
             held = txn.origin.vars
             return held.get(name) if held is not None else None
 
         return get_sess
 
-    def get(txn: Any) -> Any:
+    def get(txn: Txn) -> Any:
         held = txn.vars
         return held.get(name) if held is not None else None
 
@@ -164,7 +167,7 @@ def setter(name: str) -> Setter:
     if scope == "proc":
         changed = SHARED.changed
 
-        def set_proc(txn: Any, value: Any) -> None:
+        def set_proc(txn: Txn, value: Any) -> None:
             before = PROCESS.get(name)
             if value != before or type(value) is not type(before):  # True is 1 to Python
                 put(PROCESS, name, value)
@@ -173,7 +176,7 @@ def setter(name: str) -> Setter:
         return set_proc
     at_origin = scope == "sess"
 
-    def set_one(txn: Any, value: Any) -> None:
+    def set_one(txn: Txn, value: Any) -> None:
         owner = txn.origin if at_origin else txn
         held = owner.vars
         if value is None:
@@ -211,7 +214,7 @@ def conditional_setter(name: str, conditions: list[str]) -> Setter:
     tests = [_CONDITIONS[word] for word in conditions]
     get = getter(name)
 
-    def set_if(txn: Any, value: Any) -> None:
+    def set_if(txn: Txn, value: Any) -> None:
         old = get(txn)
         if all(test(old, value) for test in tests):
             store(txn, value)

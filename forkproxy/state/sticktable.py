@@ -58,7 +58,7 @@ class Entry(NamedTuple):
     key: bytes
     holders: int
     touched: int
-    data: memoryview
+    data: Any  # a memoryview: a built-in that the compiled build would not find here
 
 
 class Table:

@@ -4,7 +4,6 @@ that asks for the value of an expression, which only a worker knows everything f
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 from forkproxy.errors import ConfigError
@@ -14,6 +13,7 @@ from forkproxy.rules.context import RuleContext
 from forkproxy.rules.expr import compile_sample
 from forkproxy.rules.logformat import compile_format
 from forkproxy.rules.patternfiles import Loaded
+from forkproxy.rules.txn import Txn
 from forkproxy.rules.variables import SHARED, Op, pack
 from forkproxy.rules.words import Words
 
@@ -47,7 +47,9 @@ def evaluate(runtime: Runtime, words: list[str], as_format: bool) -> Any:
         text.end("'set var'")
     except ConfigError as exc:
         raise ValueError(exc.message) from None
+    bare = Txn()
+    bare.clock = runtime.clock
     try:
-        return pack(fetch(SimpleNamespace(clock=runtime.clock)))
+        return pack(fetch(bare))
     except AttributeError:  # it wants a stream after all
         raise ValueError("the expression needs a stream") from None

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from forkproxy.plan import Step
 from forkproxy.registry import Type, action
 from forkproxy.rules.action import HTTP_AFTER, HTTP_REQ, HTTP_RES, TCP_CONT, Parser
 from forkproxy.rules.converters.variable import keep
 from forkproxy.rules.words import to_bytes
+
+if TYPE_CHECKING:
+    from forkproxy.rules.txn import Txn
 
 
 @action("capture", at=(TCP_CONT, HTTP_REQ, HTTP_RES, HTTP_AFTER), synopsis="<sample> [ len <length> | id <id> ]")
@@ -34,7 +37,7 @@ def capture(p: Parser) -> Step:
             p.words.fail(f"expects 'len' or 'id', and not '{other}'")
     fetch = sample.fetch
 
-    def step(txn: Any) -> None:
+    def step(txn: Txn) -> None:
         value = fetch(txn)
         if value is not None:
             keep(txn, attribute, index, slots, value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from forkproxy.http.message import Field
 from forkproxy.plan import Render, Step
@@ -15,6 +15,10 @@ from forkproxy.rules.patterns import Entry, build_index
 from forkproxy.rules.web import replace_values
 from forkproxy.rules.words import to_bytes
 from forkproxy.values import frozen
+
+if TYPE_CHECKING:
+    from forkproxy.http.message import Head, RequestHead, ResponseHead
+    from forkproxy.rules.txn import Txn
 
 
 def _declare(p: Parser) -> None:
@@ -29,13 +33,15 @@ def add_header(p: Parser) -> Step:
     _declare(p)
     if p.on_request:
 
-        def add_to_request(txn: Any) -> None:
-            txn.req.add(name, render(txn))
+        def add_to_request(txn: Txn) -> None:
+            head: RequestHead = txn.req  # type: ignore[assignment]  # such rules run where there is one
+            head.add(name, render(txn))
 
         return add_to_request
 
-    def add_to_response(txn: Any) -> None:
-        txn.res.add(name, render(txn))
+    def add_to_response(txn: Txn) -> None:
+        head: ResponseHead = txn.res  # type: ignore[assignment]  # such rules run where there is one
+        head.add(name, render(txn))
 
     return add_to_response
 
@@ -81,20 +87,23 @@ def together(edits: Sequence[Edit]) -> Step:
     if not renders:
         lines = shape % ()
 
-        def constant(txn: Any) -> None:
-            (txn.req if on_request else txn.res).revise(fields, lines, frames)
+        def constant(txn: Txn) -> None:
+            head: Head = txn.req if on_request else txn.res  # type: ignore[assignment]  # such rules run where there is one
+            head.revise(fields, lines, frames)
 
         return constant
     if len(renders) == 1:
         render = renders[0]
 
-        def one(txn: Any) -> None:
-            (txn.req if on_request else txn.res).revise(fields, shape % render(txn), frames)
+        def one(txn: Txn) -> None:
+            head: Head = txn.req if on_request else txn.res  # type: ignore[assignment]  # such rules run where there is one
+            head.revise(fields, shape % render(txn), frames)
 
         return one
 
-    def several(txn: Any) -> None:
-        (txn.req if on_request else txn.res).revise(fields, shape % tuple([render(txn) for render in renders]), frames)
+    def several(txn: Txn) -> None:
+        head: Head = txn.req if on_request else txn.res  # type: ignore[assignment]  # such rules run where there is one
+        head.revise(fields, shape % tuple([render(txn) for render in renders]), frames)
 
     return several
 
@@ -118,8 +127,8 @@ def del_header(p: Parser) -> Step:
     except ValueError as err:
         p.words.fail(str(err))
 
-    def remove_matching(txn: Any) -> None:
-        head = txn.req if on_request else txn.res
+    def remove_matching(txn: Txn) -> None:
+        head: Head = txn.req if on_request else txn.res  # type: ignore[assignment]  # such rules run where there is one
         for name in {n.lower() for n, _ in head.items() if find(n.lower()) is not None}:
             head.remove(name)
 
@@ -173,14 +182,14 @@ def replacing(search: Callable[[bytes], re.Match[bytes] | None], made: Format) -
     if made.constant is not None:
         expanded = expander(made.constant)
 
-        def replace_constant(value: bytes, txn: Any) -> bytes | None:
+        def replace_constant(value: bytes, txn: Txn) -> bytes | None:
             found = search(value)
             return None if found is None else expanded(found)
 
         return replace_constant
     render = made.render
 
-    def replace(value: bytes, txn: Any) -> bytes | None:
+    def replace(value: bytes, txn: Txn) -> bytes | None:
         found = search(value)
         return None if found is None else expand(render(txn), found)
 
@@ -205,8 +214,8 @@ def _replace(p: Parser, whole: bool) -> Step:
     _declare(p)
     on_request = p.kind == HTTP_REQ
 
-    def step(txn: Any) -> None:
-        head = txn.req if on_request else txn.res
+    def step(txn: Txn) -> None:
+        head: Head = txn.req if on_request else txn.res  # type: ignore[assignment]  # such rules run where there is one
         if head.get(lower) is None:
             return
         changed = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from forkproxy.plan import Render, Step
 from forkproxy.registry import Needs, action
@@ -11,6 +11,10 @@ from forkproxy.rules.action import HTTP_AFTER, HTTP_REQ, HTTP_RES, Parser, keep_
 from forkproxy.rules.actions.headers import replacing
 from forkproxy.rules.web import origin_of, path_query_of
 from forkproxy.rules.words import to_bytes
+
+if TYPE_CHECKING:
+    from forkproxy.http.message import RequestHead, ResponseHead
+    from forkproxy.rules.txn import Txn
 
 _REQ = (HTTP_REQ,)
 #: ``build(target, value) -> target``: the request's target with one part exchanged
@@ -35,7 +39,7 @@ def _with_uri(target: bytes, uri: bytes) -> bytes:
     return uri
 
 
-def _put(req: Any, target: bytes) -> None:
+def _put(req: RequestHead, target: bytes) -> None:
     """Exchange the target; Host follows the authority of an absolute one (as in HAProxy, and RFC 9112 3.2.2 wants them equal)."""
     req.set_target(target)
     if target[:1] == b"/":
@@ -53,9 +57,9 @@ def _setter(p: Parser, build: _Build) -> Step:
     render: Render = p.format().render
     p.needs |= Needs.HEADERS
 
-    def step(txn: Any) -> None:
+    def step(txn: Txn) -> None:
         keep_request_line(txn)
-        req = txn.req
+        req: RequestHead = txn.req  # type: ignore[assignment]  # such rules run where there is one
         _put(req, build(req.target, render(txn)))
 
     return step
@@ -91,9 +95,10 @@ def set_method(p: Parser) -> Step:
     render: Render = p.format().render
     p.needs |= Needs.HEADERS
 
-    def step(txn: Any) -> None:
+    def step(txn: Txn) -> None:
         keep_request_line(txn)
-        txn.req.set_method(render(txn))
+        req: RequestHead = txn.req  # type: ignore[assignment]  # such rules run where there is one
+        req.set_method(render(txn))
 
     return step
 
@@ -102,8 +107,8 @@ def _replacer(p: Parser, part: Callable[[bytes], bytes | None], build: _Build) -
     replace = replacing(p.regex().search, p.format())
     p.needs |= Needs.HEADERS
 
-    def step(txn: Any) -> None:
-        req = txn.req
+    def step(txn: Txn) -> None:
+        req: RequestHead = txn.req  # type: ignore[assignment]  # such rules run where there is one
         old = part(req.target)
         if old is not None and (new := replace(old, txn)) is not None:
             keep_request_line(txn)
@@ -146,8 +151,8 @@ def set_status(p: Parser) -> Step:
     reason = to_bytes(p.word("a reason")) if p.words.accept("reason") else phrase(status)
     p.needs |= Needs.RES_HEADERS
 
-    def step(txn: Any) -> None:
-        res = txn.res
+    def step(txn: Txn) -> None:
+        res: ResponseHead = txn.res  # type: ignore[assignment]  # such rules run where there is one
         if txn.marks is None or "server_status" not in txn.marks:
             mark(txn, "server_status", res.status)
         res.status, res.reason, res.changed, res.reframed = status, reason, True, True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from forkproxy.plan import Step
 from forkproxy.registry import Type, action
@@ -11,6 +11,10 @@ from forkproxy.rules.action import EVERYWHERE, HTTP_REQ, HTTP_RES, TCP_CONN, TCP
 from forkproxy.rules.expr import ExprError, cast_sample
 from forkproxy.rules.tables import Read, now_ms
 from forkproxy.state.stickspec import TableRef
+
+if TYPE_CHECKING:
+    from forkproxy.rules.txn import Txn
+    from forkproxy.state.sticktable import Table
 
 #: general purpose counters and tags are numbered below this
 _ELEMENTS = 100
@@ -42,21 +46,24 @@ def track(p: Parser) -> Step:
 
     verdicts = tables.VERDICTS if p.ctx.verdicts is None else p.ctx.verdicts
 
-    def step(txn: Any) -> None:
-        owner = txn.origin if of_connection else txn
-        mine = owner.tracked
+    def step(txn: Txn) -> None:
+        mine = txn.origin.tracked if of_connection else txn.tracked
         if mine is not None and mine[number] is not None:
             return
         value = fetch(txn)
         if value is None:
             return
-        table = ref.table
+        table: Table = ref.table
         got = (table.hold_request if of_request else table.hold_connection)(make_key(value), int(txn.clock.now * 1000.0))
         if got is not None:
             if mine is None:
-                mine = owner.tracked = [None] * size
+                mine = [None] * size
+                if of_connection:
+                    txn.origin.tracked = mine
+                else:
+                    txn.tracked = mine
             mine[number] = got
-            if of_response and txn.res.status in verdicts:  # what other entries had counted when the answer came
+            if of_response and txn.res is not None and txn.res.status in verdicts:  # what other entries had counted when the answer came
                 table.count(got, now_ms(txn), tuple([(table.events[name], 1) for name in verdicts[txn.res.status]]))
 
     return step
@@ -95,7 +102,7 @@ def _at(number: int, make: Any) -> Step:
     """A step that changes the entry held as ``number`` by what ``make(ref)`` gave for its table; ``make`` is asked once per table."""
     known: dict[int, Any] = {}
 
-    def step(txn: Any) -> None:
+    def step(txn: Txn) -> None:
         held = tables.held(txn, number)
         if held is None:
             return
@@ -153,7 +160,7 @@ def _set_tag(p: Parser, index: int, number: int) -> Step:
         if offset is None:
             return None
 
-        def change(txn: Any) -> Read:
+        def change(txn: Txn) -> Read:
             value = amount(txn)
             return lambda cells, base, now: cells.__setitem__(base + offset, value)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from forkproxy.plan import Step
 from forkproxy.registry import action
 from forkproxy.rules.action import CHECK, EVERYWHERE, Parser
 from forkproxy.rules.variables import Setter, check_name, conditional_setter, setter
+
+if TYPE_CHECKING:
+    from forkproxy.rules.txn import Txn
 
 
 def _allowed(p: Parser, name: str) -> str:
@@ -32,7 +35,7 @@ def set_var(p: Parser) -> Step:
     store = _target(p)
     fetch = p.sample().fetch
 
-    def step(txn: Any) -> None:
+    def step(txn: Txn) -> None:
         value = fetch(txn)
         if value is not None:
             store(txn, value)
@@ -46,7 +49,7 @@ def set_var_fmt(p: Parser) -> Step:
     store = _target(p)
     render = p.format(style="raw").render
 
-    def step(txn: Any) -> None:
+    def step(txn: Txn) -> None:
         store(txn, render(txn))
 
     return step
@@ -60,7 +63,7 @@ def unset_var(p: Parser) -> Step:
     except ValueError as err:
         p.words.fail(str(err))
 
-    def step(txn: Any) -> None:
+    def step(txn: Txn) -> None:
         store(txn, None)
 
     return step

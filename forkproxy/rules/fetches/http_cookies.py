@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from forkproxy.registry import Needs, Type, fetch, string_aliases
 from forkproxy.rules import phases
@@ -12,6 +12,9 @@ from forkproxy.rules.fetches.http_fields import Values, lines_of, pick
 from forkproxy.rules.types import read_int
 from forkproxy.rules.web import cookie_values
 
+if TYPE_CHECKING:
+    from forkproxy.rules.txn import Txn
+
 _REQ: dict[str, Any] = {"needs": Needs.HEADERS, "uses": phases.REQUEST}
 _RES: dict[str, Any] = {"needs": Needs.RES_HEADERS, "uses": phases.RESPONSE}
 
@@ -20,7 +23,7 @@ _RES: dict[str, Any] = {"needs": Needs.RES_HEADERS, "uses": phases.RESPONSE}
 def _values_of(side: str, name: bytes) -> Values:
     lines = lines_of(side, b"cookie" if side == "req" else b"set-cookie")
 
-    def values(txn: Any) -> list[bytes]:
+    def values(txn: Txn) -> list[bytes]:
         return [v for line in lines(txn) for n, v in cookie_values(line, side == "req") if not name or n == name]
 
     return values
@@ -41,7 +44,7 @@ def _register_cookies(side: str, place: dict[str, Any], prefix: str, old: str) -
         """The value of a cookie as an integer."""
         values = _values_of(side, name)
 
-        def numbers(txn: Any) -> list[int]:
+        def numbers(txn: Txn) -> list[int]:
             return [read_int(v) for v in values(txn) if v]
 
         return Multi(lambda txn: found[-1] if (found := numbers(txn)) else None, numbers)

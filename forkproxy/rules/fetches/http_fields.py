@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from operator import attrgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from forkproxy.registry import Needs, Type, fetch, string_aliases
 from forkproxy.rules import phases
@@ -19,27 +18,27 @@ from forkproxy.rules.types import Addr, parse_addr, read_int
 from forkproxy.rules.web import split_values
 from forkproxy.wire import varint
 
+if TYPE_CHECKING:
+    from forkproxy.http.message import Head
+    from forkproxy.rules.txn import Txn
+
 _REQ: dict[str, Any] = {"needs": Needs.HEADERS, "uses": phases.REQUEST}
 _RES: dict[str, Any] = {"needs": Needs.RES_HEADERS, "uses": phases.RESPONSE}
 
 #: looking for one byte by its number costs less
 _COMMA = ord(",")
 
-Values = Callable[[Any], list[bytes]]
-
-
-
-#: by the side that is looked at; "": the response once there is one
-_HEADS: dict[str, Callable[[Any], Any]] = {"req": attrgetter("req"), "res": attrgetter("res"), "": lambda txn: txn.res or txn.req}
+Values = Callable[["Txn"], list[bytes]]
 
 
 def lines_of(side: str, name: bytes) -> Values:
-    """``values(txn)``: one element per field line called ``name`` (b"": all fields)."""
+    """``values(txn)``: one element per field line called ``name`` (b"": all fields). ``side`` is "req" or "res"; "": the response once
+    there is one."""
     lower = name.lower()
-    head_of = _HEADS[side]
+    asked, either = side == "req", not side
 
-    def values(txn: Any) -> list[bytes]:
-        head = head_of(txn)
+    def values(txn: Txn) -> list[bytes]:
+        head: Head | None = txn.req if asked or (either and txn.res is None) else txn.res
         if head is None:
             return []
         return head.get_all(lower) if lower else [v for _, v in head.items()]
@@ -54,13 +53,13 @@ def _elements(side: str, name: bytes) -> Values:
     as a search, as long as no rule has edited it.
     """
     lower = name.lower()
-    head_of = _HEADS[side]
+    asked, either = side == "req", not side
 
-    def values(txn: Any) -> list[bytes]:
-        head = head_of(txn)
+    def values(txn: Txn) -> list[bytes]:
+        head: Head | None = txn.req if asked or (either and txn.res is None) else txn.res
         if head is None:
             return []
-        found: list[bytes] = head.get_all(lower) if lower else [v for _, v in head.items()]
+        found = head.get_all(lower) if lower else [v for _, v in head.items()]
         if len(found) == 1 and _COMMA not in found[0]:
             return found
         return [part for line in found for part in (split_values(line) if _COMMA in line else (line,))]
@@ -68,7 +67,7 @@ def _elements(side: str, name: bytes) -> Values:
     if lower != b"host" or side == "res":
         return values
 
-    def hosts(txn: Any) -> Any:
+    def hosts(txn: Txn) -> Any:
         head = txn.req
         if head is None or head.reframed or (either and txn.res is not None):
             return values(txn)
@@ -77,7 +76,6 @@ def _elements(side: str, name: bytes) -> Values:
             return ()
         return (host,) if _COMMA not in host else values(txn)
 
-    either = not side
     return hosts
 
 
@@ -86,26 +84,25 @@ def _last(side: str, name: bytes) -> FetchFn:
     lower = name.lower()
     if not lower:
         return pick(_elements(side, name), 0)
-    head_of = _HEADS[side]
+    asked, either = side == "req", not side
 
-    def value(txn: Any) -> bytes | None:
-        head = head_of(txn)
+    def value(txn: Txn) -> bytes | None:
+        head: Head | None = txn.req if asked or (either and txn.res is None) else txn.res
         if head is None:
             return None
-        found: bytes | None = head.last(lower)
+        found = head.last(lower)
         return found if found is None or _COMMA not in found else split_values(found)[-1]
 
     if lower != b"host" or side == "res":
         return value
 
-    def host(txn: Any) -> bytes | None:
+    def host(txn: Txn) -> bytes | None:
         head = txn.req
         if head is None or head.reframed or (either and txn.res is not None):
             return value(txn)
-        found: bytes | None = head.host
+        found = head.host
         return found if found is None or _COMMA not in found else split_values(found)[-1]
 
-    either = not side
     return host
 
 
@@ -113,7 +110,7 @@ def pick(values: Values, occurrence: int) -> FetchFn:
     """The value that ``occurrence`` counts: from 1 on, or backwards from -1; 0 is the last one."""
     index = occurrence - 1 if occurrence > 0 else occurrence or -1
 
-    def get(txn: Any) -> bytes | None:
+    def get(txn: Txn) -> bytes | None:
         found = values(txn)
         try:
             return found[index]
@@ -169,8 +166,8 @@ def _register_headers(side: str, place: dict[str, Any], prefix: str, old: str, *
     def hdr_names(delimiter: bytes) -> FetchFn:
         """The names of all fields in order, joined by a delimiter (a comma by default)."""
 
-        def get(txn: Any) -> bytes | None:
-            head = txn.req if side == "req" else txn.res
+        def get(txn: Txn) -> bytes | None:
+            head: Head | None = txn.req if side == "req" else txn.res
             return delimiter.join(n.lower() for n, _ in head.items()) if head is not None else None
 
         return get
@@ -178,8 +175,8 @@ def _register_headers(side: str, place: dict[str, Any], prefix: str, old: str, *
     def hdrs() -> FetchFn:
         """All header fields with the empty line that ends them."""
 
-        def get(txn: Any) -> bytes | None:
-            head = txn.req if side == "req" else txn.res
+        def get(txn: Txn) -> bytes | None:
+            head: Head | None = txn.req if side == "req" else txn.res
             if head is None:
                 return None
             return b"".join(b"%b: %b\r\n" % (n.lower(), v) for n, v in head.items()) + b"\r\n"
@@ -189,8 +186,8 @@ def _register_headers(side: str, place: dict[str, Any], prefix: str, old: str, *
     def hdrs_bin() -> FetchFn:
         """All header fields as names and values, each behind its length (wire.varint); two empty ones are the end."""
 
-        def get(txn: Any) -> bytes | None:
-            head = txn.req if side == "req" else txn.res
+        def get(txn: Txn) -> bytes | None:
+            head: Head | None = txn.req if side == "req" else txn.res
             return varint.pack((n.lower(), v) for n, v in head.items()) if head is not None else None
 
         return get

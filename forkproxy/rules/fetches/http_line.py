@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from forkproxy.registry import Needs, Type, acl_alias, fetch, string_aliases
 from forkproxy.rules import phases
 from forkproxy.rules.args import Int, Str
 from forkproxy.rules.expr import FetchFn
 from forkproxy.rules.web import path_of, path_query_of, query_of
+
+if TYPE_CHECKING:
+    from forkproxy.rules.txn import Txn
 
 _REQ: dict[str, Any] = {"needs": Needs.HEADERS, "uses": phases.REQUEST}
 _KEPT: dict[str, Any] = {"needs": Needs.HEADERS, "uses": phases.KEPT}
@@ -26,11 +29,11 @@ def method() -> FetchFn:
 def path() -> FetchFn:
     """The path of the request's target, without scheme, authority and query."""
 
-    def get(txn: Any) -> bytes | None:
+    def get(txn: Txn) -> bytes | None:
         req = txn.req
         if req is None:
             return None
-        target: bytes = req.target
+        target = req.target
         return target.partition(b"?")[0] if target[:1] == b"/" else path_of(target)
 
     return get
@@ -55,7 +58,7 @@ def query(options: bytes) -> FetchFn:
         raise ValueError("the only option is 'with_qm'")
     prefix = b"?" if options else b""
 
-    def get(txn: Any) -> bytes | None:
+    def get(txn: Txn) -> bytes | None:
         if txn.req is None:
             return None
         found = query_of(txn.req.target)
@@ -68,7 +71,7 @@ def query(options: bytes) -> FetchFn:
 def base() -> FetchFn:
     """The Host field followed by the path."""
 
-    def get(txn: Any) -> bytes | None:
+    def get(txn: Txn) -> bytes | None:
         if txn.req is None:
             return None
         return (txn.req.get(b"host") or b"") + (path_of(txn.req.target) or b"")
@@ -80,7 +83,7 @@ def base() -> FetchFn:
 def baseq() -> FetchFn:
     """The Host field followed by the path and the query."""
 
-    def get(txn: Any) -> bytes | None:
+    def get(txn: Txn) -> bytes | None:
         if txn.req is None:
             return None
         return (txn.req.get(b"host") or b"") + (path_query_of(txn.req.target) or b"")
@@ -114,7 +117,7 @@ def status() -> FetchFn:
 def server_status() -> FetchFn:
     """The response's status code as the server sent it."""
 
-    def get(txn: Any) -> int | None:
+    def get(txn: Txn) -> int | None:
         found: int | None = txn.marks.get("server_status") if txn.marks is not None else None
         return txn.res.status if found is None and txn.res is not None else found
 
@@ -143,7 +146,7 @@ def last_entity() -> FetchFn:
 def waiting_entity() -> FetchFn:
     """The file and the line, joined by a colon, of the rule that was waiting for more bytes or for time to pass when the stream ended."""
 
-    def get(txn: Any) -> bytes | None:
+    def get(txn: Txn) -> bytes | None:
         place = txn.marks.get("waiting_rule") if txn.marks is not None else None
         return None if place is None else _shown(place)
 
@@ -155,7 +158,7 @@ def _shown(place: tuple[str, int]) -> bytes:
 
 
 def _last_rule(part: Callable[[tuple[str, int]], Any]) -> FetchFn:
-    def get(txn: Any) -> Any:
+    def get(txn: Txn) -> Any:
         place = txn.marks.get("last_rule") if txn.marks is not None else None
         return None if place is None else part(place)
 
@@ -196,7 +199,7 @@ def _capture(slot: str) -> Callable[[int], FetchFn]:
     def factory(index: int) -> FetchFn:
         """The value kept in a capture slot."""
 
-        def get(txn: Any) -> bytes | None:
+        def get(txn: Txn) -> bytes | None:
             kept = getattr(txn, slot)
             return kept[index] if kept is not None and index < len(kept) else None
 

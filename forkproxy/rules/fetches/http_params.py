@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from forkproxy.registry import Needs, Type, fetch, string_aliases
 from forkproxy.rules import phases
@@ -14,6 +14,9 @@ from forkproxy.rules.fetches.http_fields import Values, header_addr, pick
 from forkproxy.rules.types import Addr, read_int
 from forkproxy.rules.web import params, query_of
 
+if TYPE_CHECKING:
+    from forkproxy.rules.txn import Txn
+
 _REQ: dict[str, Any] = {"needs": Needs.HEADERS, "uses": phases.REQUEST}
 
 
@@ -21,7 +24,7 @@ _REQ: dict[str, Any] = {"needs": Needs.HEADERS, "uses": phases.REQUEST}
 def _param_values(source: Callable[[Any], bytes | None], name: bytes, delimiter: bytes, icase: bool = False) -> Values:
     wanted = name.lower() if icase else name
 
-    def values(txn: Any) -> list[bytes]:
+    def values(txn: Txn) -> list[bytes]:
         text = source(txn)
         if not text:
             return []
@@ -34,7 +37,7 @@ def _query_source(delimiter: bytes) -> Callable[[Any], bytes | None]:
     if delimiter == b"?":
         return lambda txn: query_of(txn.req.target) if txn.req is not None else None
 
-    def get(txn: Any) -> bytes | None:
+    def get(txn: Txn) -> bytes | None:
         if txn.req is None:
             return None
         found: bytes = txn.req.target.partition(delimiter)[2]
@@ -65,7 +68,7 @@ def urlp_val(name: bytes, delimiter: bytes, option: bytes) -> Multi:
     )
 
 
-def _url_host(txn: Any) -> bytes | None:
+def _url_host(txn: Txn) -> bytes | None:
     if txn.req is None:
         return None
     found = re.match(rb"[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?@]*@)?([^/?]*)", txn.req.target)
@@ -76,7 +79,7 @@ def _url_host(txn: Any) -> bytes | None:
 def url_ip() -> FetchFn:
     """The IPv4 address in the authority of an absolute target."""
 
-    def get(txn: Any) -> Addr | None:
+    def get(txn: Txn) -> Addr | None:
         host = _url_host(txn)
         found = header_addr(host) if host is not None else None
         return None if found is None else found.as_v4()
@@ -88,7 +91,7 @@ def url_ip() -> FetchFn:
 def url_port() -> FetchFn:
     """The port in the authority of an absolute target (80 when there is none)."""
 
-    def get(txn: Any) -> int | None:
+    def get(txn: Txn) -> int | None:
         host = _url_host(txn)
         if host is None:
             return None

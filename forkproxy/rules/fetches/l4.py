@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import socket
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from forkproxy.registry import Needs, Type, fetch
 from forkproxy.rules import phases, world
 from forkproxy.rules.expr import Const, FetchFn, Texted
 from forkproxy.rules.types import Addr, addr_of
+
+if TYPE_CHECKING:
+    from forkproxy.rules.txn import Txn
 
 _CLIENT: dict[str, Any] = {"needs": Needs.L4, "uses": phases.CLIENT}
 _SERVER: dict[str, Any] = {"needs": Needs.SERVER, "uses": phases.SERVER}
@@ -23,15 +26,14 @@ def _marked(name: str) -> FetchFn:
 def src() -> Texted:
     """The client's address, or what set-src put in its place."""
 
-    def get(txn: Any) -> Addr | None:
-        found: Addr | None = txn.source()
-        return found
+    def get(txn: Txn) -> Addr | None:
+        return txn.source()
 
-    def as_text(txn: Any) -> bytes | None:
+    def as_text(txn: Txn) -> bytes | None:
         if txn.marks is not None:
             found = get(txn)
             return None if found is None else found.text.encode()
-        text: str = txn.origin.src
+        text = txn.origin.src
         return text.encode() if text != "unix" else None
 
     return Texted(get, as_text)
@@ -56,7 +58,7 @@ def fc_src_port() -> FetchFn:
     return lambda txn: txn.origin.connection().src_port
 
 
-def _local(txn: Any) -> Addr | None:
+def _local(txn: Txn) -> Addr | None:
     text = txn.origin.connection().local()[0]
     return addr_of(text) if text != "unix" else None
 

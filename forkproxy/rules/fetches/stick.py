@@ -20,6 +20,7 @@ from forkproxy.rules.types import find_cast
 from forkproxy.state.stickspec import HOLDERS, TableRef
 
 if TYPE_CHECKING:
+    from forkproxy.rules.txn import Txn
     from forkproxy.state.sticktable import Table
 
 #: ``make(ref, index) -> Read``: what to do with an entry of a table, None where that does not store what is asked for
@@ -134,12 +135,12 @@ def tracked(number: int, ref: TableRef | None, make: Make, index: int, changes: 
     of_table: Table | None = None  # the table that was tracked last, and what to do with its entries: it is always the same, mostly
     of_entry: Read | None = None
 
-    def here(txn: Any) -> Any:
+    def here(txn: Txn) -> Any:
         nonlocal of_table, of_entry
         mine = txn.tracked
         if (mine is None or (held := mine[number]) is None) and (held := tables.held(txn, number)) is None:
             return None
-        table = held[0]
+        table: Table = held[0]
         if table is not of_table:
             of_table, of_entry = table, make(TableRef(table.spec), index)
         if of_entry is None:
@@ -152,7 +153,7 @@ def tracked(number: int, ref: TableRef | None, make: Make, index: int, changes: 
         return here
     act = make(ref, index)
 
-    def there(txn: Any) -> Any:
+    def there(txn: Txn) -> Any:
         held = tables.held(txn, number)
         if held is None:
             return None
@@ -221,7 +222,7 @@ def of_source(ref: TableRef, act: Read | None, source: FetchFn, changes: bool) -
     cast = find_cast(Type.ADDR, wanted)
     make_key = tables.key_maker(ref)
 
-    def look(txn: Any) -> Any:
+    def look(txn: Txn) -> Any:
         value = source(txn)
         if value is not None and cast is not None:
             value = cast(value)
@@ -271,7 +272,7 @@ def _key(number: int, ctx: RuleContext) -> FetchFn:
     if number >= ctx.stick_counters:
         return lambda txn: None
 
-    def key(txn: Any) -> Any:
+    def key(txn: Txn) -> Any:
         held = tables.held(txn, number)
         return None if held is None else tables.show_key(held[0].spec.type, held[0].key(held[1]))
 

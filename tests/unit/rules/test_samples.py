@@ -81,7 +81,7 @@ def test_types_and_needs() -> None:
 
 def test_constants_are_folded() -> None:
     sample = compile_sample("str(AbC),lower,length", context())
-    assert sample.constant and sample.fetch(None) == 3
+    assert sample.constant and sample.fetch(make_txn()) == 3
 
 
 def test_response_fetches() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -124,7 +124,7 @@ def test_look_ups_make_nothing_but_changes_do(world: World) -> None:
 def test_times_of_entries(world: World) -> None:
     assert world.get("src,table_idle") is None and world.get("src,table_expire(own,77)") == 77
     world.get("src_inc_gpc0")
-    world.txn.clock.advance(2.5)
+    cast(ManualClock, world.txn.clock).advance(2.5)
     assert (world.get("src,table_idle"), world.get("src,table_expire")) == (2500, 6500)
 
 
