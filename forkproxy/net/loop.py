@@ -341,7 +341,7 @@ class Loop:
                 try:
                     hook()
                 except Exception as exc:
-                    self._fault(None, exc)
+                    self.fault(None, exc)
             for fd, mask in events:
                 if gone and fd in gone:
                     continue
@@ -352,7 +352,7 @@ class Loop:
                 try:
                     w.ready(w, mask)
                 except Exception as exc:
-                    self._fault(w, exc)
+                    self.fault(w, exc)
             if heap and heap[0][0] <= now:
                 self._expire(now)
             if soon:
@@ -361,12 +361,12 @@ class Loop:
                     try:
                         fn(*args)
                     except Exception as exc:
-                        self._fault(None, exc)
+                        self.fault(None, exc)
             for hook in self.on_turn:
                 try:
                     hook()
                 except Exception as exc:
-                    self._fault(None, exc)
+                    self.fault(None, exc)
             self.turns += 1
             end = read()
             took = end - now
@@ -387,7 +387,7 @@ class Loop:
                     try:
                         timer.fn(*timer.args)
                     except Exception as exc:
-                        self._fault(None, exc)
+                        self.fault(None, exc)
                 continue
             w = table.get(key)
             if w is None:
@@ -406,9 +406,10 @@ class Loop:
             try:
                 w.expire(w)
             except Exception as exc:
-                self._fault(w, exc)
+                self.fault(w, exc)
 
-    def _fault(self, w: Watched | None, exc: Exception) -> None:
+    def fault(self, w: Watched | None, exc: Exception) -> None:
+        """A handler of ``w`` (None: of nobody) let ``exc`` out: also for who calls handlers itself."""
         if w is not None:
             self.remove(w)
         try:
@@ -459,7 +460,7 @@ class Loop:
                 try:
                     fn(*args)
                 except Exception as exc:
-                    self._fault(None, exc)
+                    self.fault(None, exc)
 
     def close(self) -> None:
         """Give back the epoll object and the wake-up pipe, and signals to their defaults; watched descriptors stay open.

@@ -14,7 +14,6 @@ from forkproxy.state import layout as L
 if TYPE_CHECKING:
     from forkproxy.plan import Bind
     from forkproxy.proxy.frontend import FrontendRt
-    from forkproxy.proxy.runtime import Runtime
     from forkproxy.proxy.stream import Stream
 
 #: counters of errors.ERRORS that belong to the frontend; the others are the backend's and the server's
@@ -29,33 +28,23 @@ class FrontendCounters:
     def __init__(self, row: memoryview) -> None:
         self.row = row
 
-    def accepted(self, now_open: int, rt: Runtime) -> None:
-        """A connection came from outside; ``now_open`` with it."""
-        row, process = self.row, rt.process
-        row[L.CONN_TOT] += 1
-        row[L.SESS_CUR] = now_open
-        if now_open > row[L.SESS_MAX]:
-            row[L.SESS_MAX] = now_open
-        process[L.CONN_TOT] += 1
-        process[L.CONN_CUR] += 1
-
-    def opened(self, now_open: int, rt: Runtime) -> None:
-        """There is a connection more, from another worker; ``now_open`` with it."""
+    def gauge(self, now: int, peak: int) -> None:
+        """How many connections it has now, and had at most."""
         row = self.row
-        row[L.SESS_CUR] = now_open
-        if now_open > row[L.SESS_MAX]:
-            row[L.SESS_MAX] = now_open
-        rt.process[L.CONN_CUR] += 1
+        row[L.SESS_CUR] = now
+        if peak > row[L.SESS_MAX]:
+            row[L.SESS_MAX] = peak
 
-    def session(self, http: bool) -> None:
-        """It became a session."""
+    def came(self, connections: int, process: memoryview) -> None:
+        """So many came from outside."""
+        self.row[L.CONN_TOT] += connections
+        process[L.CONN_TOT] += connections
+
+    def sessions(self, number: int, http: bool) -> None:
+        """So many became sessions."""
         row = self.row
-        row[L.SESS_TOT] += 1
-        row[L.H1_SESS if http else L.SESS_OTHER] += 1
-
-    def closed(self) -> None:
-        """A connection went."""
-        self.row[L.SESS_CUR] -= 1
+        row[L.SESS_TOT] += number
+        row[L.H1_SESS if http else L.SESS_OTHER] += number
 
     def intercepted(self) -> None:
         """Answered here."""

@@ -18,6 +18,7 @@ from forkproxy.registry import Needs
 from forkproxy.rules.tables import VERDICTS
 from forkproxy.state import doors
 from forkproxy.state.doors import Door
+from forkproxy.state.layout import CONN_CUR
 from forkproxy.state.names import PROCESS, frontend_key, listener_key
 
 if TYPE_CHECKING:
@@ -39,11 +40,11 @@ class FrontendRt:
     """One frontend. ``default`` is the backend when no rule chooses, ``twin`` the backend half of the same ``listen`` section."""
 
     __slots__ = (
-        "addresses", "adjust", "bare", "buffer_body", "captures", "choose", "close_client", "close_server", "connections", "count",
+        "addresses", "adjust", "bare", "buffer_body", "came", "captures", "choose", "close_client", "close_server", "connections", "count",
         "default", "doors", "drops_trailers", "forwardfor", "head_timeout", "http", "idle_timeout", "keeps_ends", "kept", "limits",
-        "listeners", "log", "log_connect", "log_early", "log_steps", "most_own", "name", "originalto", "per_bind", "plain",
-        "plain_response", "plan", "ports", "reads_answers", "restrict", "rt", "socket_options", "sums", "tallies", "told", "tracks",
-        "tracks_connections", "tunnels", "twin", "unique_id_line", "verdicts",
+        "listeners", "log", "log_connect", "log_early", "log_steps", "marked", "most_own", "name", "originalto", "peak", "per_bind",
+        "plain", "plain_response", "plan", "ports", "reads_answers", "restrict", "rt", "sessions", "socket_options", "sums", "tallies",
+        "told", "tracks", "tracks_connections", "tunnels", "twin", "unique_id_line", "verdicts", "went",
     )  # fmt: skip
 
     def __init__(self, rt: Runtime, plan: plans.Frontend, backends: dict[str, BackendRt], log: AccessLog) -> None:
@@ -117,6 +118,11 @@ class FrontendRt:
         self.connections = 0
         #: open connections by the number of their bind
         self.per_bind = {bind.id: 0 for bind in plan.binds}
+        #: what moved in this turn: connections that came, those that became sessions, and went, by bind; the most at a time
+        self.came = self.sessions = 0
+        self.went: dict[int, int] = {}
+        self.peak = 0
+        self.marked = False
         #: what limits the connections of each bind
         self.doors: dict[int, Door] = {}
         row = rt.state.rows.names.row
@@ -172,8 +178,16 @@ class FrontendRt:
 
     # -- limits
 
+    def _give_back(self) -> None:
+        """The places of what went."""
+        if self.went:
+            for number, connections in self.went.items():
+                self.doors[number].leave(connections)
+            self.went.clear()
+
     def relimit(self) -> None:
         """A limit may have come that was not there: what is open counts in it."""
+        self._give_back()
         own = self.rt.state.rows.names.row(frontend_key(self.name))
         for bind, door in self.doors.items():
             for row in door.look():
@@ -183,41 +197,61 @@ class FrontendRt:
 
     def accepted(self, bind: plans.Bind) -> None:
         """A connection was accepted at ``bind``; its door was opened for it."""
-        rt, number = self.rt, bind.id
-        self.connections = now = self.connections + 1
-        rt.connections += 1
-        self.per_bind[number] += 1
-        self.count.accepted(now, rt)
-        if self.ports is not None:
-            counting.port_opened(self.ports[number], self.per_bind[number])
+        self.came += 1
+        self._opened(bind.id)
 
     def resumed(self, bind: plans.Bind) -> None:
         """There is a connection at ``bind`` that another worker accepted."""
         self.doors[bind.id].force()
-        self.connections += 1
+        self._opened(bind.id)
+
+    def _opened(self, number: int) -> None:
         self.rt.connections += 1
-        self.per_bind[bind.id] += 1
-        self.count.opened(self.connections, self.rt)
+        self.connections = now = self.connections + 1
+        if now > self.peak:
+            self.peak = now
+        self.per_bind[number] += 1
+        if not self.marked:
+            self.marked = True
+            self.rt.marked.append(self)
         if self.ports is not None:
-            counting.port_opened(self.ports[bind.id], self.per_bind[bind.id])
+            counting.port_opened(self.ports[number], self.per_bind[number])
 
     def session_started(self, bind: plans.Bind) -> None:
         """It passed the rules of its connection."""
-        self.count.session(self.http)
+        self.sessions += 1
         if self.ports is not None:
             counting.event(self.ports[bind.id], "sess_tot")
 
     def closed(self, c: Client) -> None:
         """A connection ended."""
+        number = c.origin.bind.id
+        self.rt.connections -= 1
         self.connections -= 1
-        bind = c.origin.bind.id
-        self.per_bind[bind] -= 1
-        self.doors[bind].leave()
-        self.count.closed()
+        self.per_bind[number] -= 1
+        self.went[number] = self.went.get(number, 0) + 1
+        if not self.marked:
+            self.marked = True
+            self.rt.marked.append(self)
         if self.ports is not None:
-            counting.port_opened(self.ports[bind], self.per_bind[bind])
+            counting.port_opened(self.ports[number], self.per_bind[number])
         if self.tracks_connections:
             tracking.connection_ended(c)
+
+    def show(self) -> None:
+        """Write what moved in a turn, at its end: cells and locks are touched once for all of its connections."""
+        self.marked = False
+        count, process = self.count, self.rt.process
+        count.gauge(self.connections, self.peak)
+        process[CONN_CUR] = self.rt.connections
+        self.peak = self.connections
+        if self.came:
+            count.came(self.came, process)
+            self.came = 0
+        if self.sessions:
+            count.sessions(self.sessions, self.http)
+            self.sessions = 0
+        self._give_back()
 
     def count_intercepted(self) -> None:
         """A request is answered by the proxy itself."""

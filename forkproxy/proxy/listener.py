@@ -59,50 +59,63 @@ class Listener(Watched):
 
 
 def ready(w: Any, _mask: int) -> None:
-    """Connections wait."""
-    rt, fe, door = w.rt, w.fe, w.door
-    for _ in range(w.batch):
-        answer = door.enter(rt.clock.now)
-        if answer != OPEN:
-            rt.hold_back(w, max(0.0, answer / 1000.0))
-            return
-        try:
-            found = accept(w.sock)
-        except OSError as exc:
-            door.undo(rt.clock.now)
-            rt.accept_failed(w, exc)
-            return
-        if found is None:
-            door.undo(rt.clock.now)
-            break
-        admit(rt, fe, w.bind, found[0], found[1])
+    """Connections wait. Behind the first one others do: on a busy machine, where their first bytes have arrived as well."""
+    rt, fe, door, bind, lsock = w.rt, w.fe, w.door, w.bind, w.sock
+    reserved = door.reserve(w.batch)
+    crowd = False
+    try:
+        for _ in range(w.batch):
+            if reserved:
+                reserved -= 1
+            else:
+                answer = door.enter(rt.clock.now)
+                if answer != OPEN:
+                    rt.hold_back(w, max(0.0, answer / 1000.0))
+                    return
+            try:
+                found = accept(lsock)
+            except OSError as exc:
+                door.undo(rt.clock.now)
+                rt.accept_failed(w, exc)
+                return
+            if found is None:
+                door.undo(rt.clock.now)
+                break
+            admit(rt, fe, bind, found[0], found[1], crowd)
+            crowd = True
+    finally:
+        if reserved:
+            door.leave(reserved)
     door.pass_on()
 
 
-def admit(rt: Runtime, fe: FrontendRt, bind: Bind, sock: Any, peer: Any) -> None:
-    """A new connection: the rules of layer 4, then the mode's own way."""
+def admit(rt: Runtime, fe: FrontendRt, bind: Bind, sock: Any, peer: Any, crowd: bool = False) -> None:
+    """A new connection: the rules of layer 4, then the mode's own way. ``crowd``: see :func:`begin`."""
     if isinstance(peer, tuple):
         src, port = peer[0], peer[1]
         family = 6 if ":" in src else 4
     else:
         src, port, family = "unix", bind.id, 0
-    origin = ClientOrigin(sock, bind, src, port, family, rt.clock.wall)
-    c = client.Client(rt, sock, fe, origin)
+    c = client.Client(rt, sock, fe, ClientOrigin(sock, bind, src, port, family, rt.clock.wall))
     fe.accepted(bind)
     rt.clients.add(c)
-    plan = fe.plan
-    if plan.tcp_request_connection is not None and not allowed(c, plan.tcp_request_connection, False):
-        return
-    if fe.socket_options is not None:
-        fe.socket_options(sock)
-    if bind.accept_proxy:
-        greeting.expect(c)
-        return
-    begin(c)
+    try:
+        steps = fe.plan.tcp_request_connection
+        if steps is not None and not allowed(c, steps, False):
+            return
+        if fe.socket_options is not None:
+            fe.socket_options(sock)
+        if bind.accept_proxy:
+            greeting.expect(c)
+        else:
+            begin(c, crowd)
+    except Exception as exc:  # its fault, not the listener's
+        rt.loop.fault(c, exc)
 
 
-def begin(c: Client) -> None:
-    """It is known whose connection this is: the rules of its session, then the mode's own way."""
+def begin(c: Client, crowd: bool = False) -> None:
+    """It is known whose connection this is: the rules of its session, then the mode's own way. ``crowd``: its first bytes may well be
+    there already, so that looking for them saves an event."""
     fe = c.fe
     if fe.plan.tcp_request_session is not None and not allowed(c, fe.plan.tcp_request_session, True):
         return
@@ -112,9 +125,9 @@ def begin(c: Client) -> None:
     if not c.mask:
         c.loop.add(c)
     if fe.http:
-        client.start(c)
+        client.start(c, crowd)
     else:
-        tcp.start(c)
+        tcp.start(c, crowd)
 
 
 def allowed(c: Client, steps: Steps, session: bool) -> bool:

@@ -25,10 +25,11 @@ if TYPE_CHECKING:
 _SPLICE_AFTER = flow.SPLICE_AFTER
 
 
-def join(s: Stream, up: Upstream) -> None:
+def join(s: Stream, up: Upstream, moved: int = 0) -> None:
     """From now on bytes pass between ``s.client`` and ``up`` until both sides ended.
 
-    ``client.inbuf`` and ``up.out`` hold what was read already and what could not be sent yet."""
+    ``client.inbuf`` and ``up.out`` hold what was read already and what could not be sent yet; of the client's bytes so many were
+    ``moved`` already."""
     c = s.client
     rt = up.rt
     if s.be.stick is not None and not s.mode_http:
@@ -36,6 +37,7 @@ def join(s: Stream, up: Upstream) -> None:
     old = s.req_flow
     there = flow.Flow(c, up, -1, None, rt.bufsize, rt.pipes)
     back = flow.Flow(up, c, -1, None, rt.bufsize, rt.pipes)
+    there.moved = moved
     if old is not None:
         there.moved = old.moved
         old.free()
@@ -230,13 +232,23 @@ def outcome(side: Side, what: int) -> None:
 
 
 def shut(side: Side) -> None:
-    """Everything from ``side`` was passed on and it ended: tell the other one; when both ended, so does the session."""
-    s = side.stream
-    peer = side.peer
-    side.flow.done = True
-    if peer.flow.done and not flow.blocked(peer.flow):
-        over(s)
+    """Everything from ``side`` was passed on and it ended: when both ended, so does the session."""
+    f = side.flow
+    if f.done:
         return
+    f.done = True
+    if side.peer.flow.done and not flow.blocked(side.peer.flow):
+        over(side.stream)
+    else:
+        side.loop.call_soon(tell, side, side.stream)
+
+
+def tell(side: Side, s: Stream) -> None:
+    """The other side is told that ``side`` ended. At the end of the turn: where the other one has gone in it as well, as clients do that
+    got what they wanted, two calls are saved."""
+    if s.logged or side.stream is not s:
+        return
+    peer = side.peer
     pause(side)  # nothing more will come, which the kernel would say in every turn
     sockets.half_close(peer.sock)
     fin_s = s.fe.plan.timeouts.client_fin_s if peer is s.client else s.be.plan.timeouts.server_fin_s

@@ -73,7 +73,7 @@ class Runtime:
         self.listeners: list[Listener] = []
         #: bad messages by (is it a request?, name of the frontend or backend)
         self.captures: dict[tuple[bool, str], Capture] = {}
-        self.marked: list[BackendRt | ServerRt] = []
+        self.marked: list[FrontendRt | BackendRt | ServerRt] = []
         self.poured: list[Tally] = []
         self.logs = LogTargets(plan.global_, loop, self.process)
         #: other workers' streams, where an algorithm wants to know of them
@@ -283,8 +283,6 @@ class Runtime:
     def client_closed(self, c: Client) -> None:
         """A client's side is gone."""
         self.clients.discard(c)
-        self.connections -= 1
-        self.process[layout.CONN_CUR] -= 1
         c.fe.closed(c)
 
     def count_error(self, s: Stream, row: StreamError) -> None:

@@ -22,13 +22,17 @@ if TYPE_CHECKING:
     from forkproxy.proxy.upstream import Upstream
 
 
-def start(c: Client) -> None:
-    """A connection arrived on a TCP frontend."""
+def start(c: Client, crowd: bool) -> None:
+    """A connection arrived on a TCP frontend. ``crowd``: its first bytes may be there, to leave with the server's connection."""
     s = c.stream = Stream(c, None, c.t_base, c.t_base)
     c.expire = client_timeout
     c.ready = waiting
     if c.fe.log_connect:
         c.fe.log_begin(s)
+    if crowd:
+        c.inbuf = client.receive(c, s, c.rt.bufsize) or b""  # an end is seen again, by who knows what it means then
+        if s.logged:
+            return
     content(s)
 
 

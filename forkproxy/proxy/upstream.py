@@ -124,18 +124,23 @@ def connect_timeout(up: Upstream) -> None:
 def established(up: Upstream, s: Stream) -> bool:
     """Send what begins the exchange; False: the kernel says EAGAIN, the connection does not stand yet.
 
-    Right after ``connect`` the side is not in the loop yet: it goes there with the mask that it needs, which saves two calls. Sending
-    nothing at all tells as well whether it stands: in TCP mode that saves an event, and asking the socket for its error."""
+    Right after ``connect`` the side is not in the loop yet: it goes there with the mask that it needs, which saves two calls. In TCP mode
+    what the client sent already tells whether it stands, or sending nothing at all: that saves an event, and asking the socket for its
+    error."""
     data = s.sending
     if up.srv.greets:
         data = greeting.header(s, up.srv.greets, up.srv.plan.proxy_options) + data
+    early = 0
     if data or not up.mask:
+        if not data and s.marks is None:
+            data = s.client.inbuf
+            early = len(data)
         try:
             sent = up.sock.send(data)
         except (BlockingIOError, InterruptedError):
             return False  # the write event comes when the connection stands
         except OSError as exc:
-            if data and exc.errno in _CUT:  # it stood, and the server cut it before anything could be sent
+            if data and not early and exc.errno in _CUT:  # it stood, and the server cut it before anything could be sent
                 marks.broke(s, exc.errno)
                 s.t_connect = up.rt.clock.now
                 answer_missing(up, s)
@@ -144,6 +149,8 @@ def established(up: Upstream, s: Stream) -> bool:
             return True
         if sent < len(data):
             up.out = memoryview(data)[sent:]
+        if early:
+            s.client.inbuf = b""
     s.t_connect = up.rt.clock.now
     if up.rt.keeps_ends:
         up.named = up.ends()
@@ -152,7 +159,7 @@ def established(up: Upstream, s: Stream) -> bool:
     if s.marks is not None:
         marks.on_server(s, up)
     if not s.mode_http:
-        relay.join(s, up)
+        relay.join(s, up, early)
         return True
     mask = READ | WRITE if up.out else READ
     if up.mask:

@@ -88,13 +88,38 @@ class Door:
             give(self._lock)
         return answer
 
+    def reserve(self, most: int) -> int:
+        """Places for up to ``most`` connections, counted already: what comes to nothing is given back by :meth:`leave`. 0 where limits are
+        near or rates are counted: each one asks for itself then, by :meth:`enter`.
+
+        An eighth of what is free: however many workers do so at a time, some is left. With it a wake-up takes the lock twice, not twice
+        for each connection."""
+        cells, part = self._cells, self._part
+        for at, _ in self._rates:
+            if cells[at]:
+                return 0
+        code = attempt(self._lock)
+        held = not code or self._area.after(0, code)
+        for row in self._rows:
+            at = row * LIMIT_CELLS
+            free = (cells[at + LIMIT] - cells[at + TOTAL]) >> 3
+            if free < most:
+                most = free
+        if most > 1:
+            for row in self._rows:
+                cells[row * LIMIT_CELLS + TOTAL] += most
+                part[row * PART_CELLS + USED] += most
+        if held:
+            give(self._lock)
+        return most if most > 1 else 0
+
     def force(self) -> None:
         """A connection comes in whatever the limits say: it was let in before."""
         self._change(1)
 
-    def leave(self) -> None:
-        """A connection ended."""
-        self._change(-1)
+    def leave(self, connections: int = 1) -> None:
+        """So many connections ended."""
+        self._change(-connections)
 
     def _change(self, n: int) -> None:
         cells, part = self._cells, self._part

@@ -115,6 +115,7 @@ def test_who_is_refused_is_no_session(monkeypatch: pytest.MonkeyPatch) -> None:
     stage.rt.area.set(stage.rt.state.rows.names.row("f/<frontend>"), SESS_LIMIT, 2)
     for _ in range(3):
         assert stage.client().closed
+    stage.settle()
     door = stage.fe.doors[stage.bind.id]
     now = stage.clock.now
     assert [door.enter(now), door.enter(now), door.enter(now) > 0] == [OPEN, OPEN, True]
