@@ -135,7 +135,7 @@ class Stand:
         self.bind = self.fe.plan.binds[0]
         self.requests = requests(case)
         self.clients: list[Wire] = []
-        upstream.dial = dial  # type: ignore[attr-defined,assignment]
+        upstream.connect = connect  # type: ignore[attr-defined,assignment]
 
     def client(self) -> Wire:
         """A client connects."""
@@ -166,7 +166,7 @@ class Stand:
         self.rt._turn()
 
 
-def dial(_address: Any, **_options: Any) -> tuple[Any, bool]:
+def connect(_way: Any) -> tuple[Any, bool]:
     """A server's connection that stands at once."""
     return Wire(), True
 

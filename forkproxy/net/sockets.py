@@ -46,10 +46,8 @@ FAMILIES = {
     "abnsz": socket.AF_UNIX,
 }
 
-# The attributes of the C socket: the Python class wraps them in properties that build enum members (0.5 µs each).
+# The attribute of the C socket: the Python class wraps it in a property that builds an enum member (0.5 µs).
 _family_of: Any = _socket.socket.family.__get__
-_type_of: Any = _socket.socket.type.__get__
-_proto_of: Any = _socket.socket.proto.__get__
 
 
 class _Connection(_socket.socket):
@@ -65,6 +63,8 @@ class _Connection(_socket.socket):
 
 
 _Socket: Any = _Connection  # to whom it is given it is a socket.socket
+
+_IN_PROGRESS = errno.EINPROGRESS
 
 #: accept(2): errors of the new connection, which is gone; the listener is fine.
 _LOST = frozenset(
@@ -103,6 +103,16 @@ def accept(lsock: socket.socket) -> tuple[socket.socket, Any] | None:
     ``lsock`` must be non-blocking. Raises OSError only when the process is out of something (descriptors, memory): then it should
     stop accepting for a while.
     """
+    return accept_as(lsock, kind(lsock))
+
+
+def kind(lsock: socket.socket) -> tuple[int, int, int]:
+    """Family, type and protocol of what a listening socket accepts."""
+    return int(lsock.family), int(lsock.type), lsock.proto
+
+
+def accept_as(lsock: socket.socket, of: tuple[int, int, int]) -> tuple[socket.socket, Any] | None:
+    """:func:`accept` for who knows its :func:`kind`."""
     try:
         fd, peer = lsock._accept()  # type: ignore[attr-defined]  # accept() without its enums and checks
     except BlockingIOError:
@@ -111,7 +121,7 @@ def accept(lsock: socket.socket) -> tuple[socket.socket, Any] | None:
         if exc.errno in _LOST:
             return None
         raise
-    sock: socket.socket = _Socket(_family_of(lsock), _type_of(lsock), _proto_of(lsock), fd)
+    sock: socket.socket = _Socket(*of, fd)
     sock.setblocking(False)
     return sock, peer
 
@@ -119,66 +129,92 @@ def accept(lsock: socket.socket) -> tuple[socket.socket, Any] | None:
 # -- dialling
 
 
-def dial(
-    address: AddressLike,
-    *,
-    source: AddressLike | None = None,
-    foreign: bool = False,
-    interface: str = "",
-    tfo: bool = False,
-    user_timeout_ms: int = 0,
-    quickack: bool = True,
-    rcvbuf: int = 0,
-    sndbuf: int = 0,
-    namespace: str = "",
-) -> tuple[socket.socket, bool]:
-    """Start a connection to ``address``; returns the non-blocking socket (the caller's) and whether it is connected already.
+class Way:
+    """How to connect to ``address``: what can be known before is found out once, not for each connection.
 
-    If not, it becomes writable when it is, or failed: :func:`outcome` tells. ``source`` is the local address (port 0: the kernel
-    picks one at connect time, so that ports may be shared between destinations), which need not be this machine's when it is
-    ``foreign``; ``interface`` the device, ``namespace`` the network namespace that it belongs to. ``tfo``: the first bytes sent travel
-    with the SYN and ``connected`` is True at once; a failure shows in the first send. ``quickack`` False saves the separate
-    acknowledgement (``option tcp-smart-connect``). ``address.kind`` "dgram" gives a connected datagram socket. Raises OSError when the
-    attempt failed right away.
-    """
-    family = FAMILIES[address.family]
-    dgram = address.kind == "dgram"
-    # Born non-blocking: a call less than setblocking().
-    how = (socket.SOCK_DGRAM if dgram else socket.SOCK_STREAM) | socket.SOCK_NONBLOCK
-    if namespace:
-        with Namespace(namespace):
-            sock: socket.socket = _Socket(family, how)
-    else:
-        sock = _Socket(family, how)
-    try:
+    ``source`` is the local address (port 0: the kernel picks one at connect time, so that ports may be shared between destinations),
+    which need not be this machine's when it is ``foreign``; ``interface`` the device, ``namespace`` the network namespace that it
+    belongs to. ``tfo``: the first bytes sent travel with the SYN and the connection stands at once; a failure shows in the first send.
+    ``quickack`` False saves the separate acknowledgement (``option tcp-smart-connect``). ``address.kind`` "dgram" is for connected
+    datagram sockets."""
+
+    __slots__ = ("address", "family", "how", "name", "namespace", "options", "source")
+
+    def __init__(
+        self,
+        address: AddressLike,
+        *,
+        source: AddressLike | None = None,
+        foreign: bool = False,
+        interface: str = "",
+        tfo: bool = False,
+        user_timeout_ms: int = 0,
+        quickack: bool = True,
+        rcvbuf: int = 0,
+        sndbuf: int = 0,
+        namespace: str = "",
+    ) -> None:
+        self.address = address
+        self.family = family = FAMILIES[address.family]
+        dgram = address.kind == "dgram"
+        # Born non-blocking: a call less than setblocking().
+        self.how = (socket.SOCK_DGRAM if dgram else socket.SOCK_STREAM) | socket.SOCK_NONBLOCK
+        self.name = sockaddr(address)
+        self.namespace = namespace
+        self.source: Any = None
+        options: list[tuple[Any, ...]] = []
+        tcp = socket.IPPROTO_TCP
         if family != socket.AF_UNIX:
             if not dgram:
-                tcp = socket.IPPROTO_TCP
-                sock.setsockopt(tcp, socket.TCP_NODELAY, 1)
+                options.append((tcp, socket.TCP_NODELAY, 1))
                 if tfo:
-                    sock.setsockopt(tcp, _TCP_FASTOPEN_CONNECT, 1)
+                    options.append((tcp, _TCP_FASTOPEN_CONNECT, 1))
                 if user_timeout_ms:
-                    sock.setsockopt(tcp, socket.TCP_USER_TIMEOUT, user_timeout_ms)
+                    options.append((tcp, socket.TCP_USER_TIMEOUT, user_timeout_ms))
                 if not quickack:
-                    sock.setsockopt(tcp, socket.TCP_QUICKACK, 0)
+                    options.append((tcp, socket.TCP_QUICKACK, 0))
             if interface:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode())
+                options.append((socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode()))
             if source is not None:
                 if foreign:
-                    sock.setsockopt(*(_TRANSPARENT6 if family == socket.AF_INET6 else _TRANSPARENT), 1)
+                    options.append((*(_TRANSPARENT6 if family == socket.AF_INET6 else _TRANSPARENT), 1))
                 if not source.port and not dgram:
-                    sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                sock.bind(sockaddr(source))
-        buffers(sock, rcvbuf, sndbuf)
-        code = sock.connect_ex(sockaddr(address))
+                    options.append((socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1))
+                options.append((socket.SOL_SOCKET, socket.SO_REUSEADDR, 1))
+                self.source = sockaddr(source)
+        if rcvbuf:
+            options.append((socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf))
+        if sndbuf:
+            options.append((socket.SOL_SOCKET, socket.SO_SNDBUF, sndbuf))
+        self.options = options
+
+
+def connect(way: Way) -> tuple[socket.socket, bool]:
+    """Start a connection; returns the non-blocking socket (the caller's) and whether it is connected already. If not, it becomes
+    writable when it is, or failed: :func:`outcome` tells. Raises OSError when the attempt failed right away."""
+    if way.namespace:
+        with Namespace(way.namespace):
+            sock: socket.socket = _Socket(way.family, way.how)
+    else:
+        sock = _Socket(way.family, way.how)
+    try:
+        for option in way.options:
+            sock.setsockopt(*option)
+        if way.source is not None:
+            sock.bind(way.source)
+        code = sock.connect_ex(way.name)
         # A unix socket with a full backlog says EAGAIN, and that is a failure: nothing will report progress.
-        if code not in (0, errno.EINPROGRESS):
+        if code and code != _IN_PROGRESS:
             raise OSError(code, os.strerror(code))
     except BaseException:
         sock.close()
         raise
-    return sock, code == 0
+    return sock, not code
+
+
+def dial(address: AddressLike, **options: Any) -> tuple[socket.socket, bool]:
+    """:func:`connect` by a :class:`Way` that is gone but once."""
+    return connect(Way(address, **options))
 
 
 def outcome(sock: socket.socket) -> int:

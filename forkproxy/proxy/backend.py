@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from forkproxy import balance
-from forkproxy.net.sockets import keepalive, reset_on_close
+from forkproxy.net.sockets import Way, keepalive, reset_on_close
 from forkproxy.proxy import counting, foreign
 from forkproxy.proxy.derived import BODY_FIRST, address_field, case_adjuster, head_limits, keepalive_options, naming, restriction
 from forkproxy.proxy.observed import Watch
@@ -40,10 +40,10 @@ class ServerRt:
     ``refresh`` reads them anew."""
 
     __slots__ = (
-        "alive", "backend", "base", "bounded", "count", "dial_options", "exclusive", "fewest_idle", "first_takes_fresh",
+        "alive", "backend", "base", "bounded", "count", "dial_options", "dialled", "exclusive", "fewest_idle", "first_takes_fresh",
         "first_takes_proven", "fleeting", "foreign", "fresh", "gate", "greets", "idle_limit", "index", "key", "label", "limits", "marked",
         "maxconn", "most_idle", "name", "named", "needed", "peak", "plan", "posing", "proven", "redirect", "rt", "served", "server_timeout",
-        "tallies", "told", "usable", "watch", "weight",
+        "tallies", "told", "usable", "watch", "way", "weight",
     )  # fmt: skip
 
     def __init__(self, rt: Runtime, backend: BackendRt, plan: plans.Server, index: int) -> None:
@@ -62,6 +62,12 @@ class ServerRt:
         self.gate: Gate | None = None
         self.alive = self.usable = not plan.disabled
         self.weight = plan.weight * balance.SCALE
+        #: what ``net.sockets.Way`` is told besides the address
+        self.dial_options = dial_options(backend.plan, plan, rt.plan.global_)
+        #: what else it is told for a stream (``usesrc`` of something of the client's), or None
+        self.foreign: Callable[[Stream], dict[str, Any]] | None = None
+        if plan.foreign is not None and plan.foreign.address is None:
+            self.foreign = foreign.chooser(plan.foreign, self)
         self.settle(plan)
         self.greets = plan.send_proxy  # version of the PROXY header that begins every connection; 0 none
         #: a connection that nobody used for so long is closed, seconds
@@ -76,33 +82,10 @@ class ServerRt:
         self.server_timeout = backend.plan.timeouts.server_s
         self.redirect = plan.redir
         self.limits = backend.limits
-        self.dial_options: dict[str, Any] = {}
-        if plan.source is not None:
-            self.dial_options["source"] = plan.source
-        if plan.source_interface:
-            self.dial_options["interface"] = plan.source_interface
-        if plan.foreign is not None and plan.foreign.address is not None:
-            self.dial_options["source"] = plan.foreign.address
-            self.dial_options["foreign"] = True
-        if plan.namespace:
-            self.dial_options["namespace"] = plan.namespace
-        if plan.tfo:
-            self.dial_options["tfo"] = True
-        if plan.tcp_ut_ms:
-            self.dial_options["user_timeout_ms"] = plan.tcp_ut_ms
-        if "tcp-smart-connect" in backend.plan.options:
-            self.dial_options["quickack"] = False
-        settings = rt.plan.global_
-        if settings.rcvbuf_server_bytes:
-            self.dial_options["rcvbuf"] = settings.rcvbuf_server_bytes
-        if settings.sndbuf_server_bytes:
-            self.dial_options["sndbuf"] = settings.sndbuf_server_bytes
-        #: what else ``dial`` is told for a stream (``usesrc`` of something of the client's), or None
-        self.foreign: Callable[[Stream], dict[str, Any]] | None = None
-        if plan.foreign is not None and plan.foreign.address is None:
-            self.foreign = foreign.chooser(plan.foreign, self)
         #: the most streams at a time in this second, and lately
         self.peak = self.needed = 0
+        #: connections attempted in this turn
+        self.dialled = 0
         self.marked = False
         self.told = False  # whether the picker wants to hear of streams that begin and end
         self.tallies: dict[FrontendRt, Tally] = {}
@@ -125,6 +108,8 @@ class ServerRt:
         self.most_idle = 0 if self.fleeting or not plan.pool_purge_delay_s else plan.pool_max_conn
         #: whether there is a limit to what is kept idle
         self.bounded = self.most_idle >= 0 or plan.max_reuse >= 0
+        #: how to connect to it; None: that depends on the stream
+        self.way = None if self.foreign is not None or floating(plan.address) else Way(plan.address, **self.dial_options)
 
     def relimit(self) -> None:
         """A limit may have come that was not there: what it has counts in it."""
@@ -145,13 +130,17 @@ class ServerRt:
         """How many streams of all workers wait for it."""
         return 0 if self.gate is None else self.backend.limit().waiting(self.gate)
 
+    def way_for(self, s: Stream) -> Way:
+        """How to connect to it for ``s``."""
+        return Way(self.target(s), **(self.dial_options if self.foreign is None else self.foreign(s)))
+
     def target(self, s: Stream) -> plans.Address:
         """Where to connect: the server's address. What it leaves open is as the client asked for: the port (plus an offset), and with
         0.0.0.0 the address, too (manual 4.2 "server")."""
         address = self.plan.address
-        meant = address.host in ("0.0.0.0", "::")
-        if address.family not in ("ipv4", "ipv6") or (address.port and not address.port_relative and not meant):
+        if not floating(address):
             return address
+        meant = address.host in _ANYWHERE
         host, port = s.origin.local()
         if address.port and not address.port_relative:
             port = address.port
@@ -188,9 +177,15 @@ class ServerRt:
         return self.gate.leave()
 
     def show(self) -> None:
-        """Write the gauges (end of a turn in which they moved)."""
+        """Write the gauges, and what was dialled (end of a turn in which they moved)."""
         self.marked = False
         self.count.gauge(self.served, self.peak)
+        dialled = self.dialled
+        if dialled:
+            self.dialled = 0
+            self.count.connects(dialled)
+            self.count.begun(dialled, int(self.rt.clock.wall))
+            self.backend.count.connects(dialled)
 
     def second(self) -> None:
         """Once a second: how many connections are idle is shown, and what was needed lately fades by half."""
@@ -217,11 +212,36 @@ class ServerRt:
 
     def count_connect(self) -> None:
         """A connection attempt begins; for the server each one is a session."""
-        self.count.connects()
-        self.count.begun(1, int(self.rt.clock.wall))
-        self.backend.count.connects()
+        self.dialled += 1
+        if not self.marked:
+            self.marked = True
+            self.rt.marked.append(self)
 
 
+_ANYWHERE = ("0.0.0.0", "::")
+
+
+def floating(address: plans.Address) -> bool:
+    """Whether something of a server's address is as the client asked for."""
+    return address.family in ("ipv4", "ipv6") and (not address.port or address.port_relative or address.host in _ANYWHERE)
+
+
+def dial_options(backend: plans.Backend, server: plans.Server, settings: plans.Global) -> dict[str, Any]:
+    """What ``net.sockets.Way`` is told of a server besides its address."""
+    told: dict[str, Any] = {
+        "source": server.source,
+        "interface": server.source_interface,
+        "namespace": server.namespace,
+        "tfo": server.tfo,
+        "user_timeout_ms": server.tcp_ut_ms,
+        "quickack": "tcp-smart-connect" not in backend.options,
+        "rcvbuf": settings.rcvbuf_server_bytes,
+        "sndbuf": settings.sndbuf_server_bytes,
+    }
+    if server.foreign is not None and server.foreign.address is not None:
+        told["source"] = server.foreign.address
+        told["foreign"] = True
+    return told
 
 class BackendRt:
     """One backend. It is its picker's view of the servers, too (``balance.View``)."""

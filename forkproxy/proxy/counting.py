@@ -91,9 +91,9 @@ class BackendCounters:
         row[L.SESS_TOT] += streams
         row[L.LAST_SESS] = wall
 
-    def connects(self) -> None:
-        """A connection is attempted."""
-        self.row[L.CONNECTS] += 1
+    def connects(self, attempts: int) -> None:
+        """So many connections are attempted."""
+        self.row[L.CONNECTS] += attempts
 
     def answered(self, status: int) -> None:
         """A server has answered what no client will see."""

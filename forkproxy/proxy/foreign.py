@@ -1,6 +1,6 @@
 """Connections to servers from an address that is not ours (manual 4.2 "source", ``usesrc``): whose it is, is known of each stream.
 
-Knows streams and plans. The privilege that it takes is asked for when a connection is made (``net.sockets.dial``).
+Knows streams and plans. The privilege that it takes is asked for when a connection is made (``net.sockets.connect``).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def chooser(foreign: Foreign, srv: ServerRt) -> Callable[[Stream], dict[str, Any]]:
-    """What ``net.sockets.dial`` is told for a stream: the options of ``srv``, with the address that it is to see in the place of ours. They
+    """What ``net.sockets.Way`` is told for a stream: the options of ``srv``, with the address that it is to see in the place of ours. They
     stay as they are for a stream that has no such address, or one of the other family."""
     options = srv.dial_options
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from forkproxy.net.loop import EXCLUSIVE, READ, Timer, Watched
-from forkproxy.net.sockets import accept, quickack_off, reset_on_close, silent_drop
+from forkproxy.net.sockets import accept_as, kind, quickack_off, reset_on_close, silent_drop
 from forkproxy.proxy import client, finish, greeting, marks, tcp, tracking
 from forkproxy.proxy.stream import ClientOrigin, Stream
 from forkproxy.rules.verdict import ALLOW
@@ -29,7 +29,7 @@ class Listener(Watched):
     """One listening socket of one frontend. ``on`` tells whether it is watched now, ``retry`` when it is tried again where time is
     what lets connections in."""
 
-    __slots__ = ("batch", "bind", "door", "exclusive", "fe", "on", "retry", "rt", "sock")
+    __slots__ = ("batch", "bind", "door", "exclusive", "fe", "of", "on", "retry", "rt", "sock")
 
     def __init__(self, rt: Runtime, fe: FrontendRt, bind: Bind, sock: socket.socket, exclusive: bool) -> None:
         super().__init__(sock.fileno(), ready)
@@ -37,6 +37,7 @@ class Listener(Watched):
         self.fe = fe
         self.bind = bind
         self.sock = sock
+        self.of = kind(sock)
         self.exclusive = exclusive
         self.batch = rt.maxaccept
         self.door = fe.doors[bind.id]
@@ -60,7 +61,7 @@ class Listener(Watched):
 
 def ready(w: Any, _mask: int) -> None:
     """Connections wait. Behind the first one others do: on a busy machine, where their first bytes have arrived as well."""
-    rt, fe, door, bind, lsock = w.rt, w.fe, w.door, w.bind, w.sock
+    rt, fe, door, bind, lsock, of = w.rt, w.fe, w.door, w.bind, w.sock, w.of
     reserved = door.reserve(w.batch)
     crowd = False
     try:
@@ -73,7 +74,7 @@ def ready(w: Any, _mask: int) -> None:
                     rt.hold_back(w, max(0.0, answer / 1000.0))
                     return
             try:
-                found = accept(lsock)
+                found = accept_as(lsock, of)
             except OSError as exc:
                 door.undo(rt.clock.now)
                 rt.accept_failed(w, exc)

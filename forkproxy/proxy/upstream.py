@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from forkproxy.errors import ERRORS, ProtocolError
 from forkproxy.http.reader import parse_response
 from forkproxy.net.loop import INF, READ, WRITE
-from forkproxy.net.sockets import dial, outcome
+from forkproxy.net.sockets import connect, outcome
 from forkproxy.proxy import captures, dispatch, finish, flow, greeting, marks, relay, response
 from forkproxy.proxy.sides import Side, close, pause, resume
 
@@ -77,7 +77,7 @@ def dial_for(s: Stream, srv: ServerRt) -> None:
     s.reused = False
     srv.count_connect()
     try:
-        sock, _pending = dial(srv.target(s), **(srv.dial_options if srv.foreign is None else srv.foreign(s)))
+        sock, _ = connect(srv.way or srv.way_for(s))
     except OSError as exc:
         marks.broke(s, exc.errno)
         dispatch.failed(s, dispatch.classify(exc))

@@ -13,6 +13,7 @@ from typing import Any
 
 from forkproxy.clock import ManualClock
 from forkproxy.net.loop import ERR, HUP, READ, WRITE, Loop
+from forkproxy.net.sockets import Way
 from forkproxy.plan import Address, Backend, Bind, Frontend, Global, Plan, Server, Timeouts
 from forkproxy.proxy import listener, upstream
 from forkproxy.proxy.accesslog import Target
@@ -147,7 +148,7 @@ class Stage:
         self.ports: list[int] = []
         self.refuse: set[int] = set()
         self.room = 1 << 30
-        monkeypatch.setattr(upstream, "dial", self._dial)
+        monkeypatch.setattr(upstream, "connect", self._connect)
 
     def limit(self, key: str, most: int) -> None:
         """The master sets the limit of a row."""
@@ -164,7 +165,8 @@ class Stage:
         self.log.append((s.flags.decode(), s.retries, s.redispatched, s.server_id.decode(), s.bytes_in, s.bytes_out))
         return b""
 
-    def _dial(self, address: Address, **_options: Any) -> tuple[Any, bool]:
+    def _connect(self, way: Way) -> tuple[Any, bool]:
+        address = way.address
         self.ports.append(address.port)
         if address.port in self.refuse:
             raise OSError(errno.ECONNREFUSED, "refused")

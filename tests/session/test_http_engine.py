@@ -296,10 +296,10 @@ def test_every_byte_for_itself(mp: pytest.MonkeyPatch) -> None:
 def test_why_no_connection_can_be_made(mp: pytest.MonkeyPatch, number: int, flags: str) -> None:
     stage = theatre(mp)
 
-    def fails(address: object, **_options: object) -> None:
+    def fails(way: object) -> None:
         raise OSError(number, "no")
 
-    mp.setattr(upstream, "dial", fails)
+    mp.setattr(upstream, "connect", fails)
     c = stage.client()
     stage.says(c, GET)
     stage.passes(1.0)
