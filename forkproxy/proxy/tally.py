@@ -37,8 +37,9 @@ if TYPE_CHECKING:
 #: The name among a stream's marks of the server that something else than the algorithm chose; it counts while the stream is there.
 ELECTED = "elected"
 
+#: Of what took less in all, every time is rounded to 0 ms, and so is the longest.
+_AT_ONCE_S = 0.0005
 
-_NO_TIME = (0, 0, 0, 0)
 
 
 class Sums:
@@ -97,7 +98,7 @@ class Sums:
                 row[LBTOT] += self.served - self.elected
                 row[REUSES] += self.reused
                 if self.times is None or self.longest is None:
-                    rates.times(row, TIMES, self.served, _NO_TIME, _NO_TIME)
+                    rates.times(row, TIMES, self.served)
                 else:
                     rates.times(row, TIMES, self.served, milliseconds(self.times), [int(t * 1000.0) for t in self.longest])
                     self.times = self.longest = None
@@ -144,8 +145,47 @@ class Tally:
         self.bytes_in -= counted[0]
         self.bytes_out -= counted[1]
 
+    def single(self, full: list[Sums]) -> bool:
+        """Count the one stream of a turn, if it is an ordinary one: answered by the server with 2xx over a connection that stood, at once.
+        Where every request has a server of its own (or a backend) this is what nearly all tallies have; False: :meth:`pour` is to be asked.
+
+        The backend's row is written at once: nobody else is likely to gather for it in the same turn. A thirteenth of
+        all instructions with a thousand backends."""
+        s, be, srv, fe = self.ended[0], self.be, self.srv, self.fe
+        status, res = s.status, s.res
+        if not (200 <= status < 300 and res is not None and res.status == status and s.reused and s.t_queue) or be is None or srv is None:
+            return False
+        if not self.http or self.histograms or self.ports is not None or s.t_end - s.t_first >= _AT_ONCE_S:
+            return False
+        if self.bytes_in or self.bytes_out:
+            return False
+        bytes_in, bytes_out = s.bytes_in, s.bytes_out
+        if not fe.streams:
+            full.append(fe)
+        fe.streams += 1
+        fe.requests += 1
+        fe.fine += 1
+        fe.bytes_in += bytes_in
+        fe.bytes_out += bytes_out
+        elected = self.elects and s.marks is not None and s.marks.get(ELECTED) is s.srv
+        for row in (be.row, srv):
+            row[BYTES_IN] += bytes_in
+            row[BYTES_OUT] += bytes_out
+            row[REQ_TOT] += 1
+            row[HRSP_2XX] += 1
+            row[REUSES] += 1
+            if not elected:
+                row[LBTOT] += 1
+            rates.times(row, TIMES, 1)
+        srv[SESS_TOT] += 1  # those that opened a connection counted then
+        srv[LAST_SESS] = int(s.clock.wall)
+        self.ended.clear()
+        return True
+
     def pour(self, full: list[Sums]) -> None:
         """Add everything to the server's row and to the sums of frontend and backend, which then are in ``full``, and begin anew."""
+        if len(self.ended) == 1 and self.single(full):
+            return
         ended, bytes_in, bytes_out = self.ended, self.bytes_in, self.bytes_out
         fine = served = reused = 0
         others: list[Stream] | None = None
@@ -226,8 +266,8 @@ class Tally:
                     srv[LAST_SESS] = int(ended[-1].clock.wall)
                 be.served += served
                 be.reused += reused
-                if queue_s + connect_s + response_s + total_s < 0.0005:  # on a near network: rounded, and longest, all are 0 ms
-                    rates.times(srv, TIMES, served, _NO_TIME, _NO_TIME)
+                if queue_s + connect_s + response_s + total_s < _AT_ONCE_S:  # on a near network
+                    rates.times(srv, TIMES, served)
                 else:
                     times = [queue_s, connect_s, response_s, total_s]
                     longest = [queue_max, connect_max, response_max, total_max]

@@ -68,15 +68,21 @@ def rate(row: Sequence[int] | memoryview, at: int, of: int, second_ms: int, now_
     return curr + prev * (_PERIOD_MS - age) // _PERIOD_MS
 
 
-def times(cells: memoryview, at: int, n: int, sums_ms: Sequence[int], longest_ms: Sequence[int]) -> None:
+#: The four times of streams that were too fast for milliseconds, as most are on a near network.
+NO_TIME: Final = (0, 0, 0, 0)
+
+
+def times(cells: memoryview, at: int, n: int, sums_ms: Sequence[int] = NO_TIME, longest_ms: Sequence[int] = NO_TIME) -> None:
     """``n`` > 0 samples at once of the four times: queue, connect, response, total. ``at`` is the index of the cell ``layout.TIMES``; four
     sums and four maxima follow it.
 
     Taken in lots because a cell costs twice an attribute: gather in attributes, pour at the end of a turn.
     """
     had = cells[at]
-    if had + n <= WINDOW:  # nothing fades yet, and most times on a near network are nothing
+    if had + n <= WINDOW:  # nothing fades yet
         cells[at] = had + n
+        if sums_ms is NO_TIME and longest_ms is NO_TIME:
+            return
         for i in range(4):
             if sums_ms[i]:
                 cells[at + 1 + i] += sums_ms[i]

@@ -1,0 +1,82 @@
+"""Counting at the end of turns: how streams are spread over turns and tallies changes nothing."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forkproxy.clock import ManualClock
+from forkproxy.proxy.tally import ELECTED, Sums, Tally
+from forkproxy.state.layout import BYTES_IN, HRSP_2XX, LBTOT, REQ_TOT, REUSES, ROW_CELLS, SESS_TOT, TIMES
+
+CLOCK = ManualClock()
+SERVER = object()
+
+
+def row() -> memoryview:
+    return memoryview(bytearray(ROW_CELLS * 8)).cast("q")
+
+
+def stream(  # one that was served at once and well, or not
+    status: int = 200, said: int | None = 200, reused: bool = True, served: bool = True, elected: bool = False, ms: int = 0,
+    bytes_in: int = 7,
+) -> Any:  # fmt: skip
+    began = 100.0
+    return SimpleNamespace(
+        status=status, res=None if said is None else SimpleNamespace(status=said), reused=reused, srv=SERVER, clock=CLOCK,
+        marks={ELECTED: SERVER} if elected else None, bytes_in=bytes_in, bytes_out=11, t_first=began, t_request=began,
+        t_queue=began if served else 0.0, t_connect=began if served else 0.0, t_response=began + ms / 1000 if said else 0.0,
+        t_end=began + ms / 1000 + 0.00001,
+    )  # fmt: skip
+
+
+def counted(turns: list[list[Any]], elects: bool) -> list[list[int]]:
+    """The rows of process, frontend, backend and server after ``turns``, each a list of streams."""
+    process, frontend, backend, server = rows = [row() for _ in range(4)]
+    fe, be = Sums(frontend, process), Sums(backend)
+    tally = Tally(fe, be, server, http=True, histograms=False, ports=None, elects=elects)
+    for ended in turns:
+        full: list[Sums] = []
+        tally.ended.extend(ended)
+        tally.pour(full)
+        assert tally.ended == []
+        for sums in full:
+            sums.pour()
+    return [cells.tolist() for cells in rows]
+
+
+streams = st.builds(
+    stream, status=st.sampled_from([200, 204, 304, 404, 503]), said=st.sampled_from([200, 204, 304, 404, None]), reused=st.booleans(),
+    served=st.booleans(), elected=st.booleans(), ms=st.sampled_from([0, 0, 0, 3, 20]), bytes_in=st.integers(0, 10**6),
+)  # fmt: skip
+
+
+@given(st.lists(streams, max_size=6), st.booleans())
+def test_one_turn_or_many_come_to_the_same(ended: list[Any], elects: bool) -> None:
+    assert counted([ended], elects) == counted([[s] for s in ended], elects)
+
+
+def test_an_ordinary_stream_by_itself() -> None:
+    _process, frontend, backend, server = counted([[stream()]], elects=False)
+    assert [cells[REQ_TOT] for cells in (frontend, backend, server)] == [1, 1, 1]
+    assert [cells[HRSP_2XX] for cells in (frontend, backend, server)] == [1, 1, 1]
+    assert [cells[BYTES_IN] for cells in (frontend, backend, server)] == [7, 7, 7]
+    assert [cells[LBTOT] for cells in (backend, server)] == [1, 1]
+    assert [cells[REUSES] for cells in (backend, server)] == [1, 1]
+    assert [cells[TIMES] for cells in (backend, server)] == [1, 1]
+    assert server[SESS_TOT] == 1
+
+
+def test_what_was_counted_while_a_stream_ran_is_not_counted_again() -> None:
+    rows = [row(), row(), row()]
+    tally = Tally(Sums(rows[0]), Sums(rows[1]), rows[2], http=True, histograms=False, ports=None)
+    tally.ended.append(stream(bytes_in=100))
+    tally.forget((60, 0))
+    full: list[Sums] = []
+    tally.pour(full)
+    for sums in full:
+        sums.pour()
+    assert [cells[BYTES_IN] for cells in rows] == [40, 40, 40]
