@@ -35,7 +35,7 @@ class Scope(Txn):
         self.origin = Origin()
         self.origin.vars = None
         self.vars = None
-        self.marks = None
+        self.marks = self.first_line = None
         self.req = self.res = None
         self.body = self.res_body = b""
         self.body_done = self.res_done = True

@@ -14,7 +14,6 @@ from forkproxy.errors import ERRORS, StreamError
 from forkproxy.net.loop import INF
 from forkproxy.proxy import client, counting, finish, flow, marks, pool, queue, reply, upstream
 from forkproxy.proxy.sides import close, pause, resume
-from forkproxy.proxy.tally import ELECTED
 
 if TYPE_CHECKING:
     from forkproxy.proxy.backend import BackendRt, ServerRt
@@ -59,7 +58,7 @@ def assign(s: Stream) -> None:
         # it knows by this connection who the client is
         srv = next((own for own, up in s.client.own.items() if up.private and stays(be, own)), None)
     if srv is not None:
-        s.marks = {**(s.marks or {}), ELECTED: srv}
+        s.elected = srv
         take(s, srv, chosen=True)
     else:
         balance(s)
@@ -190,8 +189,8 @@ def elsewhere(s: Stream) -> None:
     s.redispatched = True
     if s.kept is not None:
         s.kept.lost()
-    elected = s.marks is not None and s.marks.pop(ELECTED, None) is srv
-    s.be.count_redispatch(srv, balanced=not elected)
+    s.be.count_redispatch(srv, balanced=s.elected is not srv)
+    s.elected = None
     s.avoid = srv
     s.srv = None
     s.server_id = b"<NOSRV>"

@@ -122,8 +122,9 @@ class Stream(Txn):
     """
 
     __slots__ = (
-        "answered", "attempted", "avoid", "body_sent", "client", "close_client", "counted_be", "ends", "error", "keep_server", "logged",
-        "mode_http", "req_done", "req_flow", "res_flow", "reused", "sending", "stage", "step", "then", "timer", "up", "waiting",
+        "answered", "attempted", "avoid", "body_sent", "client", "close_client", "counted_be", "elected", "ends", "error",
+        "keep_server", "logged", "mode_http", "req_done", "req_flow", "res_flow", "reused", "sending", "stage", "step", "then", "timer",
+        "up", "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -144,6 +145,7 @@ class Stream(Txn):
         self.res_body = b""
         self.res_done = True
         self.status = 0
+        self.first_line = None
         self.flags = NORMAL
         self.bytes_in = bytes_in
         self.bytes_out = 0
@@ -187,6 +189,7 @@ class Stream(Txn):
         self.timer: Timer | None = None
         self.attempted = False
         self.avoid: ServerRt | None = None  # the server that just failed
+        self.elected: ServerRt | None = None  # the one that something else than the algorithm chose
         self.counted_be = False
         self.logged = False
         self.mode_http = req is not None

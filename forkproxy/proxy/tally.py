@@ -34,9 +34,6 @@ if TYPE_CHECKING:
     from forkproxy.proxy.stream import Stream
 
 
-#: The name among a stream's marks of the server that something else than the algorithm chose; it counts while the stream is there.
-ELECTED = "elected"
-
 #: Of what took less in all, every time is rounded to 0 ms, and so is the longest.
 _AT_ONCE_S = 0.0005
 
@@ -167,7 +164,7 @@ class Tally:
         fe.fine += 1
         fe.bytes_in += bytes_in
         fe.bytes_out += bytes_out
-        elected = self.elects and s.marks is not None and s.marks.get(ELECTED) is s.srv
+        elected = self.elects and s.elected is s.srv
         for row in (be.row, srv):
             row[BYTES_IN] += bytes_in
             row[BYTES_OUT] += bytes_out
@@ -255,10 +252,8 @@ class Tally:
                     count_statuses(srv, said)
                 srv[REQ_TOT] += fine + len(said)
             if served and be is not None:
-                elected = 0
-                if self.elects:
-                    elected = sum(1 for s in ended if s.t_queue and s.marks is not None and s.marks.get(ELECTED) is s.srv)
-                    be.elected += elected
+                elected = sum([s.t_queue > 0.0 and s.elected is s.srv for s in ended]) if self.elects else 0
+                be.elected += elected
                 srv[LBTOT] += served - elected
                 if reused:  # those that opened a connection counted then
                     srv[REUSES] += reused

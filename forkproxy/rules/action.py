@@ -137,8 +137,5 @@ def mark(txn: Any, name: str, value: Any) -> None:
 
 def keep_request_line(txn: Any) -> None:
     """Remember the request line as received before a rule changes it: logs show the original."""
-    marks = txn.marks
-    if marks is None:
-        txn.marks = {"request_line": request_line(txn)}
-    elif "request_line" not in marks:
-        marks["request_line"] = request_line(txn)
+    if txn.first_line is None:
+        txn.first_line = request_line(txn)

@@ -106,10 +106,8 @@ def local_stamp(wall: float) -> str:
 
 def request_line(txn: Txn) -> tuple[bytes, bytes, bytes]:
     """Method, target and version of the request as received, even after rules rewrote it; empty without a request."""
-    marks = txn.marks
-    if marks is not None and (line := marks.get("request_line")) is not None:
-        found: tuple[bytes, bytes, bytes] = line
-        return found
+    if txn.first_line is not None:
+        return txn.first_line
     req = txn.req
     if req is None:
         return (b"", b"", b"")
@@ -118,7 +116,7 @@ def request_line(txn: Txn) -> tuple[bytes, bytes, bytes]:
 
 def _whole_line(txn: Txn) -> bytes:
     req = txn.req
-    if txn.marks is None and req is not None and req.version == 11:  # as most are: a call and a tuple less
+    if txn.first_line is None and req is not None and req.version == 11:  # as most are: a call and a tuple less
         text = b"%b %b HTTP/1.1" % (req.method, req.target)
     else:
         line = request_line(txn)

@@ -69,6 +69,7 @@ class Txn:
         "cookie_req",
         "cookie_res",
         "fe",  # frontend's runtime: .name .plan
+        "first_line",  # (method, target, version) of the request as received, once a rule has changed one of them; None mostly
         "flags",  # two bytes: termination flags (manual 8.5); those of cookies are in ``kept``
         "id",  # stream number, unique in this process
         "kept",  # what persistence knows of the stream: .letters for logs; None where there is none
@@ -112,6 +113,7 @@ class Txn:
     res_done: bool
     id: int
     status: int
+    first_line: tuple[bytes, bytes, bytes] | None
     flags: bytes
     bytes_in: int
     bytes_out: int

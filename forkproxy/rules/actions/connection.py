@@ -50,7 +50,6 @@ MARKS = {
     "bandwidth": "rules.bandwidth.Wanted by the name of its filter",
     "body_least": "int, bytes of the body after which rules go on (absent: all of it, or a full buffer)",
     "early_hints": "list of (name, value) to send in a 103 response before the real one",
-    "request_line": "(method, target, version) as received, once a rule changed them",
     "server_status": "int, the status code as the server sent it, once a rule changed it",
     "origin": "bytes, which rules write a log line just now (%OG)",
     "service": "True: a service answers",

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forkproxy.clock import ManualClock
-from forkproxy.proxy.tally import ELECTED, Sums, Tally
+from forkproxy.proxy.tally import Sums, Tally
 from forkproxy.state.layout import BYTES_IN, HRSP_2XX, LBTOT, REQ_TOT, REUSES, ROW_CELLS, SESS_TOT, TIMES
 
 CLOCK = ManualClock()
@@ -27,7 +27,7 @@ def stream(  # one that was served at once and well, or not
     began = 100.0
     return SimpleNamespace(
         status=status, res=None if said is None else SimpleNamespace(status=said), reused=reused, srv=SERVER, clock=CLOCK,
-        marks={ELECTED: SERVER} if elected else None, bytes_in=bytes_in, bytes_out=11, t_first=began, t_request=began,
+        elected=SERVER if elected else None, bytes_in=bytes_in, bytes_out=11, t_first=began, t_request=began,
         t_queue=began if served else 0.0, t_connect=began if served else 0.0, t_response=began + ms / 1000 if said else 0.0,
         t_end=began + ms / 1000 + 0.00001,
     )  # fmt: skip

@@ -46,7 +46,7 @@ def make_txn(raw: bytes = b"GET /a/b?x=1 HTTP/1.1\r\nHost: www.example.com\r\n\r
     txn.retries, txn.redispatched, txn.queue_be, txn.queue_srv = 0, False, 0, 0
     txn.conn_counts = (1, 1, 0, 0)
     txn.captures_req = txn.captures_res = txn.marks = txn.unique_id = txn.log_level = None
-    txn.kept = None
+    txn.kept = txn.first_line = None
     txn.cookie_req = txn.cookie_res = b""
     txn.server_id = b"s1"
     txn.vars = {"txn.v": b"value", "txn.n": 7, "txn.ip": Addr("10.1.2.3")}
