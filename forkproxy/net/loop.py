@@ -195,14 +195,14 @@ class Loop:
 
         Raises ValueError when the descriptor is watched already, OSError when it cannot be.
         """
-        fd = w.fd
-        if fd in self._table:
+        fd, table = w.fd, self._table
+        if fd in table:
             raise ValueError(f"descriptor {fd} is watched already")
         self.poller.epoll.register(fd, mask)
-        self._table[fd] = w
+        table[fd] = w
         w.mask = mask
-        w.armed = self._left.pop(fd, INF) if self._left else INF
-        if w.deadline < w.armed:
+        w.armed = armed = self._left.pop(fd, INF)
+        if w.deadline < armed:
             self.arm(w)
 
     def modify(self, w: Watched, mask: int) -> None:
@@ -229,15 +229,14 @@ class Loop:
 
     def forget(self, w: Watched) -> None:
         """:meth:`remove` for who closes the descriptor at once: the kernel then drops the registration by itself, a call less."""
-        fd = w.fd
-        if self._table.get(fd) is not w:
+        fd, table, armed = w.fd, self._table, w.armed
+        if table.get(fd) is not w:
             return
-        del self._table[fd]
+        del table[fd]
         self._gone.add(fd)
-        if w.armed != INF:
-            self._left[fd] = w.armed
-            w.armed = INF
-        w.deadline = INF
+        if armed != INF:
+            self._left[fd] = armed
+        w.armed = w.deadline = INF
         w.mask = 0
 
     def watching(self, w: Watched) -> bool:

@@ -135,8 +135,8 @@ class Way:
     ``source`` is the local address (port 0: the kernel picks one at connect time, so that ports may be shared between destinations),
     which need not be this machine's when it is ``foreign``; ``interface`` the device, ``namespace`` the network namespace that it
     belongs to. ``tfo``: the first bytes sent travel with the SYN and the connection stands at once; a failure shows in the first send.
-    ``quickack`` False saves the separate acknowledgement (``option tcp-smart-connect``). ``address.kind`` "dgram" is for connected
-    datagram sockets."""
+    ``quickack`` False saves the separate acknowledgement (``option tcp-smart-connect``); ``keepalive`` is what :func:`keepalive` is told,
+    if at all, ``nolinger`` whether it is to :func:`reset_on_close`. ``address.kind`` "dgram" is for connected datagram sockets."""
 
     __slots__ = ("address", "family", "how", "name", "namespace", "options", "source")
 
@@ -153,6 +153,8 @@ class Way:
         rcvbuf: int = 0,
         sndbuf: int = 0,
         namespace: str = "",
+        keepalive: dict[str, Any] | None = None,
+        nolinger: bool = False,
     ) -> None:
         self.address = address
         self.family = family = FAMILIES[address.family]
@@ -182,6 +184,10 @@ class Way:
                     options.append((socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1))
                 options.append((socket.SOL_SOCKET, socket.SO_REUSEADDR, 1))
                 self.source = sockaddr(source)
+            if keepalive:
+                options += _keepalive(**keepalive)
+        if nolinger:
+            options.append(_RESET_ON_CLOSE)
         if rcvbuf:
             options.append((socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf))
         if sndbuf:
@@ -228,16 +234,21 @@ def outcome(sock: socket.socket) -> int:
 def keepalive(sock: socket.socket, *, count: int = 0, idle_s: float = 0.0, interval_s: float = 0.0) -> None:
     """Turn TCP keep-alive on (``option clitcpka``, ``srvtcpka``); 0 leaves the system's value. A listener passes it on to what it
     accepts."""
-    if _family_of(sock) == socket.AF_UNIX:
-        return
+    if _family_of(sock) != socket.AF_UNIX:
+        for option in _keepalive(count, idle_s, interval_s):
+            sock.setsockopt(*option)
+
+
+def _keepalive(count: int = 0, idle_s: float = 0.0, interval_s: float = 0.0) -> list[tuple[int, int, int]]:
     tcp = socket.IPPROTO_TCP
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    options: list[tuple[int, int, int]] = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
     if count:
-        sock.setsockopt(tcp, socket.TCP_KEEPCNT, count)
+        options.append((tcp, socket.TCP_KEEPCNT, count))
     if idle_s:
-        sock.setsockopt(tcp, socket.TCP_KEEPIDLE, max(1, round(idle_s)))
+        options.append((tcp, socket.TCP_KEEPIDLE, max(1, round(idle_s))))
     if interval_s:
-        sock.setsockopt(tcp, socket.TCP_KEEPINTVL, max(1, round(interval_s)))
+        options.append((tcp, socket.TCP_KEEPINTVL, max(1, round(interval_s))))
+    return options
 
 
 def buffers(sock: socket.socket, rcvbuf: int, sndbuf: int) -> None:
@@ -254,9 +265,12 @@ def quickack_off(sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
 
 
+_RESET_ON_CLOSE = (socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
 def reset_on_close(sock: socket.socket) -> None:
     """Make ``close`` throw away what is unsent and send a RST (``option nolinger``, killed connections)."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.setsockopt(*_RESET_ON_CLOSE)
 
 
 def silent_drop(sock: socket.socket, rst_ttl: int = 0) -> None:

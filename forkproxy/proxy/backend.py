@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from forkproxy import balance
-from forkproxy.net.sockets import Way, keepalive, reset_on_close
+from forkproxy.net.sockets import Way
 from forkproxy.proxy import counting, foreign
 from forkproxy.proxy.derived import BODY_FIRST, address_field, case_adjuster, head_limits, keepalive_options, naming, restriction
 from forkproxy.proxy.observed import Watch
@@ -203,13 +203,6 @@ class ServerRt:
         idle = len(self.fresh) + len(self.proven)
         return idle >= self.fewest_idle and idle > 0 and idle + self.served > max(self.needed, self.peak)
 
-    def opened(self, up: Upstream) -> None:
-        """A new connection is being made."""
-        if self.backend.tcpka:
-            keepalive(up.sock, **self.backend.tcpka)
-        if self.backend.nolinger:
-            reset_on_close(up.sock)
-
     def count_connect(self) -> None:
         """A connection attempt begins; for the server each one is a session."""
         self.dialled += 1
@@ -237,6 +230,8 @@ def dial_options(backend: plans.Backend, server: plans.Server, settings: plans.G
         "quickack": "tcp-smart-connect" not in backend.options,
         "rcvbuf": settings.rcvbuf_server_bytes,
         "sndbuf": settings.sndbuf_server_bytes,
+        "keepalive": keepalive_options(backend, "srvtcpka"),
+        "nolinger": "nolinger" in backend.options,
     }
     if server.foreign is not None and server.foreign.address is not None:
         told["source"] = server.foreign.address
@@ -249,9 +244,9 @@ class BackendRt:
     __slots__ = (
         "addresses", "adjust", "begun", "buffer_body", "by_algorithm", "by_name", "checks_cache", "close_server", "count", "crowds",
         "direct", "drops_trailers", "forwarded", "forwardfor", "fullconn", "http", "keep_queue", "keeps_requests", "limits", "marked",
-        "may_stay", "name", "nolinger", "offset", "originalto", "peak", "persistence", "persists", "picker", "plain", "plain_response",
+        "may_stay", "name", "offset", "originalto", "peak", "persistence", "persists", "picker", "plain", "plain_response",
         "plan", "prefer_last", "pretends", "queues", "reads_answers", "relaxed", "restrict", "retry_statuses", "round_robin", "rt",
-        "servers", "stick", "streams", "sums", "tallies", "tcpka", "tunnels", "use_server",
+        "servers", "stick", "streams", "sums", "tallies", "tunnels", "use_server",
     )  # fmt: skip
 
     def __init__(self, rt: Runtime, plan: plans.Backend) -> None:
@@ -297,8 +292,6 @@ class BackendRt:
         #: from this length of a server's queue on a kept-alive client may be served elsewhere (max-keep-alive-queue); None: never
         queue = plan.capabilities.get("max-keep-alive-queue", -1)
         self.keep_queue: int | None = queue if queue >= 0 else None
-        self.tcpka = keepalive_options(plan, "srvtcpka")
-        self.nolinger = "nolinger" in plan.options
         self.checks_cache = "checkcache" in plan.options
         self.fullconn = max(1, plan.fullconn or rt.plan.global_.maxconn // 10)  # a tenth: the manual's default
         self.streams = 0

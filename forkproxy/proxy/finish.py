@@ -76,7 +76,7 @@ def after(s: Stream) -> None:
             drain(s, c)
             return
         for f in (s.req_flow, s.res_flow):
-            if f is not None:
+            if f is not None and (f.pipe is not None or f.pace is not None):
                 f.free()
         s.req_flow = s.res_flow = None
     if s.close_client:
@@ -142,7 +142,7 @@ def close_client(c: Client) -> None:
             close(up)
     if c.fd >= 0:
         close(c)
-        c.rt.client_closed(c)
+        c.fe.closed(c)
     c.last_srv = None
 
 

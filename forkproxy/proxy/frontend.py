@@ -195,27 +195,25 @@ class FrontendRt:
 
     # -- counters
 
-    def accepted(self, bind: plans.Bind) -> None:
-        """A connection was accepted at ``bind``; its door was opened for it."""
-        self.came += 1
-        self._opened(bind.id)
-
-    def resumed(self, bind: plans.Bind) -> None:
-        """There is a connection at ``bind`` that another worker accepted."""
-        self.doors[bind.id].force()
-        self._opened(bind.id)
-
-    def _opened(self, number: int) -> None:
-        self.rt.connections += 1
+    def accepted(self, bind: plans.Bind, came: int = 1) -> None:
+        """A connection was accepted at ``bind``; its door was opened for it. ``came`` 0: not from outside."""
+        rt, number = self.rt, bind.id
+        rt.connections += 1
+        self.came += came
         self.connections = now = self.connections + 1
         if now > self.peak:
             self.peak = now
         self.per_bind[number] += 1
         if not self.marked:
             self.marked = True
-            self.rt.marked.append(self)
+            rt.marked.append(self)
         if self.ports is not None:
             counting.port_opened(self.ports[number], self.per_bind[number])
+
+    def resumed(self, bind: plans.Bind) -> None:
+        """There is a connection at ``bind`` that another worker accepted."""
+        self.doors[bind.id].force()
+        self.accepted(bind, 0)
 
     def session_started(self, bind: plans.Bind) -> None:
         """It passed the rules of its connection."""
@@ -225,14 +223,15 @@ class FrontendRt:
 
     def closed(self, c: Client) -> None:
         """A connection ended."""
-        number = c.origin.bind.id
-        self.rt.connections -= 1
+        rt, number, went = self.rt, c.origin.bind.id, self.went
+        rt.clients.discard(c)
+        rt.connections -= 1
         self.connections -= 1
         self.per_bind[number] -= 1
-        self.went[number] = self.went.get(number, 0) + 1
+        went[number] = went.get(number, 0) + 1
         if not self.marked:
             self.marked = True
-            self.rt.marked.append(self)
+            rt.marked.append(self)
         if self.ports is not None:
             counting.port_opened(self.ports[number], self.per_bind[number])
         if self.tracks_connections:

@@ -41,10 +41,12 @@ def join(s: Stream, up: Upstream, moved: int = 0) -> None:
     if old is not None:
         there.moved = old.moved
         old.free()
-    tune(s, there, back)
+    front, rear = s.fe.plan, s.be.plan
+    if front.options or rear.options:
+        tune(front.options, rear.options, there, back)
     s.req_flow, s.res_flow = there, back
     s.req_done = True
-    timeouts_fe, timeouts_be = s.fe.plan.timeouts, s.be.plan.timeouts
+    timeouts_fe, timeouts_be = front.timeouts, rear.timeouts
     if s.mode_http:
         tunnel_s = timeouts_be.tunnel_s if timeouts_be.tunnel_s is not None else timeouts_fe.tunnel_s
     else:
@@ -62,9 +64,13 @@ def join(s: Stream, up: Upstream, moved: int = 0) -> None:
         up.loop.modify(up, mask)
     else:
         up.loop.add(up, mask)
-    restart(c)
-    restart(up)
-    if s.be.plan.tcp_response_content is not None and not s.mode_http:
+    now = rt.clock.now
+    for side in (c, up):  # as restart() does
+        if side.limit_s is not None:
+            side.deadline = when = now + side.limit_s
+            if when < side.armed:
+                side.loop.arm(side)
+    if rear.tcp_response_content is not None and not s.mode_http:
         tcp.inspect_answer(s, up)
     paced = s.marks is not None and pacing.both(s, there, back)
     if c.inbuf and not paced:
@@ -76,7 +82,7 @@ def join(s: Stream, up: Upstream, moved: int = 0) -> None:
         s.fe.log_now(s)
     if c.eof and not paced:
         outcome(c, flow.ENDED)
-    elif not up.out:
+    elif not up.out and not c.mask & READ:
         resume(c)
 
 
@@ -90,16 +96,14 @@ def passed(up: Upstream) -> None:
         outcome(up, flow.feed(up.flow, data))
 
 
-def tune(s: Stream, there: flow.Flow, back: flow.Flow) -> None:
+def tune(front: frozenset[str], rear: frozenset[str], there: flow.Flow, back: flow.Flow) -> None:
     """What options ask of both directions: splice from the first byte on, and whose timers activity starts anew."""
-    front, rear = s.fe.plan.options, s.be.plan.options
-    if front or rear:
-        if "splice-request" in front or "splice-request" in rear:
-            there.full = flow.SPLICE_AFTER
-        if "splice-response" in front or "splice-response" in rear:
-            back.full = flow.SPLICE_AFTER
-        there.refresh = "independent-streams" not in rear
-        back.refresh = "independent-streams" not in front
+    if "splice-request" in front or "splice-request" in rear:
+        there.full = flow.SPLICE_AFTER
+    if "splice-response" in front or "splice-response" in rear:
+        back.full = flow.SPLICE_AFTER
+    there.refresh = "independent-streams" not in rear
+    back.refresh = "independent-streams" not in front
 
 
 def active(a: Side, b: Side) -> None:
@@ -158,8 +162,7 @@ def ready(side: Side, mask: int) -> None:
         outcome(side, flow.SRC_GONE)
         return
     if not data:
-        side.eof = True
-        outcome(side, flow.ENDED)
+        ended(side)
         return
     size = len(data)
     try:
@@ -220,15 +223,21 @@ def outcome(side: Side, what: int) -> None:
     if what < flow.ENDED:
         active(side, side.peer)
     elif what == flow.ENDED:
-        side.eof = True
-        if flow.blocked(side.flow):
-            pause(side)
-        else:
-            shut(side)
+        ended(side)
     elif what == flow.SRC_GONE:
         broken(s, side)
     else:
         broken(s, side.peer)
+
+
+def ended(side: Side) -> None:
+    """Nothing more comes from ``side``."""
+    side.eof = True
+    f = side.flow
+    if side.peer.out or (f.pipe is not None and f.pipe.held):
+        pause(side)
+    else:
+        shut(side)
 
 
 def shut(side: Side) -> None:

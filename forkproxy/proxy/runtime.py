@@ -280,11 +280,6 @@ class Runtime:
 
     # -- clients
 
-    def client_closed(self, c: Client) -> None:
-        """A client's side is gone."""
-        self.clients.discard(c)
-        c.fe.closed(c)
-
     def count_error(self, s: Stream, row: StreamError) -> None:
         """A stream failed."""
         counting.count_error(s, row)

@@ -88,11 +88,8 @@ def close(side: Side) -> None:
     if side.fd >= 0:
         side.loop.forget(side)
         side.fd = -1
-        side.out = b""
-        side.inbuf = b""
-        side.peer = None
-        side.flow = None
-        side.stream = None
+        side.out = side.inbuf = b""
+        side.peer = side.flow = side.stream = None
         try:
             side.sock.close()
         except OSError:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from forkproxy.errors import ERRORS
-from forkproxy.net.loop import ERR, HUP, READ, WRITE
+from forkproxy.net.loop import ERR, HUP, INF, READ, WRITE
 from forkproxy.net.sockets import silent_drop
 from forkproxy.proxy import client, dispatch, finish, relay, upgrade
 from forkproxy.proxy.sides import pause
@@ -33,7 +33,10 @@ def start(c: Client, crowd: bool) -> None:
         c.inbuf = client.receive(c, s, c.rt.bufsize) or b""  # an end is seen again, by who knows what it means then
         if s.logged:
             return
-    content(s)
+    if c.fe.plan.tcp_request_content is None:
+        choose(s)
+    else:
+        content(s)
 
 
 def content(s: Stream) -> None:
@@ -46,7 +49,7 @@ def choose(s: Stream) -> None:
     """use_backend rules, else default_backend."""
     fe = s.fe
     s.body_done = True  # what is not there by now does not match
-    be = fe.backend_for(s)
+    be = fe.default if fe.choose is None else fe.backend_for(s)
     if be is None:
         finish.fail(s, ERRORS["no-backend"])
         return
@@ -71,7 +74,9 @@ def backend_content(s: Stream) -> None:
     c.ready = waiting
     limit = s.fe.plan.timeouts.client_s
     c.expire = client_timeout
-    c.loop.set_deadline(c, None if limit is None else s.t_request + limit)
+    c.deadline = when = INF if limit is None else s.t_request + limit
+    if when < c.armed:
+        c.loop.arm(c)
     if len(c.inbuf) >= c.rt.bufsize:
         pause(c)
     dispatch.assign(s)

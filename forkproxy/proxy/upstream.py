@@ -85,7 +85,6 @@ def dial_for(s: Stream, srv: ServerRt) -> None:
     up = Upstream(rt, sock, srv)
     up.stream = s
     s.up = up
-    srv.opened(up)
     if (s.sending or srv.greets or not (s.mode_http or srv.plan.tfo)) and established(up, s):
         return
     limit = marks.timeout(s, "connect", s.be.plan.timeouts.connect_s)
