@@ -39,6 +39,8 @@ READ = select.EPOLLIN
 WRITE = select.EPOLLOUT
 HUP = select.EPOLLHUP
 ERR = select.EPOLLERR
+#: The peer said that it will send nothing more. Told with READ, and with what came before to be read.
+RDHUP = select.EPOLLRDHUP
 #: Edge triggering, for a descriptor whose hang-up would otherwise be told in every turn while its watcher has to wait for something else.
 ET = select.EPOLLET
 #: For listeners that several processes share: the kernel wakes one (or few) of them, not all. Given to :meth:`Loop.add` only.

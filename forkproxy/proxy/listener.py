@@ -66,27 +66,25 @@ def ready(w: Any, _mask: int) -> None:
     crowd = False
     try:
         for _ in range(w.batch):
-            if reserved:
-                reserved -= 1
-            else:
+            if not reserved:
                 answer = door.enter(rt.clock.now)
                 if answer != OPEN:
                     rt.hold_back(w, max(0.0, answer / 1000.0))
                     return
+                reserved = 1
             try:
                 found = accept_as(lsock, of)
             except OSError as exc:
-                door.undo(rt.clock.now)
                 rt.accept_failed(w, exc)
                 return
             if found is None:
-                door.undo(rt.clock.now)
                 break
+            reserved -= 1
             admit(rt, fe, bind, found[0], found[1], crowd)
             crowd = True
     finally:
         if reserved:
-            door.leave(reserved)
+            door.undo(rt.clock.now, reserved)
     door.pass_on()
 
 

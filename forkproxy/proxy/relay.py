@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from forkproxy.errors import ERRORS
 from forkproxy.net import sockets
-from forkproxy.net.loop import ET, INF, READ, WRITE
+from forkproxy.net.loop import ET, INF, RDHUP, READ, WRITE
 from forkproxy.proxy import finish, flow, marks, pacing, tcp
 from forkproxy.proxy.sides import pause, resume
 
@@ -59,7 +59,7 @@ def join(s: Stream, up: Upstream, moved: int = 0) -> None:
     c.peer, up.peer = up, c
     c.ready = up.ready = ready
     c.expire = up.expire = timeout
-    mask = READ | WRITE if up.out else READ
+    mask = READ | RDHUP | WRITE if up.out else READ | RDHUP
     if up.mask:
         up.loop.modify(up, mask)
     else:
@@ -182,6 +182,8 @@ def ready(side: Side, mask: int) -> None:
         peer.out = memoryview(data)[sent:]
         peer.loop.modify(peer, peer.mask | WRITE)
         pause(side)
+    if mask & RDHUP and size < f.bufsize:
+        ended(side)  # that was all: servers that answer and close are done with an event and a call less
 
 
 def drained(side: Side) -> bool:
@@ -249,12 +251,18 @@ def shut(side: Side) -> None:
     if side.peer.flow.done and not flow.blocked(side.peer.flow):
         over(side.stream)
     else:
-        side.loop.call_soon(tell, side, side.stream)
+        side.loop.call_soon(later, side, side.stream)
+
+
+def later(side: Side, s: Stream) -> None:
+    """The end of a turn: :func:`tell` in the next one."""
+    if not s.logged:
+        side.loop.call_soon(tell, side, s)
 
 
 def tell(side: Side, s: Stream) -> None:
-    """The other side is told that ``side`` ended. At the end of the turn: where the other one has gone in it as well, as clients do that
-    got what they wanted, two calls are saved."""
+    """The other one is told that ``side`` ended, a turn after it did: on a busy machine the other one has gone by then as well, as clients
+    do that got what they wanted, which saves two calls."""
     if s.logged or side.stream is not s:
         return
     peer = side.peer

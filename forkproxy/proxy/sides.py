@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from forkproxy.net.loop import READ, WRITE, Watched
+from forkproxy.net.loop import RDHUP, READ, WRITE, Watched
 
 if TYPE_CHECKING:
     import socket
@@ -74,7 +74,7 @@ def flush(side: Side) -> bool:
 def pause(side: Side) -> None:
     """Stop reading (the peer is slow, or the end was seen)."""
     if side.mask & READ:
-        side.loop.modify(side, side.mask & ~READ)
+        side.loop.modify(side, side.mask & ~(READ | RDHUP))
 
 
 def resume(side: Side) -> None:

@@ -89,7 +89,7 @@ class Door:
         return answer
 
     def reserve(self, most: int) -> int:
-        """Places for up to ``most`` connections, counted already: what comes to nothing is given back by :meth:`leave`. 0 where limits are
+        """Places for up to ``most`` connections, counted already: those that come to nothing are for :meth:`undo`. 0 where limits are
         near or rates are counted: each one asks for itself then, by :meth:`enter`.
 
         An eighth of what is free: however many workers do so at a time, some is left. With it a wake-up takes the lock twice, not twice
@@ -136,10 +136,10 @@ class Door:
         if rung:
             self._area.ring(rung)
 
-    def undo(self, now_s: float) -> None:
-        """Nobody came in after all."""
+    def undo(self, now_s: float, places: int = 1) -> None:
+        """Nobody came in after all: by :meth:`enter`, or to so many ``places`` of :meth:`reserve`."""
         self._uncount(now_s, True)
-        self._change(-1)
+        self._change(-places)
 
     def refuse(self, now_s: float) -> None:
         """What came in is no session: a rule refused it."""

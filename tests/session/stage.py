@@ -177,11 +177,13 @@ class Stage:
 
     # -- what happens
 
-    def client(self) -> Wire:
-        """A client connects."""
+    def client(self, first: bytes | OSError | None = None) -> Wire:
+        """A client connects. ``first``: in a crowd, and what it said has arrived as well."""
         wire = Wire("client")
+        if first is not None:
+            wire.said.append(first)
         self.fe.doors[self.bind.id].enter(self.clock.now)
-        listener.admit(self.rt, self.fe, self.bind, wire, ("192.0.2.1", 40000))
+        listener.admit(self.rt, self.fe, self.bind, wire, ("192.0.2.1", 40000), first is not None)
         return wire
 
     def event(self, wire: Wire, mask: int) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from forkproxy.net.loop import ERR, HUP
+from forkproxy.net.loop import ERR, HUP, RDHUP, READ
 from forkproxy.proxy import flow, relay
 from forkproxy.rules.verdict import REJECT, WAIT
 from forkproxy.state import layout as L
@@ -161,6 +161,7 @@ def test_timers_count_from_the_last_byte(mp: pytest.MonkeyPatch) -> None:
     stage.passes(9.9)  # the first deadline went by
     assert not s.ended
     stage.passes(0.2)
+    stage.settle()  # it is told in the next turn
     assert s.ended and not c.closed
     stage.passes(19.8)
     assert not c.closed
@@ -168,10 +169,88 @@ def test_timers_count_from_the_last_byte(mp: pytest.MonkeyPatch) -> None:
     assert c.closed and stage.log[0][0] == "cD"
 
 
+def test_who_went_as_well_is_not_told_that_the_other_one_did(mp: pytest.MonkeyPatch) -> None:
+    """Both ends in a turn and the next one: the session is over, without a half-close."""
+    stage = Stage(mp)
+    c, s = joined(stage)
+    s.said.append(b"bye")
+    up: Any = stage.loop._table[s.fd]
+    client: Any = stage.loop._table[c.fd]
+    up.ready(up, READ | RDHUP)
+    assert c.got == b"bye" and up.eof and not c.ended
+    stage.settle()
+    c.said.append(b"")
+    client.ready(client, READ)
+    assert c.closed and s.closed and not c.ended and not s.ended
+    stage.settle()
+    assert stage.log == [("--", 0, False, "s0", 0, 3)]
+
+
+def test_an_end_that_came_with_more_than_a_buffer_is_not_the_end(mp: pytest.MonkeyPatch) -> None:
+    stage = Stage(mp)
+    c, s = joined(stage)
+    up: Any = stage.loop._table[s.fd]
+    s.said.append(b"x" * (stage.rt.bufsize + 1))
+    up.ready(up, READ | RDHUP)
+    assert not up.eof
+    up.ready(up, READ | RDHUP)
+    assert up.eof and len(c.got) == stage.rt.bufsize + 1
+    stage.settle()
+    stage.settle()
+    assert c.ended and not c.closed and up.mask == 0
+
+
+def test_an_end_behind_what_a_slow_client_does_not_take_waits(mp: pytest.MonkeyPatch) -> None:
+    stage = Stage(mp)
+    c, s = joined(stage)
+    c.room = 1
+    s.said.append(b"abc")
+    up: Any = stage.loop._table[s.fd]
+    up.ready(up, READ | RDHUP)
+    stage.settle()
+    stage.settle()
+    assert up.eof and c.got == b"a" and not c.ended
+    stage.takes(c)
+    stage.settle()
+    assert c.got == b"abc" and c.ended
+
+
+def test_the_first_bytes_of_a_crowd_tell_whether_the_server_stands(mp: pytest.MonkeyPatch) -> None:
+    stage = Stage(mp)
+    c = stage.client(b"hello")
+    s = stage.dialled[0]
+    assert s.got == b"hello" and stage.loop._table[s.fd].mask == READ | RDHUP
+    stage.says(s, b"hi")
+    stage.says(s, b"")
+    stage.says(c, b"")
+    assert c.got == b"hi" and stage.log == [("--", 0, False, "s0", 5, 2)]
+
+
+@pytest.mark.parametrize("first", [b"", ConnectionResetError(104, "reset")])
+def test_a_crowd_may_have_gone_already(mp: pytest.MonkeyPatch, first: bytes | OSError) -> None:
+    stage = Stage(mp)
+    c = stage.client(first)
+    if first == b"":
+        stage.says(c, b"")
+    assert c.closed and stage.rt.connections == 0 and len(stage.log) == 1
+
+
+def test_first_bytes_that_could_not_be_sent_wait_for_the_connection(mp: pytest.MonkeyPatch) -> None:
+    stage = Stage(mp)
+    stage.room = 0
+    stage.client(b"hello")
+    s = stage.dialled[0]
+    assert s.got == b""
+    s.room = 100
+    stage.stands(s)
+    assert s.got == b"hello"
+
+
 def test_an_idle_client_is_ended_and_the_server_may_answer(mp: pytest.MonkeyPatch) -> None:
     stage = Stage(mp, client_s=10.0, server_s=100.0)
     c, s = joined(stage)
     stage.passes(11)
+    stage.settle()
     assert s.ended and not c.closed
     stage.says(s, b"goodbye")
     stage.says(s, b"")
@@ -288,6 +367,7 @@ def test_an_end_behind_words_is_no_abort(mp: pytest.MonkeyPatch) -> None:
     stage.says(c, b"")
     s = stage.dialled[0]
     stage.stands(s)
+    stage.settle()
     assert s.got == b"GET\n" and s.ended
     stage.says(s, b"done")
     stage.says(s, b"")
