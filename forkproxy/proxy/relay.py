@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from forkproxy.errors import ERRORS
 from forkproxy.net import sockets
-from forkproxy.net.loop import ET, INF, RDHUP, READ, WRITE
+from forkproxy.net.loop import ERR, ET, HUP, INF, RDHUP, READ, WRITE
 from forkproxy.proxy import finish, flow, marks, pacing, tcp
 from forkproxy.proxy.sides import pause, resume
 
@@ -136,15 +136,17 @@ def due(side: Side) -> float:
 
 def ready(side: Side, mask: int) -> None:
     """One side is readable, writable, or gone. The path of every small exchange in TCP mode."""
-    if mask & WRITE:
-        if not drained(side):
-            return
-        if not mask & ~WRITE:
-            return
-    if not mask & READ:
-        hung_up(side)
-        return
     f = side.flow
+    if mask != READ:
+        if mask & WRITE:
+            if not drained(side):
+                return
+            if not mask & ~WRITE:
+                return
+        if f.done or not mask & READ:
+            if mask & (HUP | ERR):
+                hung_up(side)
+            return  # else its end is known, and will be told
     peer = side.peer
     if f.full >= _SPLICE_AFTER or peer.out:
         before = f.moved

@@ -56,6 +56,38 @@ def test_a_rule_sets_the_servers_timeout(monkeypatch: pytest.MonkeyPatch) -> Non
     assert c.got.startswith(b"HTTP/1.1 504 ") and stage.log[0][0] == "sH"
 
 
+def test_a_request_of_a_crowd_is_read_as_it_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = http(monkeypatch, http_request_s=3.0)
+    c = stage.client(GET)
+    up = stage.dialled[0]
+    stage.stands(up)
+    stage.says(up, OK)
+    assert c.got.endswith(b"ok") and not c.closed
+    stage.says(c, GET)
+    stage.says(up, OK)
+    assert c.got.count(b"ok") == 2 and len(stage.log) == 2
+
+
+def test_what_a_crowd_has_not_said_yet_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = http(monkeypatch, http_request_s=3.0)
+    half, gone = stage.client(GET[:9]), stage.client(b"")
+    assert gone.closed and not half.closed and not stage.dialled
+    stage.passes(2.9)
+    assert not half.closed
+    stage.passes(0.2)
+    assert half.got.startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_fault_of_one_connection_is_not_the_listeners(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_txn: Any) -> None:
+        raise ZeroDivisionError
+
+    stage = http(monkeypatch, broken)
+    monkeypatch.setattr(stage.rt, "_others_fault", lambda w, exc: None)
+    c = stage.client(GET)
+    assert c.closed and stage.log[0][0][0] == "I" and stage.rt.connections == 0
+
+
 def test_a_rule_sets_the_clients_address(monkeypatch: pytest.MonkeyPatch) -> None:
     stage = http(monkeypatch, marking(src=addr_of("198.51.100.7"), src_port=99), back={"forwardfor": (b"X-Forwarded-For", None, False)})
     c = stage.client()

@@ -475,6 +475,25 @@ def test_doors_count_where_there_is_a_limit() -> None:
     house.check()
 
 
+def test_places_are_reserved_where_there_are_many() -> None:
+    house = House()
+    house.area.set(0, LIMIT, 40)
+    one, two = (Door(area, (0, FRONTEND, BIND)) for area in house.areas)
+    assert [one.reserve(64), two.reserve(64), one.reserve(3)] == [5, 4, 3]
+    assert house.cell(0, TOTAL) == 12
+    house.check()
+    two.undo(1.0, 4)
+    one.leave(6)
+    assert house.cell(0, TOTAL) == 2
+    house.area.set(0, LIMIT, 17)
+    assert one.reserve(64) == 0, "one of fifteen: each asks for itself"
+    house.area.set(0, LIMIT, 1000)
+    house.area.set(0, SESS_LIMIT, 900)
+    assert one.reserve(64) == 0, "rates count each one"
+    assert house.cell(0, TOTAL) == 2
+    house.check()
+
+
 def test_who_waited_longest_is_woken_alone_and_passes_on() -> None:
     house = House(3)
     house.area.set(0, LIMIT, 2)
