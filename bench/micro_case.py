@@ -150,12 +150,14 @@ class Stand:
         wire.data = request
         w = table[wire.fd]
         w.ready(w, READ)
+        self.rt.outbox.send()
         back = Wire.last
         assert back is not None
         assert back is not wire
         back.data = ANSWER
         w = table[back.fd]
         w.ready(w, READ)
+        self.rt.outbox.send()
         assert Wire.last is wire
 
     def turn(self) -> None:

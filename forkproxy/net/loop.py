@@ -149,10 +149,9 @@ def _only_wake(_signum: int, _frame: FrameType | None) -> None:
 class Loop:
     """Runs handlers of descriptors, deadlines, timers, queued calls and signals, one after the other, until stopped.
 
-    A turn: wait, ``clock.tick()``, ``on_wake``, ready descriptors, what is due, queued calls, ``on_turn``. An ``Exception`` in any of
-    them goes to ``on_error(w, exc)`` (w None: not a watcher's) and does not end the loop; a watcher that raised is
-    removed, its descriptor is left
-    to ``on_error``. ``maxevents`` bounds how many events one turn handles.
+    A turn: wait, ``clock.tick()``, ``on_wake``, ready descriptors, ``on_ready``, what is due, queued calls, ``on_turn``. An ``Exception``
+    in any of them goes to ``on_error(w, exc)`` (w None: not a watcher's) and does not end the loop; a watcher that raised is removed, its
+    descriptor is left to ``on_error``. ``maxevents`` bounds how many events one turn handles.
 
     Handlers must not call :meth:`run` or :meth:`run_once`: a turn within a turn would forget which events are stale.
 
@@ -162,7 +161,7 @@ class Loop:
 
     __slots__ = (
         "_gone", "_heap", "_left", "_maxevents", "_running", "_serial", "_signals", "_soon", "_table", "_timers", "_wake_r", "_wake_w",
-        "busy_s", "clock", "lag_s", "on_error", "on_turn", "on_wake", "poller", "turns",
+        "busy_s", "clock", "lag_s", "on_error", "on_ready", "on_turn", "on_wake", "poller", "turns",
     )  # fmt: skip
 
     def __init__(self, clock: Clock | None = None, *, maxevents: int = 200) -> None:
@@ -170,6 +169,8 @@ class Loop:
         self.poller = Poller()
         #: Run once per turn, after the waiting and before everything else: what the handlers rely on is looked at anew.
         self.on_wake: list[Callable[[], object]] = []
+        #: Run once per turn, behind the ready descriptors.
+        self.on_ready: list[Callable[[], object]] = []
         #: Run once per turn, after everything else.
         self.on_turn: list[Callable[[], object]] = []
         self.on_error: Callable[[Watched | None, Exception], object] = _complain
@@ -354,6 +355,11 @@ class Loop:
                     w.ready(w, mask)
                 except Exception as exc:
                     self.fault(w, exc)
+            for hook in self.on_ready:
+                try:
+                    hook()
+                except Exception as exc:
+                    self.fault(None, exc)
             if heap and heap[0][0] <= now:
                 self._expire(now)
             if soon:

@@ -144,19 +144,14 @@ def begin(up: Upstream, s: Stream, head: ResponseHead, body: bytes) -> None:
         else:
             data = b"".join((head.start_line(), head.block(), tail, body))
         s.bytes_out += len(data)
-        if not c.out:  # sides.send without the call: this is the path of most answers
-            try:
-                sent = c.sock.send(data)
-            except (BlockingIOError, InterruptedError):
-                sent = 0
-            except OSError:
-                finish.client_gone(s)
-                return
-            if sent < len(data):
-                c.out = memoryview(data)[sent:]
-                c.loop.modify(c, c.mask | WRITE)
-        else:
-            c.out = bytes(c.out) + data
+        if s.req_done and not c.out:
+            rt.outbox.answer(s, data)
+            return
+        try:
+            send(c, data)
+        except OSError:
+            finish.client_gone(s)
+            return
         finish.complete(s)
         return
     chunks = Chunks(drops_trailers=fe.drops_trailers) if kind is _CHUNKED else None

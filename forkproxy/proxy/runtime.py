@@ -23,6 +23,7 @@ from forkproxy.proxy.listener import Listener
 from forkproxy.proxy.listener import ready as accept_from
 from forkproxy.proxy.logs import LogTargets
 from forkproxy.proxy.neighbours import Neighbours
+from forkproxy.proxy.outbox import Outbox
 from forkproxy.proxy.profiles import access_log
 from forkproxy.proxy.sides import Side
 from forkproxy.proxy.tally import Sums, Tally
@@ -96,6 +97,7 @@ class Runtime:
         self.list_rows()
         self.refresh()
         world.install(view.WorkerView(self))
+        self.outbox = Outbox(loop)
         loop.on_turn.append(self._turn)
         if settings.profiling:
             loop.call_soon(self._measure)
@@ -415,6 +417,7 @@ class Runtime:
 
     def close(self) -> None:
         """Nothing is left to serve: let go of the loop and of everything that is open (with ``-d`` the loop goes on)."""
+        self.outbox.close()
         self._turn()
         self._closed = True
         self.loop.remove(self._bell)

@@ -175,24 +175,14 @@ def transmit(up: Upstream, s: Stream) -> None:
     up.reused = s.reused = True
     s.up = up
     s.t_connect = now = up.rt.clock.now
-    data = s.sending
-    try:
-        sent = up.sock.send(data)
-    except (BlockingIOError, InterruptedError):
-        sent = 0
-    except OSError:
-        answer_missing(up, s)
-        return
-    if sent < len(data):
-        up.out = memoryview(data)[sent:]
-        up.loop.modify(up, READ | WRITE)
     up.ready = await_answer
     up.expire = answer_timeout
     up.uses += 1
     if s.req_flow is not None:
         if s.marks is not None:
             marks.on_server(s, up)
-        send_body(up, s)
+        if ask(up, s):
+            send_body(up, s)
         return
     limit = up.srv.server_timeout
     if s.marks is not None:
@@ -204,6 +194,23 @@ def transmit(up: Upstream, s: Stream) -> None:
         up.deadline = when = now + limit
         if when < up.armed:
             up.loop.arm(up)
+    up.rt.outbox.request(up, s)
+
+
+def ask(up: Upstream, s: Stream) -> bool:
+    """Hand what is to be sent first to the kernel, over a connection that stood before; False: it is broken, which was dealt with."""
+    data = s.sending
+    try:
+        sent = up.sock.send(data)
+    except (BlockingIOError, InterruptedError):
+        sent = 0
+    except OSError:
+        answer_missing(up, s)
+        return False
+    if sent < len(data):
+        up.out = memoryview(data)[sent:]
+        up.loop.modify(up, READ | WRITE)
+    return True
 
 
 def launch(up: Upstream, s: Stream) -> None:

@@ -188,18 +188,31 @@ class Stage:
 
     def event(self, wire: Wire, mask: int) -> None:
         """The loop tells: dropped, as by the kernel, when nobody asked for it (errors and hang-ups always come)."""
+        self._tell(wire, mask)
+        self.settle()
+
+    def _tell(self, wire: Wire, mask: int) -> None:
         watched = self.loop._table.get(wire.fd)
         if watched is not None and not wire.closed:
             mask &= watched.mask | ERR | HUP
             if mask:
                 watched.ready(watched, mask)
+
+    def turn(self, *said: tuple[Wire, bytes | OSError]) -> None:
+        """Bytes (b"": the end) and resets from several peers in one turn, in this order."""
+        for wire, data in said:
+            wire.said.append(data)
+        for wire, data in said:
+            self._tell(wire, READ if isinstance(data, bytes) else READ | ERR | HUP)
         self.settle()
 
     def settle(self) -> None:
         """The end of the turn."""
+        self.rt.outbox.send()
         for _ in range(len(self.loop._soon)):
             fn, args = self.loop._soon.popleft()
             fn(*args)
+        self.rt.outbox.send()
         self.rt._turn()
 
     def says(self, wire: Wire, data: bytes) -> None:
