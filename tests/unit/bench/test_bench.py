@@ -166,7 +166,9 @@ def test_an_exchange_by_hand() -> None:
     for i in range(3):
         front.data = micro_stream.REQUEST % (i, i)
         c.ready(c, READ)
+        rt.outbox.send()
         up.ready(up, READ)
+        rt.outbox.send()
     rt._turn()
     assert front.sent == back.sent == 3
     assert rt.frontends["f"].count.row[REQ_TOT] == 3
