@@ -64,6 +64,7 @@ def ready(w: Any, _mask: int) -> None:
     rt, fe, door, bind, lsock, of = w.rt, w.fe, w.door, w.bind, w.sock, w.of
     reserved = door.reserve(w.batch)
     crowd = False
+    first: Client | None = None
     try:
         for _ in range(w.batch):
             if not reserved:
@@ -80,7 +81,10 @@ def ready(w: Any, _mask: int) -> None:
             if found is None:
                 break
             reserved -= 1
-            admit(rt, fe, bind, found[0], found[1], crowd)
+            if first is not None:
+                look(first)  # so that nobody is served before him who came before
+            c = admit(rt, fe, bind, found[0], found[1], crowd)
+            first = None if crowd else c
             crowd = True
     finally:
         if reserved:
@@ -88,7 +92,16 @@ def ready(w: Any, _mask: int) -> None:
     door.pass_on()
 
 
-def admit(rt: Runtime, fe: FrontendRt, bind: Bind, sock: Any, peer: Any, crowd: bool = False) -> None:
+def look(c: Client) -> None:
+    """The first of a crowd: its request is there most likely, as those of the others."""
+    if c.fd >= 0 and c.ready is client.await_head:
+        try:
+            c.ready(c, READ)
+        except Exception as exc:  # its fault, not the listener's
+            c.loop.fault(c, exc)
+
+
+def admit(rt: Runtime, fe: FrontendRt, bind: Bind, sock: Any, peer: Any, crowd: bool = False) -> Client:
     """A new connection: the rules of layer 4, then the mode's own way. ``crowd``: see :func:`begin`."""
     if isinstance(peer, tuple):
         src, port = peer[0], peer[1]
@@ -101,7 +114,7 @@ def admit(rt: Runtime, fe: FrontendRt, bind: Bind, sock: Any, peer: Any, crowd: 
     try:
         steps = fe.plan.tcp_request_connection
         if steps is not None and not allowed(c, steps, False):
-            return
+            return c
         if fe.socket_options is not None:
             fe.socket_options(sock)
         if bind.accept_proxy:
@@ -110,6 +123,7 @@ def admit(rt: Runtime, fe: FrontendRt, bind: Bind, sock: Any, peer: Any, crowd: 
             begin(c, crowd)
     except Exception as exc:  # its fault, not the listener's
         rt.loop.fault(c, exc)
+    return c
 
 
 def begin(c: Client, crowd: bool = False) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from forkproxy.plan import Address, Balance, Foreign
-from forkproxy.proxy import view
+from forkproxy.proxy import listener, view
 from forkproxy.proxy.client import Client
 from forkproxy.proxy.neighbours import Neighbours
 from forkproxy.proxy.orders.limits import set_server_maxconn
@@ -76,6 +76,23 @@ def test_what_a_crowd_has_not_said_yet_is_waited_for(monkeypatch: pytest.MonkeyP
     assert not half.closed
     stage.passes(0.2)
     assert half.got.startswith(b"HTTP/1.1 408 ")
+
+
+def test_who_came_first_is_served_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = http(monkeypatch, server={"maxconn": 1})
+    stage.limit("b/s0", 1)
+    wires = [Wire(f"client {i}") for i in range(3)]
+    for i, wire in enumerate(wires):
+        wire.said.append(b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % i)
+    waiting = [(wire, ("192.0.2.1", 40000)) for wire in wires]
+    monkeypatch.setattr(listener, "accept_as", lambda _sock, _of: waiting.pop(0) if waiting else None)
+    door = SimpleNamespace(rt=stage.rt, fe=stage.fe, door=stage.fe.doors[stage.bind.id], bind=stage.bind, sock=None, of=None, batch=10)
+    listener.ready(door, 1)
+    stage.settle()
+    stage.stands(stage.dialled[0])
+    assert stage.dialled[0].got.startswith(b"GET /0 ")
+    stage.says(stage.dialled[0], OK)
+    assert b"GET /1 " in stage.dialled[0].got + stage.dialled[-1].got
 
 
 def test_a_fault_of_one_connection_is_not_the_listeners(monkeypatch: pytest.MonkeyPatch) -> None:
