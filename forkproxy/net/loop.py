@@ -161,7 +161,7 @@ class Loop:
 
     __slots__ = (
         "_gone", "_heap", "_left", "_maxevents", "_running", "_serial", "_signals", "_soon", "_table", "_timers", "_wake_r", "_wake_w",
-        "busy_s", "clock", "lag_s", "on_error", "on_ready", "on_turn", "on_wake", "poller", "turns",
+        "busy_s", "clock", "events", "lag_s", "on_error", "on_ready", "on_turn", "on_wake", "poller", "turns",
     )  # fmt: skip
 
     def __init__(self, clock: Clock | None = None, *, maxevents: int = 200) -> None:
@@ -179,6 +179,8 @@ class Loop:
         #: Sum of all turns without the waiting; with the uptime it gives the idle percentage.
         self.busy_s = 0.0
         self.turns = 0
+        #: How many events this turn began with.
+        self.events = 0
         self._table: dict[int, Watched] = {}
         self._heap: list[tuple[float, int]] = []  # (when, fd of a watcher | negative key of a timer)
         self._left: dict[int, float] = {}  # fd without watcher -> time of the entry it left in the heap
@@ -337,6 +339,7 @@ class Loop:
                 wait = limit
             events = self.poller.epoll.poll(wait, maxevents)
             now = tick()
+            self.events = len(events)
             if gone:
                 gone.clear()
             for hook in self.on_wake:
