@@ -23,6 +23,13 @@ def backend(session: Session, word: str, complaint: str = "No such backend.") ->
     raise Refused(complaint)
 
 
+def backend_at(session: Session, words: list[str], index: int) -> Backend:
+    """The backend that the word at ``index`` names. Raises Refused."""
+    if len(words) <= index:
+        raise Refused("A backend name is expected.")
+    return backend(session, words[index])
+
+
 def frontend(session: Session, words: list[str], index: int) -> Frontend:
     """The frontend that the word at ``index`` names. Raises Refused."""
     if len(words) <= index:

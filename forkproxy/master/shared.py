@@ -50,7 +50,7 @@ def keys(plan: Plan) -> Iterator[str]:
     for frontend in plan.frontends:
         yield frontend_key(frontend.name)
         for bind in frontend.binds:
-            yield listener_key(frontend.name, bind.name or str(bind.address))
+            yield listener_key(frontend.name, bind.label)
     for backend in plan.backends.values():
         yield backend_key(backend.name)
         for server in backend.servers:
@@ -161,7 +161,7 @@ class Shared:
                 changed.append(area.set(row(key), limits.LIMIT, own))
                 changed.append(area.set(row(key), limits.SESS_LIMIT, frontend.rate_limit_sessions))
             for bind in frontend.binds:
-                key = listener_key(frontend.name, bind.name or str(bind.address))
+                key = listener_key(frontend.name, bind.label)
                 if only is None or key in only:
                     changed.append(area.set(row(key), limits.LIMIT, bind.maxconn))
         for backend in plan.backends.values():

@@ -91,6 +91,11 @@ class Bind:
     options: Mapping[str, Any] = field(default_factory=dict)  # what later issues add (ssl …)
 
     @property
+    def label(self) -> str:
+        """What statistics call it: its name, or its address."""
+        return self.name or str(self.address)
+
+    @property
     def key(self) -> str:
         """What makes two bind lines the same socket: the address and the options that can only be given before binding."""
         parts = [self.address.kind, str(self.address)]

@@ -127,7 +127,7 @@ class FrontendRt:
         self.doors: dict[int, Door] = {}
         row = rt.state.rows.names.row
         for bind in plan.binds:
-            keys = (PROCESS, frontend_key(plan.name), listener_key(plan.name, bind.name or str(bind.address)))
+            keys = (PROCESS, frontend_key(plan.name), listener_key(plan.name, bind.label))
             self.doors[bind.id] = Door(rt.area, tuple([row(key) for key in keys]))
         self.listeners: list[Any] = []
         self.socket_options = socket_options(plan, settings)
@@ -139,7 +139,7 @@ class FrontendRt:
         #: option socket-stats: the rows of its addresses, by the number of their bind
         self.ports: dict[int, memoryview] | None = None
         if "socket-stats" in plan.options:
-            self.ports = {bind.id: rt.row(listener_key(plan.name, bind.name or str(bind.address))) for bind in plan.binds}
+            self.ports = {bind.id: rt.row(listener_key(plan.name, bind.label)) for bind in plan.binds}
 
     def backend_for(self, s: Stream) -> BackendRt | None:
         """The backend of ``s``: use_backend rules in order, else default_backend; None: there is none. Raises NotYet."""

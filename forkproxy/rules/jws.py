@@ -15,8 +15,6 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
-#: the families of algorithms that this room knows
-FAMILIES = ("RS", "PS", "ES")
 _HASHES: dict[str, hashes.HashAlgorithm] = {"256": hashes.SHA256(), "384": hashes.SHA384(), "512": hashes.SHA512()}
 #: the curve of an ES algorithm, and the bytes of each of its two numbers
 _CURVES = {"256": ("secp256r1", 32), "384": ("secp384r1", 48), "512": ("secp521r1", 66)}
@@ -64,7 +62,7 @@ def read_private(pem: bytes) -> Any:
 
 
 def good(key: Any, algorithm: str, signed: bytes, signature: bytes) -> bool | None:
-    """Did the owner of ``key`` sign? ``algorithm`` is a family of :data:`FAMILIES` and a size. None: it is no signature of that algorithm
+    """Did the owner of ``key`` sign? ``algorithm`` is a family of RS, PS, ES and a size. None: it is no signature of that algorithm
     at all. A key of another kind, or of another curve than the algorithm's, has signed nothing."""
     family, size = algorithm[:2], algorithm[2:]
     digest = _HASHES[size]

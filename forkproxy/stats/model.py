@@ -147,7 +147,7 @@ class Model:
         if "socket-stats" not in frontend.options:
             return
         for number, bind in enumerate(frontend.binds, 1):
-            name = bind.name or str(bind.address)
+            name = bind.label
             row, _ = self._fill(listener_key(frontend.name, name), "L", frontend.mode == "http")
             sid = bind.id or number
             self._identity(row, Kind.LISTENER, frontend.name, bind.name or f"sock-{number}", frontend.id, sid, frontend.mode)

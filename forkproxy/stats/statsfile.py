@@ -30,7 +30,7 @@ def _objects(plan: Plan) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {section: [] for section in _SECTIONS}
     for frontend in plan.frontends:
         found["fe"].append(frontend_key(frontend.name))
-        found["li"] += [listener_key(frontend.name, bind.name or str(bind.address)) for bind in frontend.binds]
+        found["li"] += [listener_key(frontend.name, bind.label) for bind in frontend.binds]
     for backend in plan.backends.values():
         found["be"].append(backend_key(backend.name))
         found["srv"] += [server.key for server in backend.servers]

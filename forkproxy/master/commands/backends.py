@@ -31,14 +31,8 @@ def unpublish_backend(session: Session, words: list[str]) -> Deferred:
     return _publish(session, words, True)
 
 
-def _named(session: Session, words: list[str], at: int = 2) -> Backend:
-    if len(words) <= at:
-        raise Refused("A backend name is expected.")
-    return lookup.backend(session, words[at])
-
-
 def _publish(session: Session, words: list[str], unpublished: bool) -> Deferred:
-    backend = _named(session, words)
+    backend = lookup.backend_at(session, words, 2)
     if backend.disabled:
         raise Refused("No effect on a disabled backend.")
     session.master.changes.backend(backend, unpublished=unpublished)
@@ -109,7 +103,7 @@ def obstacle(session: Session, name: str) -> str:
 @command("del backend", level=Level.ADMIN, mode="experimental", synopsis="del backend <backend>")
 def del_backend(session: Session, words: list[str]) -> Deferred:
     """Remove an added backend that is unpublished and has neither servers nor streams; in experimental mode."""
-    name = _named(session, words).name
+    name = lookup.backend_at(session, words, 2).name
     if why := obstacle(session, name):
         raise Refused(why)
     master, deferred = session.master, Deferred()

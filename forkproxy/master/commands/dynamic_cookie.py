@@ -56,9 +56,7 @@ def _value(key: bytes, address: Address) -> bytes:
 
 
 def _change(session: Session, words: list[str], **changes: Any) -> Deferred:
-    if len(words) < 4:
-        raise Refused("A backend name is expected.")
-    backend = lookup.backend(session, words[3])
+    backend = lookup.backend_at(session, words, 3)
     if backend.cookie is None:
         raise Refused("No cookie is configured in this backend.")
     cookie = replace(backend.cookie, **changes)

@@ -79,9 +79,7 @@ def _server(session: Session, words: list[str]) -> _Look:
 
 
 def _backend(session: Session, words: list[str]) -> _Look:
-    if len(words) < 4:
-        raise Refused("A backend name is expected.")
-    name = lookup.backend(session, words[3]).name
+    name = lookup.backend_at(session, words, 3).name
 
     def look() -> tuple[str | None, str, dict[str, str]]:
         there = name in session.master.plan.backends
