@@ -94,7 +94,8 @@ compiled: $(VENV)/.dev
 	rm -rf build
 	FORKPROXY_COMPILED=1 $(BIN)/pip wheel --quiet --disable-pip-version-check --no-build-isolation --no-deps -w dist .
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target build/compiled dist/forkproxy-*-linux_*.whl
-	$(BIN)/python -m pytest -o pythonpath=". build/compiled" tests/session
+	$(BIN)/pytest -o pythonpath="build/compiled ." tests/session tests/unit/rules tests/unit/http tests/unit/state tests/unit/balance \
+	    tests/unit/net tests/unit/wire tests/unit/test_reference.py
 	FORKPROXY_PACKAGE=$(CURDIR)/build/compiled $(BIN)/pytest -m system tests/system/test_http_duet.py tests/system/test_tcp_duet.py tests/system/test_processes.py
 	@ls dist/forkproxy-*-linux_*.whl
 

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import time
 
+from forkproxy.compiled import mypyc_attr
 
+
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Clock:
     """Two readings taken together once per loop turn.
 

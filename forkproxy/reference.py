@@ -7,10 +7,12 @@ the committed pages with these. Knows the registry, the table of counters and th
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 import sys
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +61,28 @@ def _code(text: str) -> str:
 def _prose(doc: str) -> str:
     """A docstring as Markdown: without its margin, double backticks become single ones."""
     return inspect.cleandoc(doc).replace("``", "`")
+
+
+def _said(entry: Any) -> str:
+    """What an entry says of itself, as Markdown. Compiled functions have no docstring, but the source that they were made of lies beside
+    them; an inner one goes by the name of its class."""
+    made = entry.factory
+    name = getattr(made, "__name__", type(made).__name__)
+    return _prose(entry.doc or _docstrings(made.__module__).get(name, ""))
+
+
+@lru_cache
+def _docstrings(module: str) -> dict[str, str]:
+    """The docstrings of a module's functions and classes by name, those of inner functions by what mypyc calls them."""
+    place = sys.modules[module].__file__
+    assert place is not None
+    found: dict[str, str] = {}
+    for outer in ast.parse((Path(place).parent / f"{module.rpartition('.')[2]}.py").read_text()).body:
+        for node in ast.walk(outer):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                name = node.name if node is outer else f"{node.name}_{getattr(outer, 'name', '')}_obj"
+                found[name] = ast.get_docstring(node, clean=False) or ""
+    return found
 
 
 def _synopsis(entry: Keyword) -> str:
@@ -154,14 +178,14 @@ def _actions() -> list[str]:
                 entries.setdefault(name, entry)
     for name, entry in sorted(entries.items()):
         title = f"{name}{'' if entry.prefix else ' '}{entry.synopsis}".strip()
-        text = _prose(entry.doc) + (f"\n\n{_ENDS[entry.ends]}" if entry.ends else "")
+        text = _said(entry) + (f"\n\n{_ENDS[entry.ends]}" if entry.ends else "")
         lines += [f"### {_code(title)}", "", text, "", "In: " + ", ".join(_code(p) for p in places[name]) + ".", ""]
     return lines
 
 
 def _fetches() -> list[str]:
     rows = [
-        (_code(f"{name}{arguments(entry.args)}"), entry.out.label, _prose(entry.doc), _waits(entry.needs))
+        (_code(f"{name}{arguments(entry.args)}"), entry.out.label, _said(entry), _waits(entry.needs))
         for name, entry in sorted(registry.FETCHES.items())
     ]
     intro = ["Where each may be used is in the matrix of `forkproxy -dKsmp`.", ""]
@@ -170,7 +194,7 @@ def _fetches() -> list[str]:
 
 def _converters() -> list[str]:
     rows = [
-        (_code(f"{name}{arguments(entry.args)}"), f"{entry.into.label} → {entry.out.label}", _prose(entry.doc))
+        (_code(f"{name}{arguments(entry.args)}"), f"{entry.into.label} → {entry.out.label}", _said(entry))
         for name, entry in sorted(registry.CONVERTERS.items())
     ]
     return _table(("converter", "types", ""), rows)
@@ -186,7 +210,7 @@ def _acls() -> list[str]:
 def _named(table: dict[str, registry.Named]) -> list[str]:
     lines: list[str] = []
     for name, entry in sorted(table.items()):
-        lines += [f"## {_code(name)}", "", _prose(entry.doc), ""]
+        lines += [f"## {_code(name)}", "", _said(entry), ""]
         if entry.synopsis and entry.synopsis != name:
             lines += [f"    {entry.synopsis}", ""]
     return lines
@@ -206,7 +230,7 @@ def _services() -> list[str]:
 
 def _log_format() -> list[str]:
     intro = ["Besides these a format may hold `%[<sample expression>]`, and flags in braces: `%{+Q}r`.", ""]
-    return intro + _table(("alias", ""), ((_code("%" + n), _prose(e.doc)) for n, e in sorted(registry.FORMATTERS.items())))
+    return intro + _table(("alias", ""), ((_code("%" + n), _said(e)) for n, e in sorted(registry.FORMATTERS.items())))
 
 
 def _cli() -> list[str]:

@@ -17,7 +17,6 @@ from forkproxy.registry import algorithm
 _MAX_WEIGHT = 256 * SCALE
 
 
-@algorithm("leastconn", synopsis="leastconn")
 class LeastConn(Picker):
     """The server with the lowest number of streams in proportion to its weight; round robin among equals. Weights may change."""
 
@@ -116,3 +115,8 @@ class LeastConn(Picker):
                 return i
             avoided = i
         return avoided
+
+
+# Called, not a decorator: the compiled build (setup.py) makes native classes only of those that have none, and this one is asked three
+# times per request.
+algorithm("leastconn", synopsis="leastconn")(LeastConn)

@@ -15,6 +15,7 @@ from collections.abc import Collection
 from typing import Any, Protocol
 
 from forkproxy import plan
+from forkproxy.compiled import mypyc_attr
 
 #: Sixteenths per unit of user weight.
 SCALE = 16
@@ -46,6 +47,7 @@ class View(Protocol):
         """Streams that *other* workers have on the server, as far as known; 0 is a fine answer."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Picker(ABC):
     """Chooses servers of one backend in one worker.
 

@@ -42,7 +42,7 @@ def change_cookie(line: bytes, name: bytes, change: Change) -> bytes | None:
             cut = True
         elif not (attribute and cut):
             kept = kept or not attribute
-            out, cut = _joined(out, line[at - 1 : at], new, first, cut), False
+            out, cut = _joined(out, line[at - 1 : at] if at else b"", new, first, cut), False
         first = False
         if after >= end:
             break

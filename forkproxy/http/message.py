@@ -11,9 +11,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from enum import IntEnum
+from typing import Final
 
 #: fields that say how the body is framed and what becomes of the connection, and the one that the reader has taken out
-_FRAMING = frozenset((b"content-length", b"transfer-encoding", b"connection", b"upgrade", b"host"))
+_FRAMING: Final = frozenset((b"content-length", b"transfer-encoding", b"connection", b"upgrade", b"host"))
 _fields = re.compile(rb"([^:]++):[ \t]*+([^\r]*+)\r\n").findall
 
 

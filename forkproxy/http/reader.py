@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Final
 
 from forkproxy.http import careful
 from forkproxy.http.grammar import AUTHORITY, TARGET, TOKEN, VALUE
@@ -31,14 +32,14 @@ _KNOWN = (
     rb"(?:[Cc](?i:ontent-length):[ \t]*+(0|[1-9][0-9]{0,17})\r\n"
     rb"|" + _CONNECTION + rb"|[Tt](?i:ransfer-encoding):[ \t]*+(chunked)\r\n|)"
 )
-_S = ord("s")  # the fourth byte from the end of "close CRLF", but not of "keep-alive CRLF"
+_S: Final = ord("s")  # the fourth byte from the end of "close CRLF", but not of "keep-alive CRLF"
 
-_STATUS = {b"%d" % code: code for code in range(100, 1000)}
+_STATUS: Final = {b"%d" % code: code for code in range(100, 1000)}
 
-_NONE = BodyKind.NONE
-_LENGTH = BodyKind.LENGTH
-_CHUNKED = BodyKind.CHUNKED
-_CLOSE = BodyKind.CLOSE
+_NONE: Final = BodyKind.NONE
+_LENGTH: Final = BodyKind.LENGTH
+_CHUNKED: Final = BodyKind.CHUNKED
+_CLOSE: Final = BodyKind.CLOSE
 
 
 def _plain_fields(special: bytes, limit: int) -> bytes:

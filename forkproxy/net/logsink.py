@@ -19,6 +19,7 @@ import stat
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
+from forkproxy.compiled import mypyc_attr
 from forkproxy.net.loop import Loop, Timer
 from forkproxy.net.sockets import AddressLike, sockaddr
 
@@ -33,6 +34,7 @@ _GONE = frozenset((errno.ECONNREFUSED, errno.ENOTCONN, errno.ENOENT, errno.ECONN
 _FAMILIES = {"ipv4": socket.AF_INET, "ipv6": socket.AF_INET6, "unix": socket.AF_UNIX, "abns": socket.AF_UNIX}
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Sink(ABC):
     """``send(level, line)`` takes one complete line or drops it; ``dropped`` counts, ``on_drop`` is called for each.
 

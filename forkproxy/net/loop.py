@@ -30,23 +30,23 @@ import traceback
 from collections import deque
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
+from typing import Any, Final
 
 from forkproxy.clock import Clock
 from forkproxy.compiled import mypyc_attr
 
-READ = select.EPOLLIN
-WRITE = select.EPOLLOUT
-HUP = select.EPOLLHUP
-ERR = select.EPOLLERR
+READ: Final = select.EPOLLIN
+WRITE: Final = select.EPOLLOUT
+HUP: Final = select.EPOLLHUP
+ERR: Final = select.EPOLLERR
 #: The peer said that it will send nothing more. Told with READ, and with what came before to be read.
-RDHUP = select.EPOLLRDHUP
+RDHUP: Final = select.EPOLLRDHUP
 #: Edge triggering, for a descriptor whose hang-up would otherwise be told in every turn while its watcher has to wait for something else.
 ET = select.EPOLLET
 #: For listeners that several processes share: the kernel wakes one (or few) of them, not all. Given to :meth:`Loop.add` only.
 EXCLUSIVE = select.EPOLLEXCLUSIVE
 #: "No deadline", for :attr:`Watched.deadline`.
-INF = float("inf")
+INF: Final = float("inf")
 
 #: The heap is swept when it is longer than twice the live entries plus this.
 _SLACK = 1024

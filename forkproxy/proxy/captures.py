@@ -28,6 +28,13 @@ class Capture:
 
     __slots__ = ("at", "be", "data", "fe", "port", "reason", "request", "src", "srv", "stream", "wall")
 
+    def told(self) -> dict[str, Any]:
+        """Everything but the message itself, by name."""
+        return {
+            "at": self.at, "be": self.be, "fe": self.fe, "port": self.port, "reason": self.reason, "request": self.request,
+            "src": self.src, "srv": self.srv, "stream": self.stream, "wall": self.wall,
+        }  # fmt: skip
+
     def __init__(self, s: Stream, request: bool, data: bytes, error: ProtocolError) -> None:
         self.request = request
         self.wall = s.clock.wall

@@ -7,7 +7,7 @@ Pipelined bytes wait in ``inbuf`` up to one buffer, then in the kernel. Knows th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from forkproxy.errors import ERRORS, ProtocolError
 from forkproxy.http.body import Chunks
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from forkproxy.rules.txn import Origin
 
 # Members of an enum are found by a slow road (0.1 µs in 3.11), and these are asked for in every exchange.
-_CHUNKED = BodyKind.CHUNKED
-_LENGTH = BodyKind.LENGTH
-_NONE = BodyKind.NONE
+_CHUNKED: Final = BodyKind.CHUNKED
+_LENGTH: Final = BodyKind.LENGTH
+_NONE: Final = BodyKind.NONE
 
 
 class Client(Side):

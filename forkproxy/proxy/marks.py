@@ -14,6 +14,7 @@ from forkproxy.rules import connerrors
 from forkproxy.state import layout, queues
 
 if TYPE_CHECKING:
+    from forkproxy.http.message import Head
     from forkproxy.proxy.stream import Stream
     from forkproxy.proxy.upstream import Upstream
 
@@ -110,7 +111,7 @@ def rank(s: Stream) -> int:
     return queues.rank(level, s.t_request + offset_ms / 1000)
 
 
-def too_long(s: Stream, head: Any, bufsize: int) -> bool:
+def too_long(s: Stream, head: Head, bufsize: int) -> bool:
     """Whether rules made ``head`` longer than a buffer and want to be strict about it (manual: strict-mode)."""
     if len(head.fields_raw) + len(head.added) <= bufsize:
         return False

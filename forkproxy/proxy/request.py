@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from forkproxy.errors import ERRORS
 from forkproxy.http.body import payload
@@ -22,12 +22,13 @@ from forkproxy.rules.verdict import ALLOW, Pause, Reply, Verdict
 
 if TYPE_CHECKING:
     from forkproxy.http.message import RequestHead
+    from forkproxy.plan import Frontend
     from forkproxy.proxy.backend import BackendRt
     from forkproxy.proxy.flow import Flow
     from forkproxy.proxy.frontend import FrontendRt
     from forkproxy.proxy.stream import Stream
 
-CRLF = b"\r\n"
+CRLF: Final = b"\r\n"
 
 
 def begin(s: Stream) -> None:
@@ -59,7 +60,7 @@ def begin(s: Stream) -> None:
     frontend_rules(s)
 
 
-def capture(s: Stream, plan: Any) -> None:
+def capture(s: Stream, plan: Frontend) -> None:
     """Keep the header values and the cookie that logs want (manual 8.7, 8.8). Every declared slot is there from now on, for rules, too."""
     head = s.req
     assert head is not None
@@ -173,7 +174,7 @@ def frontend_rules(s: Stream) -> None:
 
 def choose_backend(s: Stream) -> None:
     """use_backend rules in order, else default_backend."""
-    fe = s.fe
+    fe: FrontendRt = s.fe
     try:
         be = fe.backend_for(s)
     except NotYet:
@@ -193,9 +194,10 @@ def choose_backend(s: Stream) -> None:
 
 def enter_backend(s: Stream) -> None:
     """The backend's own rules, unless it is the other half of the same ``listen`` section and they ran already."""
-    be = s.be
+    be: BackendRt = s.be
+    fe: FrontendRt = s.fe
     be.enter(s)
-    if be.plain or s.fe.twin is be:
+    if be.plain or fe.twin is be:
         ready(s)
     else:
         backend_entered(s)
@@ -203,7 +205,8 @@ def enter_backend(s: Stream) -> None:
 
 def backend_entered(s: Stream) -> None:
     """A backend that has something to say: buffer the body first where it wants to see it."""
-    if s.be.buffer_body and not s.body_done:
+    be: BackendRt = s.be
+    if be.buffer_body and not s.body_done:
         buffer_body(s, backend_rules)
     else:
         backend_rules(s)
@@ -234,7 +237,7 @@ def restrict(s: Stream, policy: str) -> bool:
 
 def ready(s: Stream) -> None:
     """All rules have spoken: what they changed is made consistent before the request goes out."""
-    head: Any = s.req
+    head: RequestHead = s.req  # type: ignore[assignment]  # nobody comes here without one
     if head.changed:
         if marks.too_long(s, head, s.client.rt.bufsize):
             finish.fail(s, ERRORS["rewrite-failed"])
@@ -385,7 +388,9 @@ def unique_id(s: Stream) -> bytes:
 def address_lines(s: Stream) -> bytes:
     """Forwarded, X-Forwarded-For and X-Original-To (options forwarded, forwardfor, originalto): the backend's settings prevail where both
     have them."""
-    be, fe, origin = s.be, s.fe, s.origin
+    be: BackendRt = s.be
+    fe: FrontendRt = s.fe
+    origin = s.origin
     told = b"" if be.forwarded is None else be.forwarded(s)
     lines = b"forwarded: " + told + CRLF if told else b""
     if not origin.family:

@@ -7,7 +7,7 @@ side, ``client.busy`` of the client's). Knows heads and flows.
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from forkproxy.errors import ERRORS, ProtocolError
 from forkproxy.http.body import Chunks
@@ -23,24 +23,24 @@ from forkproxy.rules.web import split_values
 
 if TYPE_CHECKING:
     from forkproxy.http.message import ResponseHead
-    from forkproxy.plan import Steps
+    from forkproxy.plan import Frontend, Steps
     from forkproxy.proxy.backend import BackendRt
     from forkproxy.proxy.frontend import FrontendRt
     from forkproxy.proxy.stream import Stream
     from forkproxy.proxy.upstream import Upstream
 
 # Members of an enum are found by a slow road (0.1 µs in 3.11), and these are asked for in every exchange.
-_CHUNKED = BodyKind.CHUNKED
-_CLOSE = BodyKind.CLOSE
-_LENGTH = BodyKind.LENGTH
-_NONE = BodyKind.NONE
-_TUNNEL = BodyKind.TUNNEL
+_CHUNKED: Final = BodyKind.CHUNKED
+_CLOSE: Final = BodyKind.CLOSE
+_LENGTH: Final = BodyKind.LENGTH
+_NONE: Final = BodyKind.NONE
+_TUNNEL: Final = BodyKind.TUNNEL
 
-CRLF = b"\r\n"
+CRLF: Final = b"\r\n"
 #: level of the log (RFC 5424)
 ALERT = 1
-CLOSE_END = b"connection: close\r\n\r\n"
-KEEP_ALIVE_END = b"connection: keep-alive\r\n\r\n"
+CLOSE_END: Final = b"connection: close\r\n\r\n"
+KEEP_ALIVE_END: Final = b"connection: keep-alive\r\n\r\n"
 
 
 def interim(s: Stream, head: ResponseHead) -> bool:
@@ -205,12 +205,15 @@ def complain(s: Stream) -> None:
 
 
 #: ``s.stage`` of an answer: the set of rules that is being walked
-_TCP, _BACKEND, _FRONTEND = 1, 2, 3
+_TCP: Final = 1
+_BACKEND: Final = 2
+_FRONTEND: Final = 3
 
 
 def rules(up: Upstream, s: Stream, head: ResponseHead) -> bool:
     """Captures and every rule set that looks at a response; False when the stream was answered otherwise, or is held back."""
-    be, fe = s.be, s.fe
+    be: BackendRt = s.be
+    fe: FrontendRt = s.fe
     if not s.stage:
         if head.status in be.retry_statuses and upstream.repeat(up, s, str(head.status)):
             return False
@@ -273,18 +276,20 @@ def settled(s: Stream, head: ResponseHead) -> bool:
 def capture(s: Stream, head: ResponseHead) -> None:
     """Keep the header values that logs want (manual 8.8)."""
     values = s.captures_res or []
-    for i, (name, length) in enumerate(s.fe.plan.capture_response):
+    plan: Frontend = s.fe.plan
+    for i, (name, length) in enumerate(plan.capture_response):
         found = head.last(name)
         if found is not None:
             values[i] = found[:length]
-    if s.fe.plan.capture_cookie:
-        name, length, prefix = s.fe.plan.capture_cookie
+    if plan.capture_cookie:
+        name, length, prefix = plan.capture_cookie
         s.cookie_res = request.find_cookie(head.get_all(b"set-cookie"), name, length, prefix)
 
 
 def run_after(s: Stream) -> bool:
     """http-after-response of backend and frontend."""
-    be, fe = s.be, s.fe
+    be: BackendRt | None = s.be
+    fe: FrontendRt = s.fe
     if be is None:
         return run(s, fe.plan.http_after_response)
     return run(s, be.plan.http_after_response) and (fe.twin is be or run(s, fe.plan.http_after_response))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from forkproxy.rules.types import Addr
 
-_PRINTABLE = bytes(range(32, 127))
-SAFE_LOG = _PRINTABLE.replace(b'"', b"").replace(b"#", b"")
-_SAFE_HEADER = bytes(c for c in SAFE_LOG if c not in b"{|}")
+_PRINTABLE: Final = bytes(range(32, 127))
+SAFE_LOG: Final = _PRINTABLE.replace(b'"', b"").replace(b"#", b"")
+_SAFE_HEADER: Final = bytes(c for c in SAFE_LOG if c not in b"{|}")
 _UNSAFE_HTTP = re.compile(rb"[\r\n\0]")
 _UNSAFE_LOG = re.compile(rb'[^ -~]|["#]')
 _UNSAFE_HEADER = re.compile(rb'[^ -~]|["#{|}]')

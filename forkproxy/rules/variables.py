@@ -167,7 +167,7 @@ def setter(name: str) -> Setter:
     if scope == "proc":
         changed = SHARED.changed
 
-        def set_proc(txn: Txn, value: Any) -> None:
+        def set_proc(txn: Any, value: Any) -> None:
             before = PROCESS.get(name)
             if value != before or type(value) is not type(before):  # True is 1 to Python
                 put(PROCESS, name, value)

@@ -457,5 +457,6 @@ class Table:
     def part(self) -> None:
         """This process uses the table no more; others may."""
         os.close(self.fd)
-        for name in ("hold_connection", "hold_request", "let_go", "hold_share", "leave_share"):
-            delattr(self, name)  # they know the table: the circle ends here
+        nobody: Any = None  # what stood there knows the table: the circle ends here
+        self.hold_connection = self.hold_request = self.hold_share = nobody
+        self.let_go = self.leave_share = nobody

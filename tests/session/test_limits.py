@@ -140,6 +140,7 @@ def test_a_connection_that_moves_keeps_its_place(monkeypatch: pytest.MonkeyPatch
     assert cell(stage, "", TOTAL) == 1
 
 
+@pytest.mark.interpreted
 def test_a_refused_listener_has_one_timer(monkeypatch: pytest.MonkeyPatch) -> None:
     stage = http(monkeypatch)
     stage.rt.area.set(stage.rt.state.rows.names.row("f/<frontend>"), SESS_LIMIT, 1)

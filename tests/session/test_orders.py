@@ -263,6 +263,7 @@ def test_what_a_worker_knows_of_itself(stage: Stage) -> None:
     assert give(stage, "show tasks") == {"Runtime._second": 1}
 
 
+@pytest.mark.interpreted
 def test_time_and_memory_are_measured_while_somebody_wants_it(stage: Stage) -> None:
     for kind in ("tasks", "memory"):
         assert give(stage, "show profiling", kind=kind) == []

@@ -21,7 +21,7 @@ def show_errors(rt: Runtime) -> list[dict[str, Any]]:
 
 
 def _told(one: Capture) -> dict[str, Any]:
-    told: dict[str, Any] = {name: getattr(one, name) for name in Capture.__slots__ if name != "data"}
+    told = one.told()
     told["length"] = len(one.data)
     told["data"] = base64.b64encode(one.data[:_SHOWN]).decode()
     return told

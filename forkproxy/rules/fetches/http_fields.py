@@ -7,8 +7,8 @@ expression gets the last one, or the one that its second argument counts.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from forkproxy.registry import Needs, Type, fetch, string_aliases
 from forkproxy.rules import phases
@@ -26,9 +26,9 @@ _REQ: dict[str, Any] = {"needs": Needs.HEADERS, "uses": phases.REQUEST}
 _RES: dict[str, Any] = {"needs": Needs.RES_HEADERS, "uses": phases.RESPONSE}
 
 #: looking for one byte by its number costs less
-_COMMA = ord(",")
+_COMMA: Final = ord(",")
 
-Values = Callable[["Txn"], list[bytes]]
+Values = Callable[["Txn"], Sequence[Any]]
 
 
 def lines_of(side: str, name: bytes) -> Values:
@@ -67,7 +67,7 @@ def _elements(side: str, name: bytes) -> Values:
     if lower != b"host" or side == "res":
         return values
 
-    def hosts(txn: Txn) -> Any:
+    def hosts(txn: Txn) -> Sequence[bytes]:
         head = txn.req
         if head is None or head.reframed or (either and txn.res is not None):
             return values(txn)
@@ -110,7 +110,7 @@ def pick(values: Values, occurrence: int) -> FetchFn:
     """The value that ``occurrence`` counts: from 1 on, or backwards from -1; 0 is the last one."""
     index = occurrence - 1 if occurrence > 0 else occurrence or -1
 
-    def get(txn: Txn) -> bytes | None:
+    def get(txn: Txn) -> Any:
         found = values(txn)
         try:
             return found[index]
@@ -150,7 +150,7 @@ def _register_headers(side: str, place: dict[str, Any], prefix: str, old: str, *
     def hdr_val(name: bytes, occurrence: int | None) -> Multi | FetchFn:
         """A header field's value as an integer."""
         values = _elements(side, name)
-        return _several(lambda txn: [read_int(v) for v in values(txn) if v], occurrence)  # type: ignore[misc]
+        return _several(lambda txn: [read_int(v) for v in values(txn) if v], occurrence)
 
     def hdr_ip(name: bytes, occurrence: int | None) -> Multi | FetchFn:
         """A header field's value as an address; a port after it is ignored."""

@@ -416,7 +416,7 @@ def test_use_backend_folds_named_acls() -> None:
     rules = [parse_use_backend(words(f"b{i} if h{i}"), ctx) for i in range(50)]
     choose = fold_use_backend(rules)
     assert choose is not None and choose(host("H49.com")) == "b49" and choose(host("h50.com")) is None
-    assert choose.__qualname__.startswith("_dispatch")
+    assert "_dispatch" in repr(choose)
 
 
 # -- lists of fields in bytes ---------------------------------------------------------------------------------------------
