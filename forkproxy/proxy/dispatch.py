@@ -127,7 +127,7 @@ def hold(s: Stream, srv: ServerRt) -> None:
         if up is not None:
             upstream.transmit(up, s)
             return
-    upstream.dial_for(s, srv)
+    s.client.rt.outbox.dial(s, srv)
 
 
 def release(s: Stream) -> None:

@@ -1,10 +1,11 @@
-"""What leaves together: requests over connections that stand, and answers in one piece.
+"""What leaves together: new connections with their first bytes, requests over connections that stand, and answers in one piece.
 
 Theory. A busy turn has dozens of streams. What each of them sends at once, by itself, wakes its receiver by itself: the sender's kernel
 pays for that (1.8 wake-ups and more than 10 µs of system time for a request, where servers and clients have cores of their own and are
 faster than we are), and the receiver sleeps again before the next one comes. So messages wait until the ready descriptors of a turn were
 looked at, or until :data:`TOGETHER` of them wait, and leave one right behind the other: 0.1 wake-ups. A turn with one event sends at its
-end, which is at once.
+end, which is at once. New connections are all begun before the first bytes are sent over any of them: a server that is woken by the one
+is still awake for the others, and for what they bring (4 to 6 % of a request on a new connection).
 
 What has a body still to come does not go this way: its pieces would overtake the head. Who waits here is where he was as far as everybody
 else is concerned, so a stream that ends meanwhile is passed over. Knows sides and streams.
@@ -19,6 +20,7 @@ from forkproxy.proxy.sides import send
 
 if TYPE_CHECKING:
     from forkproxy.net.loop import Loop
+    from forkproxy.proxy.backend import ServerRt
     from forkproxy.proxy.stream import Stream
     from forkproxy.proxy.upstream import Upstream
 
@@ -29,14 +31,21 @@ TOGETHER = 32
 class Outbox:
     """One worker's. It is emptied by the loop, behind the ready descriptors and at the end of each turn."""
 
-    __slots__ = ("_answers", "_loop", "_requests")
+    __slots__ = ("_answers", "_dials", "_loop", "_requests")
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
+        self._dials: list[tuple[Stream, ServerRt]] = []
         self._requests: list[tuple[Upstream, Stream]] = []
         self._answers: list[tuple[Stream, bytes]] = []
         loop.on_ready.append(self.send)
         loop.on_turn.append(self.send)
+
+    def dial(self, s: Stream, srv: ServerRt) -> None:
+        """``s``, which ``srv`` serves from now on, needs a new connection."""
+        self._dials.append((s, srv))
+        if len(self._dials) >= TOGETHER:
+            self.send()
 
     def request(self, up: Upstream, s: Stream) -> None:
         """``s.sending``, all of it, is to go over ``up``, which is idle no more."""
@@ -52,6 +61,8 @@ class Outbox:
 
     def send(self) -> None:
         """Send what waits. Whatever goes wrong with one message is its stream's affair."""
+        if self._dials:
+            self._dial()
         if self._requests:
             requests, self._requests = self._requests, []
             for up, s in requests:
@@ -72,6 +83,24 @@ class Outbox:
             for s in told:
                 try:
                     finish.complete(s)
+                except Exception as exc:
+                    self._loop.fault(s.client, exc)
+
+    def _dial(self) -> None:
+        dials, self._dials = self._dials, []
+        begun: list[tuple[Upstream, Stream]] = []
+        for s, srv in dials:
+            if s.attempted and s.srv is srv and s.up is None:
+                try:
+                    up = upstream.dial(s, srv)
+                    if up is not None:
+                        begun.append((up, s))
+                except Exception as exc:
+                    self._loop.fault(s.client, exc)
+        for up, s in begun:
+            if s.up is up:
+                try:
+                    upstream.try_at_once(up, s)
                 except Exception as exc:
                     self._loop.fault(s.client, exc)
 

@@ -72,8 +72,13 @@ def _end(name: Any) -> tuple[str, int]:
 
 def dial_for(s: Stream, srv: ServerRt) -> None:
     """Open a new connection to ``srv`` for ``s``."""
-    c = s.client
-    rt = c.rt
+    up = dial(s, srv)
+    if up is not None:
+        try_at_once(up, s)
+
+
+def dial(s: Stream, srv: ServerRt) -> Upstream | None:
+    """Begin to connect; None: that has failed already, and dispatch decides. :func:`try_at_once` is next."""
     s.reused = False
     srv.count_connect()
     try:
@@ -81,15 +86,21 @@ def dial_for(s: Stream, srv: ServerRt) -> None:
     except OSError as exc:
         marks.broke(s, exc.errno)
         dispatch.failed(s, dispatch.classify(exc))
-        return
-    up = Upstream(rt, sock, srv)
+        return None
+    up = Upstream(s.client.rt, sock, srv)
     up.stream = s
     s.up = up
+    return up
+
+
+def try_at_once(up: Upstream, s: Stream) -> None:
+    """Send the first bytes, which on a near network can be done at once; else wait until the connection stands."""
+    srv = up.srv
     if (s.sending or srv.greets or not (s.mode_http or srv.plan.tfo)) and established(up, s):
         return
     limit = marks.timeout(s, "connect", s.be.plan.timeouts.connect_s)
     if limit is not None:
-        up.deadline = rt.clock.now + limit
+        up.deadline = up.rt.clock.now + limit
     up.loop.add(up, READ | WRITE)
 
 

@@ -184,6 +184,7 @@ class Stage:
             wire.said.append(first)
         self.fe.doors[self.bind.id].enter(self.clock.now)
         listener.admit(self.rt, self.fe, self.bind, wire, ("192.0.2.1", 40000), first is not None)
+        self.rt.outbox.send()
         return wire
 
     def event(self, wire: Wire, mask: int) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from forkproxy.proxy import upstream
 from forkproxy.proxy.outbox import TOGETHER
 from tests.session.stage import Stage, Wire
 
@@ -144,3 +145,34 @@ def test_what_waits_leaves_before_the_end(monkeypatch: pytest.MonkeyPatch) -> No
     stage._tell(c, 1)
     stage.rt.close()
     assert up.got.startswith(b"GET ")
+
+
+def test_connections_of_a_turn_are_begun_before_anything_is_sent_over_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(monkeypatch, front={"mode": "http"}, back={"mode": "http"})
+    clients = [stage.client() for _ in range(3)]
+    seen: list[tuple[str, int]] = []
+    begin, try_at_once = upstream.dial, upstream.try_at_once
+
+    def dial(s: Any, srv: Any) -> Any:
+        seen.append(("begun", s.client.fd))
+        return begin(s, srv)
+
+    def tried(up: Any, s: Any) -> None:
+        seen.append(("sent", s.client.fd))
+        try_at_once(up, s)
+
+    monkeypatch.setattr(upstream, "dial", dial)
+    monkeypatch.setattr(upstream, "try_at_once", tried)
+    fds = [c.fd for c in clients]
+    stage.turn(*[(c, GET) for c in clients])
+    assert seen == [("begun", fd) for fd in fds] + [("sent", fd) for fd in fds]
+    assert all(b"GET / " in up.got for up in stage.dialled)
+
+
+def test_who_went_in_the_same_turn_needs_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = {"mode": "http", "options": frozenset({"abortonclose"})}
+    stage = Stage(monkeypatch, front=options, back=options)
+    c, other = stage.client(), stage.client()
+    stage.turn((c, GET), (other, GET), (c, b""))
+    assert len(stage.dialled) == 1 and stage.be.servers[0].served == 1
+    assert other.fd >= 0 and not other.closed and stage.log[0][0][0] == "C"
