@@ -226,7 +226,7 @@ backend few
     socks = []
     for n, name in enumerate([*paths, "/early", "/urgent"]):
         socks.append(ask(port, name))
-        eventually(partial(lambda n: stat(path, "b", "BACKEND")["qcur"] == n, n))
+        eventually(partial(lambda n: origin.arrived and stat(path, "b", "BACKEND")["qcur"] == n, n))
     used = [sum(c.status == "ESTABLISHED" and c.laddr.port == port for c in worker.net_connections()) for worker in proxy.workers]
     assert min(used) > 0, f"both workers have clients: {used}"
     for n in range(14):
