@@ -37,6 +37,7 @@ class Clock:
         return time.monotonic()
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class ManualClock(Clock):
     """A clock for tests: time passes only in :meth:`advance`."""
 

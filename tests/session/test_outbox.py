@@ -147,6 +147,7 @@ def test_what_waits_leaves_before_the_end(monkeypatch: pytest.MonkeyPatch) -> No
     assert up.got.startswith(b"GET ")
 
 
+@pytest.mark.interpreted
 def test_connections_of_a_turn_are_begun_before_anything_is_sent_over_them(monkeypatch: pytest.MonkeyPatch) -> None:
     stage = Stage(monkeypatch, front={"mode": "http"}, back={"mode": "http"})
     clients = [stage.client() for _ in range(3)]
