@@ -13,7 +13,7 @@ from typing import Any
 
 from bench.cases import Case
 from bench.probes import check
-from bench.processes import LOAD_CORE, Usage
+from bench.processes import LOAD_CORE, Usage, sleeps
 from bench.sides import HERE, Side, Ways, World, running
 
 
@@ -31,6 +31,7 @@ class Sample:
     log_lines: int
     rss_bytes: int
     pss_bytes: int
+    wakes: float = 0.0  # of the origin, per request
 
     @property
     def cpu_us(self) -> float:
@@ -71,18 +72,22 @@ def wrk(case: Case, port: int, seconds: float, directory: Path, cores: int | str
 
 def sample(case: Case, side: Side, seconds: float, world: World) -> Sample:
     """One run. Raises RuntimeError when the proxy died, served nothing, or made errors."""
+    origin = world.origin.pid
     running = begin_wrk(case, side.port, seconds + case.settle, world.directory)
     if case.settle:  # thousands of clients connect first, which is not what is measured
         time.sleep(case.settle)
     before, lines, served = Usage.of(side.process.pid), world.sink.lines, world.served() if case.settle else 0
+    slept = sleeps(origin)
     if case.settle:
         time.sleep(max(0.5, seconds - 0.3))
         after, counted = Usage.of(side.process.pid), world.served() - served - 1
         lines = world.sink.lines - lines
+        slept = sleeps(origin) - slept
         requests, duration, p50, p99, errors = end_wrk(running)
     else:
         requests, duration, p50, p99, errors = end_wrk(running)
         counted = requests
+        slept = sleeps(origin) - slept
         time.sleep(0.1)  # what is in flight when wrk goes is the proxy's to finish
         after, lines = Usage.of(side.process.pid), world.sink.lines - lines
     if side.process.poll() is not None or counted <= 0:
@@ -91,7 +96,7 @@ def sample(case: Case, side: Side, seconds: float, world: World) -> Sample:
         raise RuntimeError(f"{side.name} made {errors} errors in {case.name}, {requests} answers were right")
     return Sample(
         counted, requests / duration, (after.user_us - before.user_us) / counted, (after.system_us - before.system_us) / counted,
-        p50, p99, errors, lines, after.rss_bytes, after.pss_bytes,
+        p50, p99, errors, lines, after.rss_bytes, after.pss_bytes, slept / counted,
     )  # fmt: skip
 
 
@@ -145,7 +150,7 @@ def _ask(side: Side, line: str) -> bytes:
 
 def middle(samples: list[Sample]) -> dict[str, float]:
     """Medians of everything."""
-    names = ("rate", "cpu_us", "user_us", "system_us", "p50_us", "p99_us", "rss_bytes", "pss_bytes")
+    names = ("rate", "cpu_us", "user_us", "system_us", "p50_us", "p99_us", "rss_bytes", "pss_bytes", "wakes")
     found = {name: float(median(getattr(s, name) for s in samples)) for name in names}
     found["errors"] = sum(s.errors for s in samples)
     found["requests"] = sum(s.requests for s in samples)
@@ -184,4 +189,6 @@ def section(case: Case, names: Sequence[str], medians: list[dict[str, float]]) -
     if case.logged:
         parts = (f"{n}: {m['log_lines'] / m['requests']:.3f}" for n, m in zip(names, medians, strict=True))
         logged = f"\nLog lines that arrived per request: {', '.join(parts)}.\n"
+    woken = ", ".join(f"{n}: {m['wakes']:.2f}" for n, m in zip(names, medians, strict=True))
+    logged += f"\nTimes that the origin was woken per request: {woken}.\n"
     return f"## {case.name}\n\n{case.what}; {case.connections} connections.\n\n{HEAD}\n" + "\n".join(rows) + "\n" + logged

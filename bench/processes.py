@@ -133,6 +133,13 @@ def tree(root: int) -> dict[int, str]:
     return {pid: _born(pid) for pid in family}
 
 
+def sleeps(pid: int) -> int:
+    """How often a process went to sleep by itself (all of its threads): as often somebody had to wake it."""
+    status = Path(f"/proc/{pid}/task").glob("*/status")
+    lines = (line for file in status for line in file.read_text().splitlines() if line.startswith("voluntary_ctxt_switches:"))
+    return sum(int(line.split()[1]) for line in lines)
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
     """What a process tree has used: CPU in µs (children that ended are included), memory in bytes now."""

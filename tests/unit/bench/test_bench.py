@@ -18,7 +18,7 @@ from bench.cases import CASES, ROWS, SETS
 from bench.configs import Place
 from bench.load import Sample, middle, section
 from bench.probes import probes
-from bench.processes import Sink, Usage, stop, tree
+from bench.processes import Sink, Usage, sleeps, stop, tree
 from bench.run import MEASURES, chosen
 from bench.sides import Ways
 from bench.table import table as summary
@@ -157,6 +157,14 @@ def test_sink_counts(tmp_path: Path) -> None:
             s.sendto(b"<134>x\n", str(sink.path))
     sink.stop()
     assert sink.lines == 50
+
+
+def test_who_waits_is_woken() -> None:
+    """``bench.load`` tells how often the origin had to be woken."""
+    before = sleeps(os.getpid())
+    for _ in range(5):
+        select.select((), (), (), 0.001)
+    assert sleeps(os.getpid()) - before >= 5
 
 
 def test_an_exchange_by_hand() -> None:
