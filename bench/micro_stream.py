@@ -158,7 +158,7 @@ def world(log: Any = None, kind: str = "") -> tuple[Runtime, Client, Upstream, A
     up.armed = loop.clock.now
     up.uses = 2
     srv.proven.append(up)
-    client.start(c, False)
+    client.start(c)
     return rt, c, up, front, back
 
 

@@ -65,15 +65,13 @@ class Client(Side):
         self.expire = head_timeout
 
 
-def start(c: Client, crowd: bool) -> None:
-    """Begin with a fresh connection: its first request must be complete within ``timeout http-request``. ``crowd``: it may be there."""
+def start(c: Client) -> None:
+    """Begin with a fresh connection: its first request must be complete within ``timeout http-request``."""
     limit = c.fe.head_timeout
     if limit is not None:
         c.loop.set_deadline(c, c.t_base + limit)
     if c.inbuf:
         c.loop.call_soon(next_head, c)
-    elif crowd:
-        await_head(c, READ)
 
 
 def await_head(c: Client, mask: int) -> None:

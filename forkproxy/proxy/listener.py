@@ -60,11 +60,9 @@ class Listener(Watched):
 
 
 def ready(w: Any, _mask: int) -> None:
-    """Connections wait. Behind the first one others do: on a busy machine, where their first bytes have arrived as well."""
+    """Connections wait."""
     rt, fe, door, bind, lsock, of = w.rt, w.fe, w.door, w.bind, w.sock, w.of
     reserved = door.reserve(w.batch)
-    crowd = False
-    first: Client | None = None
     try:
         for _ in range(w.batch):
             if not reserved:
@@ -81,28 +79,15 @@ def ready(w: Any, _mask: int) -> None:
             if found is None:
                 break
             reserved -= 1
-            if first is not None:
-                look(first)  # so that nobody is served before him who came before
-            c = admit(rt, fe, bind, found[0], found[1], crowd)
-            first = None if crowd else c
-            crowd = True
+            admit(rt, fe, bind, found[0], found[1])
     finally:
         if reserved:
             door.undo(rt.clock.now, reserved)
     door.pass_on()
 
 
-def look(c: Client) -> None:
-    """The first of a crowd: its request is there most likely, as those of the others."""
-    if c.fd >= 0 and c.ready is client.await_head:
-        try:
-            c.ready(c, READ)
-        except Exception as exc:  # its fault, not the listener's
-            c.loop.fault(c, exc)
-
-
-def admit(rt: Runtime, fe: FrontendRt, bind: Bind, sock: Any, peer: Any, crowd: bool = False) -> Client:
-    """A new connection: the rules of layer 4, then the mode's own way. ``crowd``: see :func:`begin`."""
+def admit(rt: Runtime, fe: FrontendRt, bind: Bind, sock: Any, peer: Any) -> None:
+    """A new connection: the rules of layer 4, then the mode's own way."""
     if isinstance(peer, tuple):
         src, port = peer[0], peer[1]
         family = 6 if ":" in src else 4
@@ -114,21 +99,19 @@ def admit(rt: Runtime, fe: FrontendRt, bind: Bind, sock: Any, peer: Any, crowd: 
     try:
         steps = fe.plan.tcp_request_connection
         if steps is not None and not allowed(c, steps, False):
-            return c
+            return
         if fe.socket_options is not None:
             fe.socket_options(sock)
         if bind.accept_proxy:
             greeting.expect(c)
         else:
-            begin(c, crowd)
+            begin(c)
     except Exception as exc:  # its fault, not the listener's
         rt.loop.fault(c, exc)
-    return c
 
 
-def begin(c: Client, crowd: bool = False) -> None:
-    """It is known whose connection this is: the rules of its session, then the mode's own way. ``crowd``: its first bytes may well be
-    there already, so that looking for them saves an event."""
+def begin(c: Client) -> None:
+    """It is known whose connection this is: the rules of its session, then the mode's own way."""
     fe = c.fe
     if fe.plan.tcp_request_session is not None and not allowed(c, fe.plan.tcp_request_session, True):
         return
@@ -138,9 +121,9 @@ def begin(c: Client, crowd: bool = False) -> None:
     if not c.mask:
         c.loop.add(c)
     if fe.http:
-        client.start(c, crowd)
+        client.start(c)
     else:
-        tcp.start(c, crowd)
+        tcp.start(c)
 
 
 def allowed(c: Client, steps: Steps, session: bool) -> bool:

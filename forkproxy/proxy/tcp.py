@@ -22,17 +22,13 @@ if TYPE_CHECKING:
     from forkproxy.proxy.upstream import Upstream
 
 
-def start(c: Client, crowd: bool) -> None:
-    """A connection arrived on a TCP frontend. ``crowd``: its first bytes may be there, to leave with the server's connection."""
+def start(c: Client) -> None:
+    """A connection arrived on a TCP frontend."""
     s = c.stream = Stream(c, None, c.t_base, c.t_base)
     c.expire = client_timeout
     c.ready = waiting
     if c.fe.log_connect:
         c.fe.log_begin(s)
-    if crowd:
-        c.inbuf = client.receive(c, s, c.rt.bufsize) or b""  # an end is seen again, by who knows what it means then
-        if s.logged:
-            return
     if c.fe.plan.tcp_request_content is None:
         choose(s)
     else:
@@ -184,6 +180,13 @@ def waiting(c: Client, mask: int) -> None:
     pause(c)
     if not c.inbuf or "abortonclose" in s.be_options():
         c.loop.call_soon(unwanted, s)  # not now: the server's connection may turn out to stand in this very turn
+
+
+def first_bytes(s: Stream) -> None:
+    """What the client sent since it was accepted, for the server's connection that was begun just now. ``s`` may have ended then."""
+    c = s.client
+    if c.ready is waiting and not c.inbuf and not c.eof:
+        c.inbuf = client.receive(c, s, c.rt.bufsize) or b""  # an end is seen again, by who knows what it means then
 
 
 def unwanted(s: Stream) -> None:

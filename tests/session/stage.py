@@ -177,15 +177,20 @@ class Stage:
 
     # -- what happens
 
-    def client(self, first: bytes | OSError | None = None) -> Wire:
-        """A client connects. ``first``: in a crowd, and what it said has arrived as well."""
-        wire = Wire("client")
-        if first is not None:
-            wire.said.append(first)
-        self.fe.doors[self.bind.id].enter(self.clock.now)
-        listener.admit(self.rt, self.fe, self.bind, wire, ("192.0.2.1", 40000), first is not None)
+    def client(self) -> Wire:
+        """A client connects."""
+        return self.clients(None)[0]
+
+    def clients(self, *firsts: bytes | OSError | None) -> list[Wire]:
+        """So many clients connect in a turn, and say this first."""
+        wires = [Wire("client") for _ in firsts]
+        for wire, first in zip(wires, firsts, strict=True):
+            if first is not None:
+                wire.said.append(first)
+            self.fe.doors[self.bind.id].enter(self.clock.now)
+            listener.admit(self.rt, self.fe, self.bind, wire, ("192.0.2.1", 40000))
         self.rt.outbox.send()
-        return wire
+        return wires
 
     def event(self, wire: Wire, mask: int) -> None:
         """The loop tells: dropped, as by the kernel, when nobody asked for it (errors and hang-ups always come)."""

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from forkproxy.plan import Address, Balance, Foreign
-from forkproxy.proxy import listener, view
+from forkproxy.proxy import view
 from forkproxy.proxy.client import Client
 from forkproxy.proxy.neighbours import Neighbours
 from forkproxy.proxy.orders.limits import set_server_maxconn
@@ -54,55 +54,6 @@ def test_a_rule_sets_the_servers_timeout(monkeypatch: pytest.MonkeyPatch) -> Non
     stage.stands(stage.dialled[0])
     stage.passes(1.1)
     assert c.got.startswith(b"HTTP/1.1 504 ") and stage.log[0][0] == "sH"
-
-
-def test_a_request_of_a_crowd_is_read_as_it_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
-    stage = http(monkeypatch, http_request_s=3.0)
-    c = stage.client(GET)
-    up = stage.dialled[0]
-    stage.stands(up)
-    stage.says(up, OK)
-    assert c.got.endswith(b"ok") and not c.closed
-    stage.says(c, GET)
-    stage.says(up, OK)
-    assert c.got.count(b"ok") == 2 and len(stage.log) == 2
-
-
-def test_what_a_crowd_has_not_said_yet_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    stage = http(monkeypatch, http_request_s=3.0)
-    half, gone = stage.client(GET[:9]), stage.client(b"")
-    assert gone.closed and not half.closed and not stage.dialled
-    stage.passes(2.9)
-    assert not half.closed
-    stage.passes(0.2)
-    assert half.got.startswith(b"HTTP/1.1 408 ")
-
-
-def test_who_came_first_is_served_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    stage = http(monkeypatch, server={"maxconn": 1})
-    stage.limit("b/s0", 1)
-    wires = [Wire(f"client {i}") for i in range(3)]
-    for i, wire in enumerate(wires):
-        wire.said.append(b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % i)
-    waiting = [(wire, ("192.0.2.1", 40000)) for wire in wires]
-    monkeypatch.setattr(listener, "accept_as", lambda _sock, _of: waiting.pop(0) if waiting else None)
-    door = SimpleNamespace(rt=stage.rt, fe=stage.fe, door=stage.fe.doors[stage.bind.id], bind=stage.bind, sock=None, of=None, batch=10)
-    listener.ready(door, 1)
-    stage.settle()
-    stage.stands(stage.dialled[0])
-    assert stage.dialled[0].got.startswith(b"GET /0 ")
-    stage.says(stage.dialled[0], OK)
-    assert b"GET /1 " in stage.dialled[0].got + stage.dialled[-1].got
-
-
-def test_a_fault_of_one_connection_is_not_the_listeners(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(_txn: Any) -> None:
-        raise ZeroDivisionError
-
-    stage = http(monkeypatch, broken)
-    monkeypatch.setattr(stage.rt, "_others_fault", lambda w, exc: None)
-    c = stage.client(GET)
-    assert c.closed and stage.log[0][0][0] == "I" and stage.rt.connections == 0
 
 
 def test_a_rule_sets_the_clients_address(monkeypatch: pytest.MonkeyPatch) -> None:

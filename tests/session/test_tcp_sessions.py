@@ -215,7 +215,7 @@ def test_an_end_behind_what_a_slow_client_does_not_take_waits(mp: pytest.MonkeyP
 
 def test_the_first_bytes_of_a_crowd_tell_whether_the_server_stands(mp: pytest.MonkeyPatch) -> None:
     stage = Stage(mp)
-    c = stage.client(b"hello")
+    c, _ = stage.clients(b"hello", None)
     s = stage.dialled[0]
     assert s.got == b"hello" and stage.loop._table[s.fd].mask == READ | RDHUP
     stage.says(s, b"hi")
@@ -227,16 +227,26 @@ def test_the_first_bytes_of_a_crowd_tell_whether_the_server_stands(mp: pytest.Mo
 @pytest.mark.parametrize("first", [b"", ConnectionResetError(104, "reset")])
 def test_a_crowd_may_have_gone_already(mp: pytest.MonkeyPatch, first: bytes | OSError) -> None:
     stage = Stage(mp)
-    c = stage.client(first)
+    c, other = stage.clients(first, None)
     if first == b"":
         stage.says(c, b"")
-    assert c.closed and stage.rt.connections == 0 and len(stage.log) == 1
+    assert c.closed and not other.closed and stage.rt.connections == 1 and len(stage.log) == 1
+
+
+def test_a_fault_of_one_connection_is_not_the_listeners(mp: pytest.MonkeyPatch) -> None:
+    def broken(_txn: Any) -> None:
+        raise ZeroDivisionError
+
+    stage = Stage(mp, front={"tcp_request_content": (broken,)})
+    mp.setattr(stage.rt, "_others_fault", lambda w, exc: None)
+    c = stage.client()
+    assert c.closed and stage.log[0][0][0] == "I" and stage.rt.connections == 0
 
 
 def test_first_bytes_that_could_not_be_sent_wait_for_the_connection(mp: pytest.MonkeyPatch) -> None:
     stage = Stage(mp)
     stage.room = 0
-    stage.client(b"hello")
+    stage.clients(b"hello", None)
     s = stage.dialled[0]
     assert s.got == b""
     s.room = 100
