@@ -35,16 +35,17 @@ from typing import Any, Final
 from forkproxy.clock import Clock
 from forkproxy.compiled import mypyc_attr
 
-READ: Final = select.EPOLLIN
-WRITE: Final = select.EPOLLOUT
-HUP: Final = select.EPOLLHUP
-ERR: Final = select.EPOLLERR
+# The kernel's numbers (linux/eventpoll.h), which are select's: as literals the compiled build knows them.
+READ: Final = 0x001
+WRITE: Final = 0x004
+ERR: Final = 0x008
+HUP: Final = 0x010
 #: The peer said that it will send nothing more. Told with READ, and with what came before to be read.
-RDHUP: Final = select.EPOLLRDHUP
-#: Edge triggering, for a descriptor whose hang-up would otherwise be told in every turn while its watcher has to wait for something else.
-ET = select.EPOLLET
+RDHUP: Final = 0x2000
 #: For listeners that several processes share: the kernel wakes one (or few) of them, not all. Given to :meth:`Loop.add` only.
-EXCLUSIVE = select.EPOLLEXCLUSIVE
+EXCLUSIVE: Final = 1 << 28
+#: Edge triggering, for a descriptor whose hang-up would otherwise be told in every turn while its watcher has to wait for something else.
+ET: Final = 1 << 31
 #: "No deadline", for :attr:`Watched.deadline`.
 INF: Final = float("inf")
 

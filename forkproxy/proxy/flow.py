@@ -8,7 +8,7 @@ what the outcome means is its caller's business.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from forkproxy.errors import ProtocolError
 from forkproxy.http.message import BodyKind
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
     from forkproxy.proxy.pacing import Pace
 
 # Members of an enum are found by a slow road (0.1 µs in 3.11), and these are asked for in every exchange.
-_LENGTH = BodyKind.LENGTH
+_LENGTH: Final = BodyKind.LENGTH
 
 # What a move came to.
-MORE = 0  # go on when the source is readable again
-DONE = 1  # the last byte was taken from the source (it may still wait in the destination's ``out``)
-BLOCKED = 2  # the destination is slow: the source is paused until it drained
-HELD = 3  # a bandwidth limit says "not now": the source is paused, and read again by itself
-ENDED = 4  # the source ended (a mistake for a length or chunks, the normal end otherwise)
-SRC_GONE = 5  # the source's connection broke
-DST_GONE = 6  # the destination's connection broke
-BAD = 7  # malformed chunks
+MORE: Final = 0  # go on when the source is readable again
+DONE: Final = 1  # the last byte was taken from the source (it may still wait in the destination's ``out``)
+BLOCKED: Final = 2  # the destination is slow: the source is paused until it drained
+HELD: Final = 3  # a bandwidth limit says "not now": the source is paused, and read again by itself
+ENDED: Final = 4  # the source ended (a mistake for a length or chunks, the normal end otherwise)
+SRC_GONE: Final = 5  # the source's connection broke
+DST_GONE: Final = 6  # the destination's connection broke
+BAD: Final = 7  # malformed chunks
 
 #: Consecutive full buffers after which a direction is spliced. Below it two calls per buffer are cheaper than four.
-SPLICE_AFTER = 2
+SPLICE_AFTER: Final = 2
 
 
 class Flow:

@@ -7,12 +7,13 @@ as possible), a direction that keeps filling its buffer goes to ``flow.move``, w
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from forkproxy.errors import ERRORS
 from forkproxy.net import sockets
 from forkproxy.net.loop import ERR, ET, HUP, INF, RDHUP, READ, WRITE
 from forkproxy.proxy import finish, flow, marks, pacing, tcp
+from forkproxy.proxy.flow import SPLICE_AFTER
 from forkproxy.proxy.sides import pause, resume
 
 if TYPE_CHECKING:
@@ -22,9 +23,8 @@ if TYPE_CHECKING:
     from forkproxy.proxy.upstream import Upstream
 
 
-_SPLICE_AFTER = flow.SPLICE_AFTER
 #: Of so many events in a turn more are likely to come at once.
-_BUSY = 4
+_BUSY: Final = 4
 
 
 def join(s: Stream, up: Upstream, moved: int = 0) -> None:
@@ -101,9 +101,9 @@ def passed(up: Upstream) -> None:
 def tune(front: frozenset[str], rear: frozenset[str], there: flow.Flow, back: flow.Flow) -> None:
     """What options ask of both directions: splice from the first byte on, and whose timers activity starts anew."""
     if "splice-request" in front or "splice-request" in rear:
-        there.full = flow.SPLICE_AFTER
+        there.full = SPLICE_AFTER
     if "splice-response" in front or "splice-response" in rear:
-        back.full = flow.SPLICE_AFTER
+        back.full = SPLICE_AFTER
     there.refresh = "independent-streams" not in rear
     back.refresh = "independent-streams" not in front
 
@@ -150,7 +150,7 @@ def ready(side: Side, mask: int) -> None:
                 hung_up(side)
             return  # else its end is known, and will be told
     peer = side.peer
-    if f.full >= _SPLICE_AFTER or peer.out:
+    if f.full >= SPLICE_AFTER or peer.out:
         before = f.moved
         what = flow.move(f)
         if f.moved != before:

@@ -699,3 +699,9 @@ def test_superseded_entries_are_dropped_when_they_surface(loop: Loop, clock: Man
     assert expired(loop, log) == []
     assert loop._heap == [(begin + 20, w.fd)]
     os.close(w.fd)
+
+
+def test_masks_are_the_kernels() -> None:
+    names = {"READ": "IN", "WRITE": "OUT", "ERR": "ERR", "HUP": "HUP", "RDHUP": "RDHUP", "ET": "ET", "EXCLUSIVE": "EXCLUSIVE"}
+    for ours, theirs in names.items():
+        assert getattr(loop_module, ours) == getattr(select, f"EPOLL{theirs}")
