@@ -238,6 +238,7 @@ def dial_options(backend: plans.Backend, server: plans.Server, settings: plans.G
         told["foreign"] = True
     return told
 
+
 class BackendRt:
     """One backend. It is its picker's view of the servers, too (``balance.View``)."""
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from forkproxy.errors import ERRORS, StreamError
 from forkproxy.net.loop import READ
 from forkproxy.proxy import client, dispatch, flow, marks, pool, queue, reply
-from forkproxy.proxy.sides import close, resume
+from forkproxy.proxy.sides import close, resume, send
 
 if TYPE_CHECKING:
     from forkproxy.proxy.backend import ServerRt
@@ -178,6 +178,16 @@ def abort(s: Stream) -> None:
             f.free()
     s.req_flow = s.res_flow = None
     close_client(c)
+
+
+def say(s: Stream, data: bytes) -> bool:
+    """Send ``data`` to the client of ``s``, now or when it takes it; False: the client is gone, and ``s`` has ended."""
+    try:
+        send(s.client, data)
+    except OSError:
+        client_gone(s)
+        return False
+    return True
 
 
 def client_gone(s: Stream) -> None:

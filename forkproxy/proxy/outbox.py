@@ -16,7 +16,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from forkproxy.proxy import finish, tcp, upstream
-from forkproxy.proxy.sides import send
 
 if TYPE_CHECKING:
     from forkproxy.net.loop import Loop
@@ -76,7 +75,7 @@ class Outbox:
             told: list[Stream] = []
             for s, data in answers:
                 try:
-                    if not s.logged and self._tell(s, data):
+                    if not s.logged and finish.say(s, data):
                         told.append(s)
                 except Exception as exc:
                     self._loop.fault(s.client, exc)
@@ -108,15 +107,6 @@ class Outbox:
                     upstream.try_at_once(up, s)
                 except Exception as exc:
                     self._loop.fault(s.client, exc)
-
-    def _tell(self, s: Stream, data: bytes) -> bool:
-        """False: the client is gone, and ``s`` has ended."""
-        try:
-            send(s.client, data)
-        except OSError:
-            finish.client_gone(s)
-            return False
-        return True
 
     def close(self) -> None:
         """Send what waits; nothing more will."""

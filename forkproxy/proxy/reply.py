@@ -36,10 +36,7 @@ Fields = list[tuple[bytes, bytes]]
 
 def go_on(s: Stream) -> None:
     """Tell a client that waits for it to send the body that a rule wants to see."""
-    try:
-        send(s.client, CONTINUE)
-    except OSError:
-        finish.client_gone(s)
+    finish.say(s, CONTINUE)
 
 
 def verdict(s: Stream, v: Verdict) -> None:

@@ -16,7 +16,7 @@ from forkproxy.http.framing import reconcile_request
 from forkproxy.net.loop import INF
 from forkproxy.plan import Steps
 from forkproxy.proxy import client, dispatch, finish, flow, marks, pacing, reply, tracking
-from forkproxy.proxy.sides import pause, send
+from forkproxy.proxy.sides import pause
 from forkproxy.rules.errors import NotYet
 from forkproxy.rules.verdict import ALLOW, Pause, Reply, Verdict
 
@@ -111,13 +111,7 @@ def marked(s: Stream) -> bool:
     """A set of rules left marks: those that concern the client's side take effect now. False: the client is gone."""
     marks.apply(s)
     hints = marks.take_hints(s)
-    if hints:
-        try:
-            send(s.client, hints)
-        except OSError:
-            finish.client_gone(s)
-            return False
-    return True
+    return not hints or finish.say(s, hints)
 
 
 def settle(s: Stream, verdict: Verdict, again: Callable[[Stream], None]) -> bool:

@@ -17,7 +17,7 @@ from forkproxy.http.message import BodyKind
 from forkproxy.http.upgrade import check_switch
 from forkproxy.net.loop import ERR, INF, WRITE
 from forkproxy.proxy import captures, client, finish, flow, holding, marks, pacing, persistence, relay, reply, request, tracking, upstream
-from forkproxy.proxy.sides import pause, send
+from forkproxy.proxy.sides import pause
 from forkproxy.rules.verdict import ALLOW, WAIT, Pause, Reply
 from forkproxy.rules.web import split_values
 
@@ -48,12 +48,7 @@ def interim(s: Stream, head: ResponseHead) -> bool:
     data = head.start_line() + head.block() + CRLF
     if s.fe.adjust is not None:
         data = s.fe.adjust(data)
-    try:
-        send(s.client, data)
-    except OSError:
-        finish.client_gone(s)
-        return False
-    return True
+    return finish.say(s, data)
 
 
 def run(s: Stream, steps: Steps) -> bool:
@@ -147,12 +142,8 @@ def begin(up: Upstream, s: Stream, head: ResponseHead, body: bytes) -> None:
         if s.req_done and not c.out:
             rt.outbox.answer(s, data)
             return
-        try:
-            send(c, data)
-        except OSError:
-            finish.client_gone(s)
-            return
-        finish.complete(s)
+        if finish.say(s, data):
+            finish.complete(s)
         return
     chunks = Chunks(drops_trailers=fe.drops_trailers) if kind is _CHUNKED else None
     f = flow.Flow(up, None, flow.framing(kind, length), chunks, rt.bufsize, rt.pipes)
@@ -178,10 +169,7 @@ def begin(up: Upstream, s: Stream, head: ResponseHead, body: bytes) -> None:
     if len(lead) >= f.bufsize:
         f.full = 1  # a full buffer came: it may be the beginning of bulk
     s.bytes_out += len(lead) - len(body)
-    try:
-        send(c, lead)
-    except OSError:
-        finish.client_gone(s)
+    if not finish.say(s, lead):
         return
     if f.pace is not None and up.inbuf:
         outcome = f.pace.move(f)
@@ -366,7 +354,6 @@ def body_timeout(up: Upstream) -> None:
 
 def tunnel(up: Upstream, s: Stream, head: ResponseHead, body: bytes) -> None:
     """101 or a successful CONNECT: from here on bytes pass both ways until the end (timeout tunnel)."""
-    c = s.client
     s.keep_server = False
     if head.status == 101:
         assert s.req is not None
@@ -383,10 +370,6 @@ def tunnel(up: Upstream, s: Stream, head: ResponseHead, body: bytes) -> None:
         block = s.fe.adjust(block)
     data = b"".join((head.start_line(), block, CRLF, body))
     s.bytes_out += len(data)
-    try:
-        send(c, data)
-    except OSError:
-        finish.client_gone(s)
-        return
-    relay.join(s, up)
+    if finish.say(s, data):
+        relay.join(s, up)
 
