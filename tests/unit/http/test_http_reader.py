@@ -174,6 +174,7 @@ def test_common_heads_never_see_the_careful_road(monkeypatch: pytest.MonkeyPatch
     assert parsed(
         b"GET / HTTP/1.0\r\nHost: localhost:80\r\nConnection: Keep-Alive\r\nUser-Agent: ApacheBench/2.3\r\nAccept: */*\r\n\r\n"
     ).keep_alive
+    assert not parsed(b"GET / HTTP/1.1\r\nConnection: close\r\nHost: localhost:80\r\n\r\n").keep_alive  # wrk
     assert parsed(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nA: \xc3\xa9\r\n\r\n").body is BodyKind.CHUNKED
     for raw in (
         bench.NGINX % 1,
