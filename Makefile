@@ -8,7 +8,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 # the tests wait more than they work: twice as many at once as there are processors; tests of one file stay together
 PARALLEL ?= -n $$(( 2 * $$(nproc) )) --dist loadfile
 
-.PHONY: run test check quick lint system fuzz bench compiled reference man dist deb deb-test image-test peers clean help
+.PHONY: run test check quick lint system fuzz bench compiled reference loglines man dist deb deb-test image-test peers clean help
 
 help:
 	@echo "make run     install into $(VENV) and start etc/quickstart.cfg"
@@ -21,6 +21,7 @@ help:
 	@echo "make deb      a Debian package in build/deb/ (debhelper and dh-python are needed); make deb-test and image-test run it and the image in a clean root"
 	@echo "make man      man pages and completions for bash and zsh in build/manual/"
 	@echo "make reference   docs/reference/ from the docstrings, after a keyword was added or changed"
+	@echo "make loglines    forkproxy/rules/loglines.py from the aliases of log formats, after one was changed"
 
 $(VENV)/.run: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is too old: Python 3.11 is needed (make PYTHON=...)"; exit 1; }
@@ -64,6 +65,9 @@ fuzz: $(VENV)/.dev
 
 reference: $(VENV)/.run
 	$(BIN)/python -m forkproxy.reference docs/reference
+
+loglines: $(VENV)/.run
+	$(BIN)/python -c "from forkproxy.rules.logformat import write_down; write_down()"
 
 man: $(VENV)/.run
 	$(BIN)/python -m forkproxy.manual build/manual

@@ -10,7 +10,7 @@ import os
 import socket
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from forkproxy.registry import Needs, formatter
 from forkproxy.rules import world
@@ -40,9 +40,9 @@ class Wish:
 
 @frozen
 class Code:
-    """``code`` is an expression of bytes (kind "s", or "b" when flag Q does not quote it) or a number ("d", fractions are
-    cut); ``absorbs``: an empty value takes the
-    next blank with it. ``form`` is the conversion for it, or for several expressions separated by commas."""
+    """``code`` is an expression of bytes (kind "s", or "b" when flag Q does not quote it), an integer ("d") or a float whose fraction is
+    cut ("f"); ``absorbs``: an empty value takes the next blank with it. ``form`` is the conversion for it, or for several expressions of
+    bytes separated by commas."""
 
     code: str
     kind: str = "s"
@@ -104,6 +104,14 @@ def local_stamp(wall: float) -> str:
     return f"{english_time('%d/%b/%Y:%H:%M:%S', time.localtime(wall))}.{int(wall % 1 * 1000):03d}"
 
 
+names: Final = _Names()
+utc_zone: Final = _Seconds("%d/%b/%Y:%H:%M:%S +0000", time.gmtime)
+local_zone: Final = _Seconds("%d/%b/%Y:%H:%M:%S %z", time.localtime)
+local: Final = _Seconds("%d/%b/%Y:%H:%M:%S", time.localtime)
+#: milliseconds as three digits
+thousandths: Final = [b"%03d" % i for i in range(1000)]
+
+
 def request_line(txn: Txn) -> tuple[bytes, bytes, bytes]:
     """Method, target and version of the request as received, even after rules rewrote it; empty without a request."""
     if txn.first_line is not None:
@@ -114,7 +122,7 @@ def request_line(txn: Txn) -> tuple[bytes, bytes, bytes]:
     return (req.method, req.target, b"HTTP/1.1" if req.version == 11 else b"HTTP/%d.%d" % divmod(req.version, 10))
 
 
-def _whole_line(txn: Txn) -> bytes:
+def whole_line(txn: Txn) -> bytes:
     req = txn.req
     if txn.first_line is None and req is not None and req.version == 11:  # as most are: a call and a tuple less
         text = b"%b %b HTTP/1.1" % (req.method, req.target)
@@ -160,12 +168,13 @@ def _origin(txn: Txn) -> bytes:
 
 #: what generated code may name
 NAMES: dict[str, Any] = {
-    "names": _Names(),
-    "utc_zone": _Seconds("%d/%b/%Y:%H:%M:%S +0000", time.gmtime),
-    "local_zone": _Seconds("%d/%b/%Y:%H:%M:%S %z", time.localtime),
-    "local": _Seconds("%d/%b/%Y:%H:%M:%S", time.localtime),
+    "names": names,
+    "utc_zone": utc_zone,
+    "local_zone": local_zone,
+    "local": local,
+    "thousandths": thousandths,
     "request_line": request_line,
-    "whole_line": _whole_line,
+    "whole_line": whole_line,
     "captured": captured,
     "captured_clf": _captured_clf,
     "hex_addr": _hex_addr,
@@ -207,27 +216,28 @@ _END_NEEDS = Needs.END
 _simple("T", "Accept date in UTC with zone", "utc_zone[int(o.wall_accept)]", "b", _ORIGIN)
 _simple("Tl", "Accept date in local time with zone", "local_zone[int(o.wall_accept)]", "b", _ORIGIN)
 _simple("Ts", "Accept date in seconds since the epoch", "int(o.wall_accept)", "d", _ORIGIN, hexa=True)
-_simple("t", "Accept date in local time with milliseconds", "local[int(wa := o.wall_accept)], wa % 1 * 1000", "b", _ORIGIN, form="%b.%03d")
-_simple("ms", "Milliseconds of the accept date", "o.wall_accept % 1 * 1000", "d", _ORIGIN)
+_simple("t", "Accept date in local time with milliseconds", "local[int(wa := o.wall_accept)], thousandths[int(wa % 1 * 1000)]", "b",
+        _ORIGIN, form="%b.%b")
+_simple("ms", "Milliseconds of the accept date", "o.wall_accept % 1 * 1000", "f", _ORIGIN)
 _simple("tr", "Date of the request's first byte, local time with milliseconds",
-        f"local[int(wr := {_BEGAN})], wr % 1 * 1000", "b", _FIRST, form="%b.%03d")  # fmt: skip
+        f"local[int(wr := {_BEGAN})], thousandths[int(wr % 1 * 1000)]", "b", _FIRST, form="%b.%b")  # fmt: skip
 _simple("trg", "Date of the request's first byte in UTC with zone", f"utc_zone[int({_BEGAN})]", "b", _FIRST)
 _simple("trl", "Date of the request's first byte in local time with zone", f"local_zone[int({_BEGAN})]", "b", _FIRST)
 
 # times
 _ALL = (_FIRST, _REQUEST, _QUEUE, _CONNECT, _RESPONSE, _END)
 _simple("Th", "Handshake time", "0", "d")
-_simple("Ti", "Idle time before the request", _MS.format("tf - txn.t_start") + " if tf else -1", "d", _FIRST)
-_simple("TR", "Time to receive the request", _MS.format("tr - tf") + " if tr else -1", "d", _FIRST, _REQUEST)
-_simple("Tq", "Th + Ti + TR", _MS.format("tr - txn.t_start") + " if tr else -1", "d", _REQUEST)
-_simple("Tw", "Time in queues", _MS.format("tq - (tr or txn.t_start)") + " if tq else -1", "d", _REQUEST, _QUEUE)
-_simple("Tc", "Time to connect to the server", _MS.format("tc - tq") + " if tc else -1", "d", _QUEUE, _CONNECT)
-_simple("Tr", "Server's response time", _MS.format("tp - tc") + " if tp else -1", "d", _CONNECT, _RESPONSE)
-_simple("Td", "Data transfer time", _MS.format("te - (tp or tc)") + " if tp or (tc and txn.req is None) else -1", "d",
+_simple("Ti", "Idle time before the request", _MS.format("tf - txn.t_start") + " if tf else -1", "f", _FIRST)
+_simple("TR", "Time to receive the request", _MS.format("tr - tf") + " if tr else -1", "f", _FIRST, _REQUEST)
+_simple("Tq", "Th + Ti + TR", _MS.format("tr - txn.t_start") + " if tr else -1", "f", _REQUEST)
+_simple("Tw", "Time in queues", _MS.format("tq - (tr or txn.t_start)") + " if tq else -1", "f", _REQUEST, _QUEUE)
+_simple("Tc", "Time to connect to the server", _MS.format("tc - tq") + " if tc else -1", "f", _QUEUE, _CONNECT)
+_simple("Tr", "Server's response time", _MS.format("tp - tc") + " if tp else -1", "f", _CONNECT, _RESPONSE)
+_simple("Td", "Data transfer time", _MS.format("te - (tp or tc)") + " if tp or (tc and txn.req is None) else -1", "f",
         _CONNECT, _RESPONSE, _END, needs=_END_NEEDS)  # fmt: skip
-_simple("Ta", "Active time of the request", _MS.format("te - (tf or txn.t_start)"), "d", _FIRST, _END, needs=_END_NEEDS, plus=True)
-_simple("Tt", "Total time of the stream", _MS.format("te - txn.t_start"), "d", _END, needs=_END_NEEDS, plus=True)
-_simple("Tu", "Time as the user sees it, without idle time", _MS.format("te - (tf or txn.t_start)"), "d", _FIRST, _END,
+_simple("Ta", "Active time of the request", _MS.format("te - (tf or txn.t_start)"), "f", _FIRST, _END, needs=_END_NEEDS, plus=True)
+_simple("Tt", "Total time of the stream", _MS.format("te - txn.t_start"), "f", _END, needs=_END_NEEDS, plus=True)
+_simple("Tu", "Time as the user sees it, without idle time", _MS.format("te - (tf or txn.t_start)"), "f", _FIRST, _END,
         needs=_END_NEEDS, plus=True)  # fmt: skip
 
 # addresses

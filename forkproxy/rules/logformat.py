@@ -11,12 +11,13 @@ The same engine renders header values, bodies and redirects: ``style`` says what
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from forkproxy.errors import ConfigError
 from forkproxy.plan import Render
 from forkproxy.registry import FORMATTERS, Needs, Type
-from forkproxy.rules import logalias, logencode
+from forkproxy.rules import logalias, logencode, loglines
 from forkproxy.rules.context import RuleContext
 from forkproxy.rules.expr import ExprError, Sample, cast_sample, parse_sample
 from forkproxy.rules.words import Words, to_bytes
@@ -86,7 +87,8 @@ class Flags:
 
 @frozen
 class Item:
-    """One variable part: ``code`` is a Python expression of bytes ("s", or "b": never quoted), a number ("d") or any value ("v")."""
+    """One variable part: ``code`` is a Python expression of bytes ("s", or "b": never quoted), an integer ("d"), a float whose fraction is
+    cut ("f") or any value ("v")."""
 
     code: str
     kind: str
@@ -132,7 +134,8 @@ def compile_format(source: Words | str, ctx: RuleContext, *, style: str = "http"
     if not any(isinstance(p, Item) for p in draft.parts):
         whole = b"".join(b" " if p is None else p for p in draft.parts if not isinstance(p, Item))
         return Format(lambda txn: whole, draft.needs, whole)
-    return Format(_generate(draft, style), draft.needs)
+    ready = _READY.get(text) if style == "log" and not ctx.logasap else None
+    return Format(_compile(draft, _line(draft)) if ready is None else ready, draft.needs)
 
 
 # -- reading -------------------------------------------------------------------------------------------------------------
@@ -258,15 +261,42 @@ def _finish(style: str, flags: Flags) -> Callable[[Any], bytes]:
 # -- making --------------------------------------------------------------------------------------------------------------
 
 
+#: what has been made before, with types (see there)
+_READY = {HTTPLOG: loglines.httplog, TCPLOG: loglines.tcplog}
+
+
+def written_down() -> str:
+    """The text of ``loglines`` as it should be: its head as it is, and what is made of the formats."""
+    text = Path(loglines.__file__).read_text(encoding="utf-8")
+    made = text[: text.index("\n\n\ndef ") + 1]
+    for (line, ready), mode in zip(_READY.items(), ("http", "tcp"), strict=True):
+        draft = _parse(line, RuleContext(kind="log", mode=mode), "log")
+        body = _body(draft, _line(draft, written=True))
+        made += f"\n\ndef {ready.__name__}(txn: Txn) -> bytes:\n{body}"
+    return made
+
+
+def write_down() -> None:
+    """``make loglines``."""
+    made = written_down()
+    Path(loglines.__file__).write_text(made, encoding="utf-8")
+
+
+def _body(draft: _Draft, result: str) -> str:
+    return "".join(f"    {line}\n" for line in draft.prelude) + f"    return {result}\n"
+
+
 def _compile(draft: _Draft, result: str) -> Render:
-    source = "def render(txn):\n" + "".join(f"    {line}\n" for line in draft.prelude) + f"    return {result}\n"
+    source = "def render(txn):\n" + _body(draft, result)
     names: dict[str, Any] = {**logalias.NAMES, **logencode.NAMES, **draft.names}
     exec(compile(source, "<log-format>", "exec"), names)  # source is made of this package's expressions only
     render: Render = names["render"]
     return render
 
 
-def _generate(draft: _Draft, style: str) -> Render:
+def _line(draft: _Draft, *, written: bool = False) -> str:
+    """The expression of a line; ``written``: for somebody to read and to compile, where integers have to be made of floats, which the
+    interpreter does not need."""
     shape: list[bytes] = []
     codes: list[str] = []
     parts = draft.parts
@@ -290,18 +320,20 @@ def _generate(draft: _Draft, style: str) -> Render:
                 code, skip = f'txt + b" " if (txt := ({code})) else b""', True
             else:
                 skip = False
-            form = part.form.encode() or (b"%d" if part.kind == "d" else b"%b")
+            if written and part.kind == "f":
+                code = f"int({code})"
+            form = part.form.encode() or (b"%d" if part.kind in "df" else b"%b")
             shape.append(b'"' + form + b'"' if part.flags.quote and part.kind == "s" else form)
             codes.append(code)
     if len(shape) == 1 and shape[0] == b"%b":
-        return _compile(draft, codes[0])
-    draft.names["shape"] = b"".join(shape)
-    return _compile(draft, "shape % (" + "".join(code + ", " for code in codes) + ")")
+        return codes[0]
+    inner, outer = ("\n        ", "\n    ") if written else (" ", "")
+    return f"{b''.join(shape)!r} % ({inner}" + f",{inner}".join(codes) + f",{outer})"
 
 
 def _value(part: Item) -> str:
     """The expression of one value, for the encoders."""
-    if part.kind == "d":
+    if part.kind in "df":
         return f"int({part.code})"
     return f"{part.form.encode()!r} % ({part.code})" if part.form else part.code
 

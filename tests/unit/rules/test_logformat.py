@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 import forkproxy.rules.library  # noqa: F401
 from forkproxy.errors import ConfigError
 from forkproxy.registry import Needs
-from forkproxy.rules import logformat
+from forkproxy.rules import logformat, loglines
 from forkproxy.rules.logencode import captured
 from forkproxy.rules.logformat import compile_format
 from tests.unit.rules.support import context, make_txn, words
@@ -201,3 +202,15 @@ def test_json_of_any_byte_is_one_line() -> None:
         txn.vars = {"txn.v": bytes((65, byte, 66))}
         line = render('%{+json}o %(v)[var(txn.v)] %(path)HU %(line)r %(when)tr %(type:str)B %(yes:bool)[always_true] %(src)[src]', txn)
         assert min(line) >= 32 and set(json.loads(line)) == {"v", "path", "line", "when", "type", "yes", "src"}
+
+
+@pytest.mark.interpreted
+def test_lines_that_are_written_down_are_those_that_are_made() -> None:
+    assert Path(loglines.__file__).read_text(encoding="utf-8") == logformat.written_down(), "run: make loglines"
+
+
+def test_only_the_very_lines_that_are_written_down_are_taken() -> None:
+    assert compile_format(logformat.TCPLOG, context("log")).render is not loglines.tcplog  # as a header's value
+    asap = compile_format(logformat.HTTPLOG, context("log", logasap=True), style="log").render
+    assert asap is not loglines.httplog
+    assert b" 200 +" in asap(make_txn(RAW))
