@@ -302,7 +302,7 @@ class BackendRt:
         self.begun = 0
         self.tallies: dict[FrontendRt, Tally] = {}
         self.count = counting.BackendCounters(rt.row(backend_key(plan.name)))
-        self.sums = Sums(self.count.row)
+        self.sums = Sums(self.count.row, shared=len(plan.servers) > 1)
         self.offset = rt.number - 1 if rt.number else 0
         self.by_name: dict[str, ServerRt] = {}
         self.use_server: Callable[[Stream], ServerRt | None] | None = self._chooser() if plan.use_server else None

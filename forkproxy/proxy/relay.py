@@ -18,6 +18,7 @@ from forkproxy.proxy.sides import pause, resume
 
 if TYPE_CHECKING:
     from forkproxy.errors import StreamError
+    from forkproxy.proxy.flow import Flow
     from forkproxy.proxy.sides import Side
     from forkproxy.proxy.stream import Stream
     from forkproxy.proxy.upstream import Upstream
@@ -138,7 +139,7 @@ def due(side: Side) -> float:
 
 def ready(side: Side, mask: int) -> None:
     """One side is readable, writable, or gone. The path of every small exchange in TCP mode."""
-    f = side.flow
+    f: Flow = side.flow
     if mask != READ:
         if mask & WRITE:
             if not drained(side):
@@ -149,7 +150,7 @@ def ready(side: Side, mask: int) -> None:
             if mask & (HUP | ERR):
                 hung_up(side)
             return  # else its end is known, and will be told
-    peer = side.peer
+    peer: Side = side.peer
     if f.full >= SPLICE_AFTER or peer.out:
         before = f.moved
         what = flow.move(f)

@@ -42,17 +42,19 @@ _AT_ONCE_S = 0.0005
 class Sums:
     """What the row of one frontend or backend gets in a turn, gathered from its tallies. ``requests`` are those of the ``streams`` that
     HTTP counts, ``fine`` those answered with 2xx and ``others`` all other statuses of them; ``served`` of them ``reused`` a connection,
-    ``elected`` did not ask the algorithm. The eight times are as in ``rates.times``."""
+    ``elected`` did not ask the algorithm. The eight times are as in ``rates.times``. ``shared``: other tallies of a turn are likely to have
+    it in common."""
 
     __slots__ = (
-        "bytes_in", "bytes_out", "elected", "fine", "longest", "others", "process", "requests", "reused", "row", "served", "streams",
-        "times",
+        "bytes_in", "bytes_out", "elected", "fine", "longest", "others", "process", "requests", "reused", "row", "served", "shared",
+        "streams", "times",
     )  # fmt: skip
 
-    def __init__(self, row: memoryview, process: memoryview | None = None) -> None:
+    def __init__(self, row: memoryview, process: memoryview | None = None, shared: bool = True) -> None:
         """``process`` is row 0 of the worker, given for frontends."""
         self.row = row
         self.process = process
+        self.shared = shared
         self.others: list[int] = []
         self.streams = self.requests = self.fine = self.bytes_in = self.bytes_out = self.served = self.reused = self.elected = 0
         self.times: list[float] | None = None
@@ -146,7 +148,7 @@ class Tally:
         """Count the one stream of a turn, if it is an ordinary one: answered by the server with 2xx over a connection that stood, at once.
         Where every request has a server of its own (or a backend) this is what nearly all tallies have; False: :meth:`pour` is to be asked.
 
-        The backend's row is written at once: nobody else is likely to gather for it in the same turn. A thirteenth of
+        The row of a backend with one server is written at once: nobody else is likely to gather for it in the same turn. A thirteenth of
         all instructions with a thousand backends."""
         s, be, srv, fe = self.ended[0], self.be, self.srv, self.fe
         status, res = s.status, s.res
@@ -157,15 +159,21 @@ class Tally:
         if self.bytes_in or self.bytes_out:
             return False
         bytes_in, bytes_out = s.bytes_in, s.bytes_out
-        if not fe.streams:
-            full.append(fe)
-        fe.streams += 1
-        fe.requests += 1
-        fe.fine += 1
-        fe.bytes_in += bytes_in
-        fe.bytes_out += bytes_out
         elected = self.elects and s.elected is s.srv
-        for row in (be.row, srv):
+        for sums in (fe, be) if be.shared else (fe,):
+            if not sums.streams:
+                full.append(sums)
+            sums.streams += 1
+            sums.requests += 1
+            sums.fine += 1
+            sums.bytes_in += bytes_in
+            sums.bytes_out += bytes_out
+        if be.shared:
+            be.served += 1
+            be.reused += 1
+            if elected:
+                be.elected += 1
+        for row in (srv,) if be.shared else (be.row, srv):
             row[BYTES_IN] += bytes_in
             row[BYTES_OUT] += bytes_out
             row[REQ_TOT] += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,25 +35,52 @@ def test_load_counts_in_proportion_to_weight() -> None:
     assert picker.streams == [30, 10]  # type: ignore[attr-defined]
 
 
-@given(st.lists(st.integers(0, 4), max_size=300), st.lists(st.integers(1, 5), min_size=2, max_size=5))
-def test_the_heap_never_lies(steps: list[int], weights: list[int]) -> None:
-    picker, _ = farm("leastconn", weights)
-    streams = [0] * len(weights)
-    for step in steps:
-        i = step % len(weights)
-        if step == 4:
+def order(streams: list[int], since: list[int], weights: list[int]) -> list[int]:
+    """Servers as leastconn should prefer them: by load, equals by how long they have had it."""
+    load = [(n + 1) * 4096 // (w * SCALE) if n else 0 for n, w in zip(streams, weights, strict=True)]
+    return sorted(range(len(weights)), key=lambda i: (load[i], since[i]))
+
+
+_servers = st.lists(st.integers(1, 5), min_size=2, max_size=5)
+_steps = st.lists(st.tuples(st.integers(0, 4), st.sampled_from(["start", "end", "rebuild"])), max_size=300)
+
+
+@given(_steps, _servers, st.frozensets(st.integers(0, 4)), st.frozensets(st.integers(0, 4)))
+def test_the_least_loaded_comes_first_and_equals_in_turns(
+    steps: list[tuple[int, str]], weights: list[int], full: frozenset[int], tried: frozenset[int]
+) -> None:
+    picker, view = farm("leastconn", weights, maxconn=9)
+    streams, since = [0] * len(weights), list(range(len(weights)))
+    for at, (i, what) in enumerate(steps, len(weights)):
+        i %= len(weights)
+        if what == "rebuild":
             picker.rebuild()
-        elif step % 2 and streams[i]:
-            streams[i] -= 1
-            picker.on_end(i)
-        else:
-            streams[i] += 1
-            picker.on_start(i)
-        load = [(n + 1) * 4096 // (w * SCALE) if n else 0 for n, w in zip(streams, weights, strict=True)]
-        chosen = picker.pick(None)
-        assert chosen is not None
-        assert load[chosen] == min(load)
-    assert len(picker._heap) <= picker._room  # type: ignore[attr-defined]
+        elif what == "start" or streams[i]:
+            before = order(streams, since, weights), streams[i]
+            streams[i] += 1 if what == "start" else -1
+            (picker.on_start if what == "start" else picker.on_end)(i)
+            had = (before[1] + 1) * 4096 // (weights[i] * SCALE) if before[1] else 0
+            has = (streams[i] + 1) * 4096 // (weights[i] * SCALE) if streams[i] else 0
+            since[i] = at if had != has else since[i]
+        expected = order(streams, since, weights)
+        view.at_limit = set()
+        assert picker.pick(None) == expected[0]
+        view.at_limit = set(full)
+        free = [k for k in expected if k not in full]
+        assert picker.pick(None) == (free[0] if free else None)
+        # one that was tried is given when there is nobody else
+        assert picker.pick(None, tried) == next((k for k in free if k not in tried), free[-1] if free else None)
+    rows: Any = picker
+    assert rows._entries == sum(len(row) for row in rows._rows.values()) <= rows._room
+
+
+def test_a_thousand_servers_with_limits_are_not_all_looked_at() -> None:
+    picker, view = farm("leastconn", [1] * 1000, maxconn=1)
+    asked: list[int] = []
+    view.at_limit = {0, 1}
+    view.full = lambda i: asked.append(i) or i in view.at_limit  # type: ignore[method-assign, func-returns-value]
+    assert picker.pick(None) == 2
+    assert len(asked) == 4  # the first one twice
 
 
 def test_a_server_that_is_down_is_counted_on() -> None:

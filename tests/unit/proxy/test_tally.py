@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,10 +34,10 @@ def stream(  # one that was served at once and well, or not
     )  # fmt: skip
 
 
-def counted(turns: list[list[Any]], elects: bool) -> list[list[int]]:
+def counted(turns: list[list[Any]], elects: bool, shared: bool = True) -> list[list[int]]:
     """The rows of process, frontend, backend and server after ``turns``, each a list of streams."""
     process, frontend, backend, server = rows = [row() for _ in range(4)]
-    fe, be = Sums(frontend, process), Sums(backend)
+    fe, be = Sums(frontend, process), Sums(backend, shared=shared)
     tally = Tally(fe, be, server, http=True, histograms=False, ports=None, elects=elects)
     for ended in turns:
         full: list[Sums] = []
@@ -54,13 +55,14 @@ streams = st.builds(
 )  # fmt: skip
 
 
-@given(st.lists(streams, max_size=6), st.booleans())
-def test_one_turn_or_many_come_to_the_same(ended: list[Any], elects: bool) -> None:
-    assert counted([ended], elects) == counted([[s] for s in ended], elects)
+@given(st.lists(streams, max_size=6), st.booleans(), st.booleans())
+def test_one_turn_or_many_come_to_the_same(ended: list[Any], elects: bool, shared: bool) -> None:
+    assert counted([ended], elects) == counted([[s] for s in ended], elects, shared)
 
 
-def test_an_ordinary_stream_by_itself() -> None:
-    _process, frontend, backend, server = counted([[stream()]], elects=False)
+@pytest.mark.parametrize("shared", [False, True])
+def test_an_ordinary_stream_by_itself(shared: bool) -> None:
+    _process, frontend, backend, server = counted([[stream()]], elects=False, shared=shared)
     assert [cells[REQ_TOT] for cells in (frontend, backend, server)] == [1, 1, 1]
     assert [cells[HRSP_2XX] for cells in (frontend, backend, server)] == [1, 1, 1]
     assert [cells[BYTES_IN] for cells in (frontend, backend, server)] == [7, 7, 7]
