@@ -19,7 +19,7 @@ ALSO = {
     "balance": "leastconn picker",
     "http": "message reader cookies",
     "net": "loop logsink",
-    "rules": "logalias logencode loglines patterns ruleset tables txn types variables web",
+    "rules": "logalias logencode loglines patterns ruleset tables txn types variables web world",
     "rules/actions": "headers rewrite track variables",
     "rules/fetches": "http_cookies http_fields http_line l4 stick",
     "state": "doors frequency ledger rates stickhold stickspec sticktable",

@@ -57,7 +57,7 @@ def main() -> None:
 
         req = txn.req
         assert req is not None
-        fields, lower = req.fields_raw, b"\n" + req.fields_raw.lower()
+        fields, lower = req.fields_raw, "\n" + req.fields_raw.lower().decode("latin-1")
 
         def four() -> None:
             req.fields_raw, req.added, req._lower, req.changed = fields, b"", lower, False  # as the request came

@@ -4,6 +4,7 @@ A head is not a list of fields. Its field lines stay one piece of bytes, the rec
 the other side; a question about a field is a search in its lower-case twin (made on the first question). A change cuts bytes out
 of both, or appends to what was added, which is a piece of its own: a rule that sets a field copies a line, not the 700 bytes of a
 browser's head. So a request whose fields nobody asks for costs nothing, and one edit costs the same with five fields as with fifty.
+The twin is text (Latin-1), in which the compiled build searches directly; bytes are only searched by way of a call (0.04 µs each).
 """
 
 from __future__ import annotations
@@ -28,6 +29,19 @@ class BodyKind(IntEnum):
     TUNNEL = 4  # never: bytes of another protocol follow (101, CONNECT)
 
 
+class _Needles(dict[bytes, str]):
+    """What finds a field in a twin, by its lower-case name."""
+
+    def __missing__(self, name: bytes) -> str:
+        if len(self) >= 1000:  # nearly all names are a configuration's; some are clients' (option http-restrict-req-hdr-names)
+            self.clear()
+        made = self[name] = "\n" + name.decode("latin-1") + ":"
+        return made
+
+
+_needles: Final = _Needles()
+
+
 class Field:
     """The name of a field as rules that set it many times need it; ``needle`` finds it in the twin, ``frames``: framing depends on it."""
 
@@ -36,7 +50,7 @@ class Field:
     def __init__(self, name: bytes) -> None:
         self.name = name
         self.lower = name.lower()
-        self.needle = b"\n" + self.lower + b":"
+        self.needle = _needles[self.lower]
         self.frames = self.lower in _FRAMING
 
 
@@ -70,8 +84,8 @@ class Head:
     upgrade: bytes | None
     changed: bool
     reframed: bool
-    #: b"\n" and ``fields_raw`` in lower case; None until the first question
-    _lower: bytes | None
+    #: a line feed and ``fields_raw`` in lower case; None until the first question
+    _lower: str | None
 
     def _init(self, version: int, fields: Iterable[tuple[bytes, bytes]], body: BodyKind, length: int) -> None:
         self.fields_raw = b"".join(b"%b: %b\r\n" % field for field in fields)
@@ -83,41 +97,35 @@ class Head:
         self.close_after = self.close_peer = self.changed = self.reframed = False
         self.upgrade = self._lower = None
 
+    def _twin(self) -> str:
+        made = self._lower = "\n" + self.fields_raw.lower().decode("latin-1")
+        return made
+
     def get(self, name: bytes) -> bytes | None:
         """The value of the first field called ``name`` (lower case), surrounding white space cut; None without one."""
-        lower = self._lower
-        if lower is None:
-            lower = self._lower = b"\n" + self.fields_raw.lower()
-        needle = b"\n%b:" % name
-        at = lower.find(needle)
+        lower = self._lower or self._twin()
+        at = lower.find(_needles[name])
         if at < 0:
-            late = _all(self.added, needle) if self.added else None
+            late = _all(self.added, name) if self.added else None
             return late[0] if late else None
-        raw = self.fields_raw
         at += len(name) + 1
-        return raw[at : raw.index(b"\r", at)].strip(b" \t")
+        return self.fields_raw[at : lower.find("\r", at) - 1].strip(b" \t")
 
     def last(self, name: bytes) -> bytes | None:
         """The value of the last field called ``name`` (lower case); None without one."""
-        needle = b"\n%b:" % name
-        if self.added and (found := _all(self.added, needle)):
+        if self.added and (found := _all(self.added, name)):
             return found[-1]
-        lower = self._lower
-        if lower is None:
-            lower = self._lower = b"\n" + self.fields_raw.lower()
-        at = lower.rfind(needle)
+        lower = self._lower or self._twin()
+        at = lower.rfind(_needles[name])
         if at < 0:
             return None
-        raw = self.fields_raw
         at += len(name) + 1
-        return raw[at : raw.index(b"\r", at)].strip(b" \t")
+        return self.fields_raw[at : lower.find("\r", at) - 1].strip(b" \t")
 
     def get_all(self, name: bytes) -> list[bytes]:
         """The values of every field called ``name`` (lower case), one entry per line, in order."""
-        lower = self._lower
-        if lower is None:
-            lower = self._lower = b"\n" + self.fields_raw.lower()
-        needle = b"\n%b:" % name
+        lower = self._lower or self._twin()
+        needle = _needles[name]
         at = lower.find(needle)
         found: list[bytes] = []
         if at >= 0:
@@ -125,10 +133,10 @@ class Head:
             more = len(name) + 1
             while at >= 0:
                 at += more
-                end = raw.index(b"\r", at)
-                found.append(raw[at:end].strip(b" \t"))
+                end = lower.find("\r", at)
+                found.append(raw[at : end - 1].strip(b" \t"))
                 at = lower.find(needle, end)
-        return found + _all(self.added, needle) if self.added else found
+        return found + _all(self.added, name) if self.added else found
 
     def items(self) -> list[tuple[bytes, bytes]]:
         """Every field in order: (name as received, value with surrounding white space cut)."""
@@ -147,31 +155,28 @@ class Head:
 
     def remove(self, name: bytes) -> int:
         """Cut every field called ``name`` (lower case); returns how many there were."""
-        return self.cut(b"\n%b:" % name, name in _FRAMING)
+        return self._cut(name, _needles[name], name in _FRAMING)
 
-    def cut(self, needle: bytes, frames: bool) -> int:
-        """As :meth:`remove`, of a name that is known before (``Field.needle`` and ``frames``)."""
-        lower = self._lower
-        if lower is None:
-            lower = self._lower = b"\n" + self.fields_raw.lower()
+    def _cut(self, name: bytes, needle: str, frames: bool) -> int:
+        lower = self._lower or self._twin()
         at = lower.find(needle)
         count = 0
         if at >= 0:
             raw = self.fields_raw
             while at >= 0:
-                end = raw.index(b"\n", at) + 1
+                end = lower.find("\n", at + 1)
                 raw = raw[:at] + raw[end:]
                 lower = lower[: at + 1] + lower[end + 1 :]
                 count += 1
                 at = lower.find(needle, at)
             self.fields_raw = raw
             self._lower = lower
-        if self.added.lower().find(needle[1:]) >= 0:
-            kept = [line for line in self.added.splitlines(keepends=True) if not line.lower().startswith(needle[1:])]
-            here = self.added.count(b"\n") - len(kept)
-            if here:
+        if self.added:
+            lines = self.added.splitlines(keepends=True)
+            kept = [line for line in lines if not line.lower().startswith(name + b":")]
+            if len(kept) < len(lines):
                 self.added = b"".join(kept)
-                count += here
+                count += len(lines) - len(kept)
         if count:
             self.changed = True
             if frames:
@@ -186,9 +191,9 @@ class Head:
 
     def edit(self, name: bytes, change: Callable[[bytes], bytes | None]) -> None:
         """Ask ``change(value)`` for every field called ``name`` (lower case) what its value shall be; None cuts the field."""
-        needle = b"\n%b:" % name
+        needle = _needles[name]
         raw = self.block()
-        lower = b"\n" + raw.lower()
+        lower = "\n" + raw.lower().decode("latin-1")
         at = lower.find(needle)
         while at >= 0:
             start = at + len(name) + 1
@@ -200,7 +205,7 @@ class Head:
                 continue
             line = b"" if new is None else raw[at:start] + b" " + new + b"\r\n"
             raw = raw[:at] + line + raw[end + 2 :]
-            lower = lower[: at + 1] + line.lower() + lower[end + 3 :]
+            lower = lower[: at + 1] + line.lower().decode("latin-1") + lower[end + 3 :]
             self.changed = True
             if name in _FRAMING:
                 self.reframed = True
@@ -216,14 +221,13 @@ class Head:
 
     def revise(self, fields: tuple[Field, ...], lines: bytes, frames: bool) -> None:
         """Cut every field called as one of ``fields``, then append ``lines``; ``frames``: framing depends on one of those."""
-        twin = self._lower
-        if twin is None:
-            twin = self._lower = b"\n" + self.fields_raw.lower()
-        late = self.added.lower()
+        twin = self._lower or self._twin()
+        late = self.added.lower() if self.added else b""
         for field in fields:
-            # "in" costs twice as much: it tries a number first. In what was added a part of a name is found, too, which does no harm.
-            if twin.find(field.needle) >= 0 or (late and late.find(field.lower) >= 0):
-                self.cut(field.needle, field.frames)
+            # In what was added a part of a name is found, too, which does no harm.
+            if field.needle in twin or (late and late.find(field.lower) >= 0):
+                self._cut(field.lower, field.needle, field.frames)
+                twin = self._lower or self._twin()
         if lines:
             self.added += lines
             self.changed = True
@@ -242,10 +246,10 @@ class Head:
         return self.fields_raw + self.added
 
 
-def _all(lines: bytes, needle: bytes) -> list[bytes]:
+def _all(lines: bytes, name: bytes) -> list[bytes]:
     """The values of a field in a few lines."""
-    name = needle[1:]
-    return [line[len(name) :].strip(b" \t") for line in lines.splitlines() if line.lower().startswith(name)]
+    start = name + b":"
+    return [line[len(start) :].strip(b" \t") for line in lines.splitlines() if line.lower().startswith(start)]
 
 
 class RequestHead(Head):

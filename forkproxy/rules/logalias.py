@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from forkproxy.registry import Needs, formatter
 from forkproxy.rules import world
-from forkproxy.rules.logencode import SAFE_LOG, captured, header_safe, log_safe
+from forkproxy.rules.logencode import captured, header_safe, log_safe
 from forkproxy.rules.types import addr_of
 from forkproxy.rules.web import path_of
 from forkproxy.values import frozen
@@ -131,7 +131,7 @@ def whole_line(txn: Txn) -> bytes:
         if not line[0]:
             return b"<BADREQ>"
         text = b"%b %b %b" % line
-    return text[:1023] if not text.translate(None, SAFE_LOG) else log_safe(text[:1023])
+    return log_safe(text[:1023])
 
 
 def _captured_clf(values: list[bytes | None], quote: bool) -> bytes:

@@ -7,9 +7,12 @@ know. ``install`` is called once per process, before traffic; until then :class:
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, Final
+
+from forkproxy.compiled import mypyc_attr
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class View:
     """Questions by name; ``proxy`` subclasses it. Names are those of the configuration; unknown ones give None (not found).
 
@@ -121,7 +124,7 @@ _IDLE = View()
 #: when this process began to serve, by the monotonic clock
 _began = [time.monotonic()]
 #: one element, so that closures made before ``install`` see what is installed
-VIEW: list[View] = [_IDLE]
+VIEW: Final[list[View]] = [_IDLE]
 
 
 def install(view: View) -> None:
