@@ -75,8 +75,8 @@ def change_set_cookie(line: bytes, name: bytes, change: Change) -> bytes | None:
     return None if new is None else label + b"=" + new + text[len(old) :] + line[found.end() :]
 
 
-#: cookies as browsers write them: no quotes, attributes, commas, and no blanks but one behind each semicolon
-_usual = re.compile(rb'[^"$,\t =;]++=[^"$,\t ;]*+(?:; [^"$,\t =;]++=[^"$,\t ;]*+)*+').fullmatch
+#: cookies as browsers write them: visible ASCII, no quotes, attributes, commas, and no blanks but one behind each semicolon
+_usual = re.compile(rb"[!#%-+\--:<>-~]++=[!#%-+\--:<-~]*+(?:; [!#%-+\--:<>-~]++=[!#%-+\--:<-~]*+)*+").fullmatch
 
 
 def find_plain(fields: bytes, name: bytes) -> tuple[int, int, int, int] | None:

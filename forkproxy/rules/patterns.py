@@ -281,13 +281,12 @@ def _prefixes(entries: Sequence[Entry]) -> Find:
 
 
 def _within(entries: Sequence[Entry], icase: bool) -> Find:
-    pairs = [(entry.text.lower() if icase else entry.text, entry) for entry in entries]
+    pairs = [((entry.text.lower() if icase else entry.text).decode("latin-1"), entry) for entry in entries]
 
     def find(value: bytes) -> Entry | None:
-        if icase:
-            value = value.lower()
-        for text, entry in pairs:
-            if value.find(text) >= 0:  # half of what "in" costs, which tries a number first
+        text = (value.lower() if icase else value).decode("latin-1")  # in bytes, "in" tries a number first
+        for part, entry in pairs:
+            if part in text:
                 return entry
         return None
 
