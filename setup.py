@@ -17,7 +17,7 @@ from setuptools import setup
 ALSO = {
     ".": "clock",
     "balance": "leastconn picker",
-    "http": "message reader cookies",
+    "http": "lines message reader cookies",
     "net": "loop logsink",
     "rules": "logalias logencode loglines patterns ruleset tables txn types variables web world",
     "rules/actions": "headers rewrite track variables",

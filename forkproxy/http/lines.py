@@ -1,0 +1,91 @@
+"""Field lines on the fast road, and the memory of those that came before.
+
+Clients and servers say most of their lines again and again: in the next request, on the next connection, in every answer. To find one in
+a dictionary costs a sixth of checking it character by character, so a line is judged once, and a head is a loop of look-ups in which
+only what is new (a cookie, a date) is read. What is remembered is a verdict on bytes that are exactly the same, so it does not
+matter who said them first. There is an end to it (:data:`MOST`, :data:`LONGEST`); secrets are not kept at all.
+
+Knows one line at a time; what lines mean together is the reader's.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from forkproxy.http.grammar import AUTHORITY, TOKEN, VALUE
+
+#: How many lines of each kind of message are remembered (when there are more, they are learned anew), and of which length in bytes at most:
+#: half a megabyte for both.
+MOST: Final = 1000
+LONGEST: Final = 200
+
+# What a line is.
+PLAIN: Final = 0  # nothing that the reader has to know of
+CAREFUL: Final = 1  # something for the careful road: wrong, folded, or a field that takes more than a look
+HOST: Final = 2
+CONNECTION: Final = 3  # "keep-alive" or "close"
+LENGTH: Final = 4
+CHUNKED: Final = 5
+
+#: fields that are not plain: of a request, of a response
+_REQUEST = rb"[CcEeHhTtUu](?i:onnection|ontent-length|e|ransfer-encoding|xpect|pgrade|ost)"
+_RESPONSE = rb"[CcTtUu](?i:onnection|ontent-length|ransfer-encoding|pgrade)"
+_KNOWN = (
+    rb"|[Cc](?i:onnection):[ \t]*+([Kk]eep-[Aa]live|[Cc]lose)|[Cc](?i:ontent-length):[ \t]*+(0|[1-9][0-9]{0,17})"
+    rb"|[Tt](?i:ransfer-encoding):[ \t]*+(chunked)"
+)
+_HOST = rb"|[Hh](?i:ost):[ \t]*+(" + AUTHORITY + rb"*+)"
+_KINDS: Final = (PLAIN, CONNECTION, LENGTH, CHUNKED, HOST)
+#: what is read anew each time: who has it could be somebody else with it
+_secret = re.compile(rb"(?i:cookie|authorization|proxy-authorization|set-cookie):").match
+
+
+class Line:
+    """What there is to know of a line that is not plain: ``kind``, one of those above, and ``value``."""
+
+    __slots__ = ("kind", "value")
+
+    def __init__(self, kind: int, value: bytes) -> None:
+        self.kind = kind
+        self.value = value
+
+
+_plain: Final = Line(PLAIN, b"")
+_careful: Final = Line(CAREFUL, b"")
+
+
+class Lines:
+    """Lines of one kind of message, without CRLF. ``plain`` are some that are; who is not among them is asked for with :meth:`judge`."""
+
+    __slots__ = ("_match", "_special", "plain")
+
+    def __init__(self, special: bytes, more: bytes) -> None:
+        self.plain: set[bytes] = set()
+        self._special: dict[bytes, Line] = {}
+        self._match = re.compile(rb"(?!(?:%b):)%b++:%b*+%b" % (special, TOKEN, VALUE, _KNOWN + more)).fullmatch
+
+    def judge(self, line: bytes) -> Line:
+        """What any line is."""
+        found = self._special.get(line)
+        if found is not None:
+            return found
+        match = self._match(line)
+        if match is None:
+            return _careful
+        at = match.lastindex
+        found = _plain if at is None else Line(_KINDS[at], match[at])
+        if len(line) <= LONGEST and not _secret(line):
+            if len(self.plain) + len(self._special) >= MOST:
+                self.plain.clear()
+                self._special.clear()
+            if at is None:
+                self.plain.add(line)
+            else:
+                self._special[line] = found
+        return found
+
+
+#: those of requests, of responses
+REQUEST_LINES: Final = Lines(_REQUEST, _HOST)
+RESPONSE_LINES: Final = Lines(_RESPONSE, b"")
