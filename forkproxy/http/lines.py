@@ -56,33 +56,31 @@ _careful: Final = Line(CAREFUL, b"")
 
 
 class Lines:
-    """Lines of one kind of message, without CRLF. ``plain`` are some that are; who is not among them is asked for with :meth:`judge`."""
+    """Lines of one kind of message, without CRLF: ``plain`` are some that are, ``special`` some that are not, with what there is to know of
+    them; others are asked for with :meth:`judge`."""
 
-    __slots__ = ("_match", "_special", "plain")
+    __slots__ = ("_match", "plain", "special")
 
     def __init__(self, special: bytes, more: bytes) -> None:
         self.plain: set[bytes] = set()
-        self._special: dict[bytes, Line] = {}
+        self.special: dict[bytes, Line] = {}
         self._match = re.compile(rb"(?!(?:%b):)%b++:%b*+%b" % (special, TOKEN, VALUE, _KNOWN + more)).fullmatch
 
     def judge(self, line: bytes) -> Line:
-        """What any line is."""
-        found = self._special.get(line)
-        if found is not None:
-            return found
+        """What a line is that was not seen before."""
         match = self._match(line)
         if match is None:
             return _careful
         at = match.lastindex
         found = _plain if at is None else Line(_KINDS[at], match[at])
         if len(line) <= LONGEST and not _secret(line):
-            if len(self.plain) + len(self._special) >= MOST:
+            if len(self.plain) + len(self.special) >= MOST:
                 self.plain.clear()
-                self._special.clear()
+                self.special.clear()
             if at is None:
                 self.plain.add(line)
             else:
-                self._special[line] = found
+                self.special[line] = found
         return found
 
 

@@ -19,6 +19,8 @@ from forkproxy.http.lines import CHUNKED, CONNECTION, HOST, LENGTH, PLAIN, REQUE
 from forkproxy.http.message import BodyKind, RequestHead, ResponseHead
 
 _END: Final = b"\r\n\r\n"
+#: up to so many bytes a call of find() costs more than the copies that partition() makes
+_LARGE: Final = 4096
 _request_line: Final = re.compile(rb"(?!CONNECT )([A-Z]++) (/" + TARGET + rb"*+) HTTP/1\.([01])").fullmatch
 _status_line: Final = re.compile(rb"HTTP/1\.([01]) ([2-5][0-9][0-9]) ((?![ \t])" + VALUE + rb"*+)").fullmatch
 
@@ -63,21 +65,25 @@ def parse_request(buf: bytes | bytearray, start: int, limits: Limits) -> tuple[R
     """
     if type(buf) is not bytes:
         buf = bytes(buf)
-    stop = buf.find(_END, start)
-    end = stop + 4
-    if stop < 0 or end - start > limits.head_bytes:
+    if len(buf) > _LARGE:
+        stop = buf.find(_END, start)
+        block, empty = buf[start:stop], b"" if stop < 0 else _END
+    else:
+        block, empty, _ = (buf[start:] if start else buf).partition(_END)
+    end = start + len(block) + 4
+    if not empty or end - start > limits.head_bytes:
         return careful.request(buf, start, limits)
-    lines = buf[start:stop].split(b"\r\n")
+    lines = block.split(b"\r\n")
     first = lines.pop(0)
     match = _request_line(first)
     if match is None or len(lines) > limits.max_fields:
         return careful.request(buf, start, limits)
     host = length = chunked = wish = told = None
-    plain = REQUEST_LINES.plain
+    plain, special = REQUEST_LINES.plain, REQUEST_LINES.special
     for line in lines:
         if line in plain:
             continue
-        found = REQUEST_LINES.judge(line)
+        found = special.get(line) or REQUEST_LINES.judge(line)
         kind = found.kind
         if kind == PLAIN:
             continue
@@ -112,13 +118,13 @@ def parse_request(buf: bytes | bytearray, start: int, limits: Limits) -> tuple[R
     else:
         head.version = 10
         head.keep_alive = False
-    at = start + len(first) + 2
     if told is None or wish is None:
-        head.fields_raw = buf[at : end - 2]
+        head.fields_raw = buf[start + len(first) + 2 : end - 2]
     else:
         head.keep_alive = len(wish) > 5  # not "close"
-        cut = buf.find(b"\n" + told + b"\r", at - 1) + 1
-        head.fields_raw = buf[at:cut] + buf[cut + len(told) + 2 : end - 2]
+        lines.remove(told)
+        lines.append(b"")
+        head.fields_raw = b"\r\n".join(lines)
     head.added = b""
     head.method = method
     head.target = target
@@ -136,21 +142,25 @@ def parse_response(buf: bytes | bytearray, start: int, limits: Limits, request_m
     """
     if type(buf) is not bytes:
         buf = bytes(buf)
-    stop = buf.find(_END, start)
-    end = stop + 4
-    if stop < 0 or end - start > limits.head_bytes:
+    if len(buf) > _LARGE:
+        stop = buf.find(_END, start)
+        block, empty = buf[start:stop], b"" if stop < 0 else _END
+    else:
+        block, empty, _ = (buf[start:] if start else buf).partition(_END)
+    end = start + len(block) + 4
+    if not empty or end - start > limits.head_bytes:
         return careful.response(buf, start, limits, request_method)
-    lines = buf[start:stop].split(b"\r\n")
+    lines = block.split(b"\r\n")
     first = lines.pop(0)
     match = _status_line(first)
     if match is None or len(lines) > limits.max_fields:
         return careful.response(buf, start, limits, request_method)
     length = chunked = wish = told = None
-    plain = RESPONSE_LINES.plain
+    plain, special = RESPONSE_LINES.plain, RESPONSE_LINES.special
     for line in lines:
         if line in plain:
             continue
-        found = RESPONSE_LINES.judge(line)
+        found = special.get(line) or RESPONSE_LINES.judge(line)
         kind = found.kind
         if kind == PLAIN:
             continue
@@ -182,13 +192,13 @@ def parse_response(buf: bytes | bytearray, start: int, limits: Limits, request_m
     else:
         head.version = 10
         head.keep_alive = False
-    at = start + len(first) + 2
     if told is None or wish is None:
-        head.fields_raw = buf[at : end - 2]
+        head.fields_raw = buf[start + len(first) + 2 : end - 2]
     else:
         head.keep_alive = len(wish) > 5  # not "close"
-        cut = buf.find(b"\n" + told + b"\r", at - 1) + 1
-        head.fields_raw = buf[at:cut] + buf[cut + len(told) + 2 : end - 2]
+        lines.remove(told)
+        lines.append(b"")
+        head.fields_raw = b"\r\n".join(lines)
     if request_method == b"HEAD" or code == b"304":
         head.body = _NONE
         head.length = 0
