@@ -11,7 +11,6 @@ The same engine renders header values, bodies and redirects: ``style`` says what
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 from forkproxy.errors import ConfigError
@@ -267,7 +266,8 @@ _READY = {HTTPLOG: loglines.httplog, TCPLOG: loglines.tcplog}
 
 def written_down() -> str:
     """The text of ``loglines`` as it should be: its head as it is, and what is made of the formats."""
-    text = Path(loglines.__file__).read_text(encoding="utf-8")
+    with open(loglines.__file__, encoding="utf-8") as file:
+        text = file.read()
     made = text[: text.index("\n\n\ndef ") + 1]
     for (line, ready), mode in zip(_READY.items(), ("http", "tcp"), strict=True):
         draft = _parse(line, RuleContext(kind="log", mode=mode), "log")
@@ -279,7 +279,8 @@ def written_down() -> str:
 def write_down() -> None:
     """``make loglines``."""
     made = written_down()
-    Path(loglines.__file__).write_text(made, encoding="utf-8")
+    with open(loglines.__file__, "w", encoding="utf-8") as file:
+        file.write(made)
 
 
 def _body(draft: _Draft, result: str) -> str:
