@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import subprocess
 import time
@@ -102,17 +103,30 @@ def sample(case: Case, side: Side, seconds: float, world: World) -> Sample:
 
 def measure(case: Case, ways: Ways, world: World, rounds: int, seconds: float) -> tuple[str, dict[str, Any]]:
     """A case: every side is asked whether its answers are right, warmed up, and measured in turn. Returns the section and the numbers."""
-    with running(case, ways, world) as sides:
-        for side in sides:
-            ready(case, side, world)
-            sample(case, side, min(1.0, seconds), world)  # warm up
-        samples: list[list[Sample]] = [[] for _ in sides]
+    return together([case], ways, world, rounds, seconds)[0]
+
+
+def together(cases: Sequence[Case], ways: Ways, world: World, rounds: int, seconds: float) -> list[tuple[str, dict[str, Any]]]:
+    """Cases that are to be compared with each other, each as :func:`measure` does it, but in turn as well: what the machine does
+    meanwhile concerns all of them."""
+    with contextlib.ExitStack() as open_:
+        taken: list[tuple[Case, list[tuple[Side, list[Sample]]]]] = []
+        for case in cases:
+            sides = open_.enter_context(running(case, ways, world))
+            for side in sides:
+                ready(case, side, world)
+                sample(case, side, min(1.0, seconds), world)  # warm up
+            taken.append((case, [(side, []) for side in sides]))
         for _ in range(rounds):
-            for k, side in enumerate(sides):
-                samples[k].append(sample(case, side, seconds, world))
-    medians = [middle(s) for s in samples]
-    each = [[{"cpu_us": s.cpu_us, "rate": s.rate, "p99_us": s.p99_us} for s in of_side] for of_side in samples]
-    return section(case, ways.names, medians), {"medians": medians, "rounds": each}
+            for case, of_case in taken:
+                for side, samples in of_case:
+                    samples.append(sample(case, side, seconds, world))
+    made = []
+    for case, of_case in taken:
+        medians = [middle(samples) for _, samples in of_case]
+        each = [[{"cpu_us": s.cpu_us, "rate": s.rate, "p99_us": s.p99_us} for s in samples] for _, samples in of_case]
+        made.append((section(case, ways.names, medians), {"medians": medians, "rounds": each}))
+    return made
 
 
 def ready(case: Case, side: Side, world: World) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import idle, load, paced, scaling
-from bench.cases import CASES, SETS
+from bench.cases import CASES, ROWS, SETS
 from bench.processes import LOAD_CORE, PROXY_CORE
 from bench.sides import HERE, Ways, surroundings
 from bench.table import table
@@ -56,6 +56,12 @@ def chosen(words: Sequence[str]) -> list[str]:
     return list(found)
 
 
+def grouped(names: Sequence[str]) -> list[tuple[str, ...]]:
+    """Cases that a row compares with each other are measured in turn, all others by themselves."""
+    rows = [row.cases for row in ROWS if row.figure == "flat" and set(row.cases) <= set(names)]
+    return list(dict.fromkeys(next((row for row in rows if name in row), (name,)) for name in names))
+
+
 def compare(options: argparse.Namespace) -> int:
     """The side-by-side run."""
     try:
@@ -69,16 +75,22 @@ def compare(options: argparse.Namespace) -> int:
     numbers: dict[str, Any] = {}
     failed = False
     with surroundings() as world:
-        for name in names:
-            case = CASES[name]
+        for group in grouped(names):
             try:
-                section, numbers[name] = MEASURES[case.kind](case, ways, world, options.rounds, options.seconds)
+                if len(group) > 1:
+                    made = load.together([CASES[name] for name in group], ways, world, options.rounds, options.seconds)
+                else:
+                    case = CASES[group[0]]
+                    made = [MEASURES[case.kind](case, ways, world, options.rounds, options.seconds)]
             except (RuntimeError, OSError, subprocess.SubprocessError) as error:
                 failed = True
-                section = f"## {name}\n\n{case.what}\n\nFailed: {str(error).partition(chr(10))[0][:300]}\n"
+                made = []
+                sections.append(f"## {', '.join(group)}\n\nFailed: {str(error).partition(chr(10))[0][:300]}\n")
                 print(error, file=sys.stderr)
-            print(section, flush=True)
-            sections.append(section)
+            for name, (section, found) in zip(group, made, strict=False):
+                numbers[name] = found
+                print(section, flush=True)
+                sections.append(section)
     summary = table(ways.names, numbers)
     print(summary)
     if options.record:

@@ -23,47 +23,60 @@ _BITS: Final = 20
 _INDEX: Final = (1 << _BITS) - 1
 
 
+class Place:
+    """What is known of one server: streams of this worker and of others, its weight (0: no candidate now), the load under which it stands
+    and its entry in that row. One object, since with many servers what costs is to reach them."""
+
+    __slots__ = ("elsewhere", "entry", "load", "streams", "weight")
+
+    def __init__(self) -> None:
+        self.streams = self.elsewhere = self.weight = self.load = self.entry = 0
+
+
 class LeastConn(Picker):
     """The server with the lowest number of streams in proportion to its weight; round robin among equals. Weights may change."""
 
-    __slots__ = ("_arrival", "_careful", "_elsewhere", "_entries", "_key", "_loads", "_room", "_rows", "_stamp", "_weights", "streams")
+    __slots__ = ("_arrival", "_careful", "_entries", "_loads", "_places", "_room", "_rows")
 
-    #: per server: this worker's streams
-    streams: list[int]
+    _places: list[Place]
 
     def rebuild(self) -> None:
         self._select()
         self._careful = self._limited()
-        view, n = self.view, len(self.backend.servers)
-        if not hasattr(self, "streams"):
-            self.streams = [0] * n
-            self._stamp = [0] * n
+        view = self.view
+        if not hasattr(self, "_places"):
+            self._places = [Place() for _ in self.backend.servers]
             self._arrival = 0
             # Workers begin at different servers: the first ``offset`` ones go to the end.
             turned = self.candidates[view.offset % (len(self.candidates) or 1) :]
             early = [i for i in self.candidates if i not in turned]
         else:
-            turned, early = tuple(sorted(self.candidates, key=self._stamp.__getitem__)), []
-        self._weights = [0] * n
-        for i in self.candidates:
-            self._weights[i] = view.weight(i)
-        self._elsewhere = [view.elsewhere(i) for i in range(n)]
-        self._key = [0] * n
+            turned, early = tuple(sorted(self.candidates, key=lambda i: self._places[i].entry)), []
         self._room = 4 * len(self.candidates) + 64
         self._entries = 0
         self._loads: list[int] = []
         self._rows: dict[int, deque[int]] = {}
+        for i, place in enumerate(self._places):
+            place.weight = 0
+            place.elsewhere = view.elsewhere(i)
         for i in (*turned, *early):
-            self._append(i, self._load(i))
+            place = self._places[i]
+            place.weight = view.weight(i)
+            self._append(i, place, _load(place))
+
+    @property
+    def streams(self) -> list[int]:
+        """Per server: this worker's streams."""
+        return [place.streams for place in self._places]
 
     def pick(self, txn: Any, exclude: Collection[int] = ()) -> int | None:
-        loads, stamp = self._loads, self._stamp
+        loads, places = self._loads, self._places
         while loads:
             row = self._rows[loads[0]]
             while row:
                 entry = row[0]
                 i = entry & _INDEX
-                if stamp[i] != entry:
+                if places[i].entry != entry:
                     row.popleft()
                     self._entries -= 1
                 elif exclude or (self._careful and self.view.full(i)):
@@ -74,45 +87,41 @@ class LeastConn(Picker):
         return None
 
     def on_start(self, i: int) -> None:
-        self.streams[i] += 1
-        self._move(i)
+        place = self._places[i]
+        place.streams += 1
+        self._move(i, place)
 
     def on_end(self, i: int) -> None:
-        self.streams[i] -= 1
-        self._move(i)
+        place = self._places[i]
+        place.streams -= 1
+        self._move(i, place)
 
     def sync(self) -> None:
         for i in self.candidates:
+            place = self._places[i]
             other = self.view.elsewhere(i)
-            if other != self._elsewhere[i]:
-                self._elsewhere[i] = other
-                self._move(i)
+            if other != place.elsewhere:
+                place.elsewhere = other
+                self._move(i, place)
 
     def _counts(self) -> bool:
         return True
 
-    def _load(self, i: int) -> int:
-        n = self.streams[i] + self._elsewhere[i]
-        return (n + 1) * _MAX_WEIGHT // self._weights[i] if n else 0
+    def _move(self, i: int, place: Place) -> None:
+        if place.weight:  # else it is no candidate any more; counted on for its return
+            load = _load(place)
+            if load != place.load:
+                self._append(i, place, load)
 
-    def _move(self, i: int) -> None:
-        weight = self._weights[i]
-        if not weight:  # no candidate any more; counted on for its return
-            return
-        n = self.streams[i] + self._elsewhere[i]
-        key = (n + 1) * _MAX_WEIGHT // weight if n else 0
-        if key != self._key[i]:
-            self._append(i, key)
-
-    def _append(self, i: int, key: int) -> None:
-        """The server's load is ``key`` from now on."""
-        self._key[i] = key
+    def _append(self, i: int, place: Place, load: int) -> None:
+        """The server stands under ``load`` from now on."""
         self._arrival = at = self._arrival + 1
-        self._stamp[i] = entry = at << _BITS | i
-        row = self._rows.get(key)
+        place.load = load
+        place.entry = entry = at << _BITS | i
+        row = self._rows.get(load)
         if row is None:
-            row = self._rows[key] = deque()
-            heappush(self._loads, key)
+            row = self._rows[load] = deque()
+            heappush(self._loads, load)
         row.append(entry)
         self._entries = entries = self._entries + 1
         if entries > self._room:
@@ -120,27 +129,32 @@ class LeastConn(Picker):
 
     def _sweep(self) -> None:
         """Drop what is outdated."""
-        stamp = self._stamp
-        rows = {key: deque([entry for entry in row if stamp[entry & _INDEX] == entry]) for key, row in self._rows.items()}
-        self._rows = {key: row for key, row in rows.items() if row}
+        places = self._places
+        rows = {load: deque([entry for entry in row if places[entry & _INDEX].entry == entry]) for load, row in self._rows.items()}
+        self._rows = {load: row for load, row in rows.items() if row}
         self._loads = list(self._rows)
         heapify(self._loads)
         self._entries = sum([len(row) for row in self._rows.values()])
 
     def _other(self, exclude: Collection[int]) -> int | None:
         """The least loaded that is neither full nor excluded; an excluded one when nobody else has room."""
-        stamp = self._stamp
+        places = self._places
         full = self.view.full if self._careful else None
         avoided = None
         for load in sorted(self._loads):
             for entry in self._rows[load]:
                 i = entry & _INDEX
-                if stamp[i] != entry or (full is not None and full(i)):
+                if places[i].entry != entry or (full is not None and full(i)):
                     continue
                 if i not in exclude:
                     return i
                 avoided = i
         return avoided
+
+
+def _load(place: Place) -> int:
+    n = place.streams + place.elsewhere
+    return (n + 1) * _MAX_WEIGHT // place.weight if n else 0
 
 
 # Called, not a decorator: the compiled build (setup.py) makes native classes only of those that have none, and this one is asked three

@@ -19,7 +19,7 @@ from bench.configs import Place
 from bench.load import Sample, middle, section
 from bench.probes import probes
 from bench.processes import Sink, Usage, sleeps, stop, tree
-from bench.run import MEASURES, chosen
+from bench.run import MEASURES, chosen, grouped
 from bench.sides import Ways
 from bench.table import table as summary
 from forkproxy.net.loop import READ
@@ -182,3 +182,10 @@ def test_an_exchange_by_hand() -> None:
     assert rt.frontends["f"].count.row[REQ_TOT] == 3
     for bell in rt.state.limits.bells:
         os.close(bell)
+
+
+def test_what_a_row_compares_is_measured_in_turn() -> None:
+    conns = ("conns-32", "conns-512", "conns-4096")
+    assert grouped(["http-close", *conns, "tcp-small"]) == [("http-close",), conns, ("tcp-small",)]
+    assert grouped(conns[:2]) == [(conns[0],), (conns[1],)]
+    assert [name for group in grouped(chosen(["wanted"])) for name in group] == chosen(["wanted"])
