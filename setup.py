@@ -16,7 +16,7 @@ from setuptools import setup
 #: fetches, too: each closure is 500 lines of C. net/sockets must not stand here (its class inherits from a C socket: a crash at accept).
 ALSO = {
     ".": "clock",
-    "balance": "leastconn picker",
+    "balance": "keyed leastconn picker random ring roundrobin",
     "http": "lines message reader cookies",
     "net": "loop logsink",
     "rules": "logalias logencode loglines patterns ruleset tables txn types variables web world",

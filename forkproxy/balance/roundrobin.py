@@ -19,7 +19,6 @@ from forkproxy.registry import algorithm
 _SEEK = 4096
 
 
-@algorithm("roundrobin", synopsis="roundrobin")
 class RoundRobin(Picker):
     """Each server in turns, according to its weight; the smoothest distribution. Weights may be changed while running."""
 
@@ -73,3 +72,7 @@ class RoundRobin(Picker):
                     break
             i = next(self._turns)
         return avoided
+
+
+# Called, not a decorator: see leastconn.py.
+algorithm("roundrobin", synopsis="roundrobin")(RoundRobin)
