@@ -30,8 +30,10 @@ class RoundRobin(Picker):
     def rebuild(self) -> None:
         """Begin a new order, after the server that was served last."""
         self._select()
-        last = getattr(self, "_last", -1)
-        self._last = None if last == -1 else last
+        begun = hasattr(self, "_turns")
+        if not begun:
+            self._last = None
+        last = self._last
         self._careful = self._limited()
         members = self.candidates
         if not members:
@@ -39,9 +41,9 @@ class RoundRobin(Picker):
             return
         sequence = turns(members, [self._weight(i) for i in members])
         self._turns = sequence
-        if last == -1:
+        if not begun:
             next(islice(sequence, self.view.offset, self.view.offset), None)
-        elif last in members:
+        elif last is not None and last in members:
             for i in islice(sequence, _SEEK):
                 if i == last:
                     break
