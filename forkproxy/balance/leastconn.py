@@ -14,7 +14,8 @@ from collections.abc import Collection
 from heapq import heapify, heappop, heappush
 from typing import Any, Final
 
-from forkproxy.balance.picker import SCALE, Picker
+from forkproxy import plan
+from forkproxy.balance.picker import SCALE, Picker, View
 from forkproxy.registry import algorithm
 
 _MAX_WEIGHT: Final = 256 * SCALE
@@ -39,6 +40,9 @@ class LeastConn(Picker):
     __slots__ = ("_arrival", "_careful", "_entries", "_loads", "_places", "_room", "_rows")
 
     _places: list[Place]
+
+    def __init__(self, backend: plan.Backend, view: View) -> None:
+        super().__init__(backend, view)  # mypyc makes a class twice that inherits this from a class which others may inherit from, too
 
     def rebuild(self) -> None:
         self._select()

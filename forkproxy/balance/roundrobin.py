@@ -11,7 +11,8 @@ from collections.abc import Collection, Iterator
 from itertools import islice, repeat
 from typing import Any
 
-from forkproxy.balance.picker import Picker
+from forkproxy import plan
+from forkproxy.balance.picker import Picker, View
 from forkproxy.balance.turns import turns
 from forkproxy.registry import algorithm
 
@@ -26,6 +27,9 @@ class RoundRobin(Picker):
 
     _turns: Iterator[int | None]
     _last: int | None
+
+    def __init__(self, backend: plan.Backend, view: View) -> None:
+        super().__init__(backend, view)  # mypyc makes a class twice that inherits this from a class which others may inherit from, too
 
     def rebuild(self) -> None:
         """Begin a new order, after the server that was served last."""
