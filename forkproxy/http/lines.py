@@ -3,7 +3,7 @@
 Clients and servers say most of their lines again and again: in the next request, on the next connection, in every answer. To find one in
 a dictionary costs a sixth of checking it character by character, so a line is judged once, and a head is a loop of look-ups in which
 only what is new (a cookie, a date) is read. What is remembered is a verdict on bytes that are exactly the same, so it does not
-matter who said them first. There is an end to it (:data:`MOST`, :data:`LONGEST`); secrets are not kept at all.
+matter who said them first. There is an end to it; secrets are not kept at all.
 
 Knows one line at a time; what lines mean together is the reader's.
 """
@@ -15,9 +15,10 @@ from typing import Final
 
 from forkproxy.http.grammar import AUTHORITY, TOKEN, VALUE
 
-#: How many lines of each kind of message are remembered (when there are more, they are learned anew), and of which length in bytes at most:
-#: half a megabyte for both.
-MOST: Final = 1000
+#: How many lines of each kind of message are remembered at most (when there are more, they are learned anew): plain ones; others, among
+#: them those of thousands of hosts. And of which length in bytes: two megabytes in the worst case.
+MOST_PLAIN: Final = 1000
+MOST_SPECIAL: Final = 4000
 LONGEST: Final = 200
 
 # What a line is.
@@ -73,14 +74,16 @@ class Lines:
             return _careful
         at = match.lastindex
         found = _plain if at is None else Line(_KINDS[at], match[at])
-        if len(line) <= LONGEST and not _secret(line):
-            if len(self.plain) + len(self.special) >= MOST:
-                self.plain.clear()
+        if len(line) > LONGEST:
+            return found
+        if at is not None:
+            if len(self.special) >= MOST_SPECIAL:
                 self.special.clear()
-            if at is None:
-                self.plain.add(line)
-            else:
-                self.special[line] = found
+            self.special[line] = found
+        elif not _secret(line):
+            if len(self.plain) >= MOST_PLAIN:
+                self.plain.clear()
+            self.plain.add(line)
         return found
 
 
