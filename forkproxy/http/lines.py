@@ -37,9 +37,10 @@ _KNOWN = (
     rb"|[Tt](?i:ransfer-encoding):[ \t]*+(chunked)"
 )
 _HOST = rb"|[Hh](?i:ost):[ \t]*+(" + AUTHORITY + rb"*+)"
-_KINDS: Final = (PLAIN, CONNECTION, LENGTH, CHUNKED, HOST)
-#: what is read anew each time: who has it could be somebody else with it
-_secret = re.compile(rb"(?i:cookie|authorization|proxy-authorization|set-cookie):").match
+#: plain ones that are read anew each time: with what they say somebody could be somebody else
+_SECRET = rb"((?i:cookie|authorization|proxy-authorization|set-cookie)):" + VALUE + rb"*+"
+#: by the last group that matched
+_KINDS: Final = (PLAIN, PLAIN, CONNECTION, LENGTH, CHUNKED, HOST)
 
 
 class Line:
@@ -65,7 +66,7 @@ class Lines:
     def __init__(self, special: bytes, more: bytes) -> None:
         self.plain: set[bytes] = set()
         self.special: dict[bytes, Line] = {}
-        self._match = re.compile(rb"(?!(?:%b):)%b++:%b*+%b" % (special, TOKEN, VALUE, _KNOWN + more)).fullmatch
+        self._match = re.compile(rb"%b|(?!(?:%b):)%b++:%b*+%b" % (_SECRET, special, TOKEN, VALUE, _KNOWN + more)).fullmatch
 
     def judge(self, line: bytes) -> Line:
         """What a line is that was not seen before."""
@@ -73,17 +74,20 @@ class Lines:
         if match is None:
             return _careful
         at = match.lastindex
-        found = _plain if at is None else Line(_KINDS[at], match[at])
-        if len(line) > LONGEST:
-            return found
-        if at is not None:
+        if at is None:
+            if len(line) <= LONGEST:
+                if len(self.plain) >= MOST_PLAIN:
+                    self.plain.clear()
+                self.plain.add(line)
+            return _plain
+        kind = _KINDS[at]
+        if kind == PLAIN:
+            return _plain
+        found = Line(kind, match[at])
+        if len(line) <= LONGEST:
             if len(self.special) >= MOST_SPECIAL:
                 self.special.clear()
             self.special[line] = found
-        elif not _secret(line):
-            if len(self.plain) >= MOST_PLAIN:
-                self.plain.clear()
-            self.plain.add(line)
         return found
 
 
