@@ -126,7 +126,7 @@ frontend f
             data = b""
             while more := sock.recv(65536):
                 data += more
-        return data.decode()
+        return data.decode(errors="replace")  # haproxy 2.6 shows what was in memory where a check has not ended yet
 
     def rows(self) -> dict[str, dict[str, str]]:
         found = csv.DictReader(io.StringIO(self.ask("show stat").removeprefix("# ")))
