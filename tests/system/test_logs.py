@@ -263,6 +263,7 @@ def digits(line: bytes) -> bytes:
     """A line in which numbers that differ from run to run are N."""
     line = re.sub(rb"^<\d+>\w{3} [ \d]\d \d\d:\d\d:\d\d haproxy\[\d+\]: ", b"", line)
     line = re.sub(rb"\[\d+/\w+/\d{4}:[\d:.]+( [+-]\d{4})?\]", rb"[D\1]", line)
+    line = re.sub(rb'("" \d+) \d+(?= "fe")', rb"\1 N", line)  # milliseconds, which may be 200 as well
     return re.sub(rb"(?<![\w-])(?!(?:200|403|502|000) )\d+(?![\w.])", b"N", line)
 
 
