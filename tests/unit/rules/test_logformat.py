@@ -210,6 +210,8 @@ def test_lines_that_are_written_down_are_those_that_are_made() -> None:
 
 
 def test_only_the_very_lines_that_are_written_down_are_taken() -> None:
+    assert compile_format(logformat.HTTPLOG, context("log"), style="log").render is loglines.httplog
+    assert compile_format(logformat.TCPLOG, context("log", mode="tcp"), style="log").render is loglines.tcplog
     assert compile_format(logformat.TCPLOG, context("log")).render is not loglines.tcplog  # as a header's value
     asap = compile_format(logformat.HTTPLOG, context("log", logasap=True), style="log").render
     assert asap is not loglines.httplog
