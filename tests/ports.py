@@ -24,3 +24,9 @@ def free_ports(count: int) -> list[int]:
     while len(_held) > _MOST:
         _held.popleft().close()
     return found
+
+
+def listener(backlog: int = 128) -> socket.socket:
+    """A listener on a port of its own that stays reserved when it is closed: who still connects there (checks, say) must not meet the next
+    test's."""
+    return socket.create_server(("127.0.0.1", free_ports(1)[0]), backlog=backlog)

@@ -24,6 +24,7 @@ from typing import NamedTuple
 
 import pytest
 
+from tests import ports
 from tests.ports import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -83,7 +84,7 @@ class Origin:
     """A scripted server: each connection runs ``script``; what it received is kept."""
 
     def __init__(self) -> None:
-        self.sock = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self.sock = ports.listener(backlog=64)
         self.port = self.sock.getsockname()[1]
         self.script: Script = lambda sock: None
         self.open: list[socket.socket] = []

@@ -28,6 +28,7 @@ global
   tune.pipesize 262144
 defaults
   mode http
+  no option abortonclose
   timeout connect 2s
   timeout client 20s
   timeout server 20s

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import ports
 from tests.ports import free_ports
 from tests.system.conftest import Proxy, eventually, get
 
@@ -294,7 +295,7 @@ def test_thousands_of_servers_are_checked_without_a_burst(tmp_path: Path) -> Non
     server is asked once in it, and the service answers meanwhile."""
     (port,) = free_ports(1)
     came: list[float] = []
-    with socket.create_server(("127.0.0.1", 0), backlog=256) as target:
+    with ports.listener(backlog=256) as target:
 
         def accept() -> None:
             while True:

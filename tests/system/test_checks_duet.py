@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import ports
 from tests.ports import free_ports
 from tests.system.conftest import ROOT, eventually
 from tests.system.duet import BESIDE_HAPROXY
@@ -286,7 +287,7 @@ class Service:
 
     def __init__(self, script: Script) -> None:
         self.script = script
-        self.sock = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self.sock = ports.listener(backlog=64)
         self.port = self.sock.getsockname()[1]
         self.got: list[bytearray] = []
         threading.Thread(target=self._accept, daemon=True).start()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import ports
 from tests.ports import free_ports
 from tests.system.conftest import DEFAULTS, Load, Proxy, eventually
 from tests.system.test_maps import ask
@@ -44,7 +45,7 @@ frontend origin
 @pytest.fixture
 def silent() -> Iterator[socket.socket]:
     """Takes connections and says nothing."""
-    with closing(socket.create_server(("127.0.0.1", 0))) as sock:
+    with closing(ports.listener()) as sock:
         yield sock
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import ports
 from tests.ports import free_ports
 from tests.system.conftest import DEFAULTS, Load, Proxy, eventually, get
 from tests.system.duet import read_head
@@ -65,7 +66,7 @@ frontend probe
 @pytest.fixture
 def still() -> Iterator[int]:
     """A server that says nothing."""
-    with socket.create_server(("127.0.0.1", 0), backlog=4096) as sock:
+    with ports.listener(backlog=4096) as sock:
         yield sock.getsockname()[1]
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import ports
 from tests.ports import free_ports
 from tests.system.conftest import DEFAULTS, Proxy, eventually
 from tests.system.duet import Duet, read_all, read_head
@@ -31,7 +32,7 @@ class Server:
     :meth:`answer` says."""
 
     def __init__(self, delay_s: float | None) -> None:
-        self.sock = socket.create_server(("127.0.0.1", 0), backlog=512)
+        self.sock = ports.listener(backlog=512)
         self.port = self.sock.getsockname()[1]
         self.delay_s = delay_s
         self.open: dict[socket.socket, float] = {}

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import ports
 from tests.system.conftest import eventually
 from tests.system.duet import COMMANDS, Duet, Side, read_all
 from tests.system.scripts import LAST, OK, answer, ask, command, last, refuses
@@ -166,10 +167,10 @@ def test_streams(tmp_path: Path) -> None:
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(str(tmp_path / f"{name}.stream"))
         listener.listen()
-        there = [*(StreamCollector(socket.create_server(("127.0.0.1", 0))) for _ in range(6)), StreamCollector(listener)]
-        ports = [each.listener.getsockname()[1] for each in there[:6]]
+        there = [*(StreamCollector(ports.listener()) for _ in range(6)), StreamCollector(listener)]
+        numbers = [each.listener.getsockname()[1] for each in there[:6]]
         text = "global\n  stats socket {dir}/{name}.cli level admin\n" + DEFAULTS
-        text += STREAMS.format(ports=ports, path=tmp_path / f"{name}.stream")
+        text += STREAMS.format(ports=numbers, path=tmp_path / f"{name}.stream")
         with Side(tmp_path, text, name) as side:
             for target in targets:
                 side.run(last(target), answer(OK), 0)

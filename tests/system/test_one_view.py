@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import ports
 from tests.ports import free_ports
 from tests.system.conftest import DEFAULTS, Proxy, eventually, get
 from tests.system.test_processes_cli import ask
@@ -71,7 +72,7 @@ class View:
 
 def test_one_view_over_reloads_and_ends(start: Callable[..., Proxy], tmp_path: Path) -> None:
     port, metrics = free_ports(2)
-    origin = socket.create_server(("127.0.0.1", 0))
+    origin = ports.listener()
     origin.settimeout(10)
     facts = {"dir": tmp_path, "defaults": DEFAULTS, "metrics": metrics, "port": port, "origin": origin.getsockname()[1]}
     view = View(tmp_path, metrics)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import ports
 from tests.ports import free_ports
 from tests.system.conftest import DEFAULTS, ROOT, Load, Proxy, eventually, get, gone, hello, listening, refused
 from tests.system.test_processes_cli import ask
@@ -36,7 +37,7 @@ def test_socket_activation(start: Start, tmp_path: Path) -> None:
     script = tmp_path / "activate.py"
     script.write_text(ACTIVATE.replace("PROGRAM", repr(str(ROOT / "bin" / "forkproxy"))))
     cli, master_cli = tmp_path / "cli", tmp_path / "master"
-    with socket.create_server(("127.0.0.1", 0)) as web, socket.socket(socket.AF_UNIX) as one, socket.socket(socket.AF_UNIX) as two:
+    with ports.listener() as web, socket.socket(socket.AF_UNIX) as one, socket.socket(socket.AF_UNIX) as two:
         port = web.getsockname()[1]
         for sock, path in ((one, cli), (two, master_cli)):
             sock.bind(str(path))

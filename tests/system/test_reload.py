@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests import ports
 from tests.ports import free_ports
 from tests.system.conftest import Load, Proxy, eventually, get, hello, listening, refused
 
@@ -106,7 +107,7 @@ def test_notifications_of_a_reload(start: Start) -> None:
 def test_an_old_worker_finishes_what_it_has(start: Start) -> None:
     """A slow TCP session outlives the reload, until hard-stop-after."""
     (port,) = free_ports(1)
-    with socket.create_server(("127.0.0.1", 0)) as origin:
+    with ports.listener() as origin:
 
         def config(hard: str) -> str:
             return f"""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import ports
 from tests.ports import free_ports
 from tests.system.conftest import Proxy, eventually, get
 
@@ -111,7 +112,7 @@ def test_a_server_that_comes_back_between_two_attempts(
     [("option redispatch", "first", 0.2), ("option redispatch 1", "first", 0.0), ("option redispatch", "roundrobin", 0.0)],
 )
 def test_redispatch(run: Callable[..., tuple[int, int]], mode: str, option: str, balance: str, least: float) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as good:
+    with ports.listener() as good:
         server = threading.Thread(target=answer, args=(good,))
         server.start()
         port, metrics = run(mode, "200ms", balance, option, f"server b 127.0.0.1:{good.getsockname()[1]}")

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import ports
 from tests.ports import free_ports
 from tests.system.conftest import eventually
 from tests.system.duet import BESIDE_HAPROXY, COMMANDS
@@ -103,8 +104,8 @@ class Pair:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.silent = socket.create_server(("127.0.0.1", 0))
-        self.bad = socket.create_server(("127.0.0.1", 0))
+        self.silent = ports.listener()
+        self.bad = ports.listener()
         self.bad.settimeout(10)
         self.ports: dict[str, dict[str, int]] = {}
         self.running: list[subprocess.Popen[bytes]] = []

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import ports
 from tests.ports import free_ports
 from tests.system.conftest import Proxy, eventually
 from tests.system.duet import read_all
@@ -41,7 +42,7 @@ class Keeper:
     noticed before who comes."""
 
     def __init__(self) -> None:
-        self.sock = socket.create_server(("127.0.0.1", 0), backlog=512)
+        self.sock = ports.listener(backlog=512)
         self.port: int = self.sock.getsockname()[1]
         self.open: dict[socket.socket, str] = {}
         self.held: list[socket.socket] = []

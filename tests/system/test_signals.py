@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import ports
 from tests.ports import free_ports
 from tests.system.conftest import DEFAULTS, Proxy, eventually, get, hello, listening, refused
 
@@ -64,7 +65,7 @@ def test_end_as_haproxy(tmp_path: Path, start: Start, mode: str, signum: int) ->
 
 def test_usr1_finishes_what_there_is(start: Start) -> None:
     (port,) = free_ports(1)
-    with socket.create_server(("127.0.0.1", 0)) as origin:
+    with ports.listener() as origin:
         config = f"""
 global
   nbthread 2

@@ -21,6 +21,7 @@ from forkproxy.errors import ProtocolError
 from forkproxy.http.body import payload
 from forkproxy.http.message import Head
 from forkproxy.http.reader import Limits, parse_request, parse_response
+from tests import ports
 from tests.wire.http_samples import CHUNKED_BODIES, REQUESTS, RESPONSES, Outcome
 
 pytestmark = [pytest.mark.system, pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs haproxy")]
@@ -36,8 +37,8 @@ class Rig:
         self.heads: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self.reply = OK
         self.body_end = b""
-        self.server = socket.create_server(("127.0.0.1", 0))
-        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.server = ports.listener()
+        self.listener = ports.listener()
         self.thread = threading.Thread(target=self._serve, daemon=True)
         self.thread.start()
         file = directory / "oracle.cfg"
