@@ -299,6 +299,7 @@ class Master:
     def _every_second(self) -> None:
         """Peaks that are spread over workers are seen by looking often."""
         self._observe(list(self.shared.state.names))
+        self.shared.state.limits.tidy()
         if self.shared.tables is not None:
             self.shared.tables.keep([self.plan.tables, *(generation.plan.tables for generation in self.supervisor.generations)])
             self.shared.tables.sweep(int(self.loop.clock.now * 1000.0))

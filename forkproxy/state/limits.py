@@ -14,7 +14,7 @@ They are watched edge triggered and never read: each ring wakes whoever sleeps, 
 Who waits also looks by itself once a second, so a fault costs a second, not for ever.
 
 **Who is stopped with a lock** (SIGSTOP) must not stop the others: after ``robust.PATIENCE_S`` they go on without it, at the risk of totals
-that are wrong by a few, note that (``DIRTY``) and make the sums anew when they have the lock again.
+that are wrong by a few, remember that (``dirty``) and make the sums anew when they have the lock again.
 
 Knows rows by number, nothing of what is counted: ``state.queues`` is about servers, ``state.doors`` about connections.
 Numbers: docs/decisions/0008-shared-limits.md.
@@ -40,7 +40,6 @@ PASSED: Final = 11  # how many were served from this queue so far
 SESS_LIMIT: Final = 12  # events a second (0: any number), followed by a frequency (state.frequency)
 CONN_LIMIT: Final = 16  # the same of another event
 HOME: Final = 20  # the row whose lock guards this one
-DIRTY: Final = 21  # the sums of this home may be wrong
 READY: Final = 22  # the lock of this row was made
 FREED: Final = 23  # of a backend's row: grows whenever a slot of a server became free and nobody waited
 ALARMS: Final = FREED  # of row 0: grows when everybody is to look for himself what is free
@@ -122,9 +121,9 @@ class Area:
         rows = [row for row in range(self.segment.rows) if any(part[row * PART_CELLS : row * PART_CELLS + BELL].tolist())]
         for home in {cells[row * LIMIT_CELLS + HOME] for row in rows}:
             held = self.enter(home)
-            for row in rows:
-                if cells[row * LIMIT_CELLS + HOME] == home:
-                    part[row * PART_CELLS : (row + 1) * PART_CELLS] = _ZEROS
+            # All rows of this home: it may have been given something in one that was empty when we looked.
+            for row in self._of(home):
+                part[row * PART_CELLS : (row + 1) * PART_CELLS] = _ZEROS
             self.recount(home)
             self.leave(home, held)
         if rows:
@@ -158,7 +157,6 @@ class Area:
             self.recount(home)
             self.ring_all()  # it may have died between taking something back and handing it on
         except Busy:
-            self.cells[home * LIMIT_CELLS + DIRTY] = 1
             self.dirty.add(home)
             return False
         return True
@@ -171,18 +169,21 @@ class Area:
     def tidy(self) -> None:
         """Once a second: sums that were changed without their lock are made anew."""
         for home in list(self.dirty):
-            if not attempt(self.lock(home)):
-                self.dirty.discard(home)
-                if self.cells[home * LIMIT_CELLS + DIRTY]:
-                    self.recount(home)
-                    self.ring_all()
-                robust.give(self.lock(home))
+            code = attempt(self.lock(home))
+            if code == errno.EBUSY:
+                continue
+            self.dirty.discard(home)
+            held = not code or self.after(home, code)
+            if held:
+                self.recount(home)
+                self.ring_all()
+            self.leave(home, held)
 
     def recount(self, home: int) -> None:
         """Make the sums of all rows of ``home`` anew from the workers' parts (with its lock)."""
         cells = self.cells
         parts = self.parts()
-        of_home = [row for row in range(self.segment.rows) if cells[row * LIMIT_CELLS + LIMIT] and cells[row * LIMIT_CELLS + HOME] == home]
+        of_home = self._of(home)
         for part in parts if home else ():
             part[home * PART_CELLS + GRANTED] = sum(part[row * PART_CELLS + LENT] for row in of_home if row != home)
         for row in of_home:
@@ -194,7 +195,11 @@ class Area:
                 waiting += max(0, length - granted)
             cells[row * LIMIT_CELLS + TOTAL] = total
             cells[row * LIMIT_CELLS + WAITING] = waiting
-        cells[home * LIMIT_CELLS + DIRTY] = 0
+
+    def _of(self, home: int) -> list[int]:
+        """The rows that are guarded by the lock of ``home``, itself included."""
+        cells = self.cells
+        return [row for row in range(self.segment.rows) if cells[row * LIMIT_CELLS + LIMIT] and cells[row * LIMIT_CELLS + HOME] == home]
 
     def _address(self, home: int) -> int:
         return self.segment.limits_at + home * LIMIT_CELLS * 8

@@ -43,6 +43,7 @@ class House:
         self.area = Area(self.segment, self.bells)
         for row in (0, FRONTEND, BIND):
             self.area.place(row, 0)
+        self.area.place(BACKEND, BACKEND)
         self.rows = list(range(SERVER, SERVER + len(servers)))
         for row, most in zip(self.rows, servers, strict=True):
             self.area.place(row, BACKEND)
@@ -340,6 +341,41 @@ def test_a_slot_that_was_given_to_a_worker_that_died_before_it_knew() -> None:
     house.segment.release(1)
     assert [t.item for t in house.queues[2].look()] == ["y"]
     house.check()
+
+
+def test_a_slot_that_is_given_to_a_dead_worker_while_it_is_settled() -> None:
+    """It waited for any server and had no stream at the one of which it is given a slot just before its part is emptied."""
+    house = House(2, (1,))
+    assert house.enter(0)
+    house.join(1, "dead", 1.0, ANY)
+
+    class Late(Area):
+        def enter(self, home: int) -> bool:
+            house.leave(0)
+            return super().enter(home)
+
+    Late(house.segment, house.bells).settle(1)
+    house.segment.release(1)
+    assert house.cell(SERVER, TOTAL) == 0 and house.enter(0)
+    house.check()
+
+
+def test_a_lock_that_died_is_not_kept_by_who_tidies() -> None:
+    house = House(2, (2,))
+    assert house.enter(0)
+    pid = os.fork()
+    if not pid:
+        house.areas[1].enter(BACKEND)
+        os._exit(0)
+    os.waitpid(pid, 0)
+    house.area.cells[SERVER * LIMIT_CELLS + TOTAL] = 2
+    house.areas[0].dirty.add(BACKEND)
+    house.areas[0].tidy()
+    assert house.cell(SERVER, TOTAL) == 1 and house.areas[0].dirty == set()
+    pid = os.fork()
+    if not pid:
+        os._exit(0 if house.areas[1].enter(BACKEND) else 1)
+    assert os.waitpid(pid, 0)[1] == 0
 
 
 def test_killed_at_random_under_load() -> None:
