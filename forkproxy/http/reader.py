@@ -15,7 +15,7 @@ from typing import Final
 
 from forkproxy.http import careful
 from forkproxy.http.grammar import TARGET, VALUE
-from forkproxy.http.lines import CHUNKED, CONNECTION, HOST, LENGTH, PLAIN, REQUEST_LINES, RESPONSE_LINES
+from forkproxy.http.lines import CHUNKED, CONNECTION, HOST, LENGTH, PLAIN, REQUEST_LINES, RESPONSE_LINES, Lines
 from forkproxy.http.message import BodyKind, RequestHead, ResponseHead
 
 _END: Final = b"\r\n\r\n"
@@ -56,15 +56,11 @@ class Limits:
         self.keeps_ambiguous = keeps_ambiguous
 
 
-def parse_request(buf: bytes | bytearray, start: int, limits: Limits) -> tuple[RequestHead, int] | None:
-    """The request head that begins at ``start`` of ``buf`` and the offset of the first byte after it; None: more bytes are needed.
-
-    Empty lines before the request line are part of the head. The head's ``fields_raw`` is ready to forward: validated, normalised and
-    without what concerned only the client's connection. Raises ProtocolError with the status for the client (400, 413, 414, 422,
-    431) as soon as what has arrived cannot become a good head. Source: RFC 9112, RFC 9110 7.6 and 7.8.
-    """
-    if type(buf) is not bytes:
-        buf = bytes(buf)
+def _look(
+    buf: bytes, start: int, limits: Limits, known: Lines
+) -> tuple[bytes, bytes, int, bytes | None, bytes | None, bytes | None, bytes | None] | None:
+    """The head at ``start``: its first line, its fields as they are forwarded, the offset behind it, and what the fields say of the host,
+    the length, chunks and the connection; None: that takes a careful look."""
     if len(buf) > _LARGE:
         stop = buf.find(_END, start)
         block, empty = buf[start:stop], b"" if stop < 0 else _END
@@ -72,18 +68,17 @@ def parse_request(buf: bytes | bytearray, start: int, limits: Limits) -> tuple[R
         block, empty, _ = (buf[start:] if start else buf).partition(_END)
     end = start + len(block) + 4
     if not empty or end - start > limits.head_bytes:
-        return careful.request(buf, start, limits)
+        return None
     lines = block.split(b"\r\n")
     first = lines.pop(0)
-    match = _request_line(first)
-    if match is None or len(lines) > limits.max_fields:
-        return careful.request(buf, start, limits)
+    if len(lines) > limits.max_fields:
+        return None
     host = length = chunked = wish = told = None
-    plain, special = REQUEST_LINES.plain, REQUEST_LINES.special
+    plain, special = known.plain, known.special
     for line in lines:
         if line in plain:
             continue
-        found = special.get(line) or REQUEST_LINES.judge(line)
+        found = special.get(line) or known.judge(line)
         kind = found.kind
         if kind == PLAIN:
             continue
@@ -97,8 +92,31 @@ def parse_request(buf: bytes | bytearray, start: int, limits: Limits) -> tuple[R
         elif kind == CHUNKED and chunked is None and length is None:
             chunked = found.value
         else:
-            return careful.request(buf, start, limits)
-    if host is None:
+            return None
+    if told is None:
+        fields = buf[start + len(first) + 2 : end - 2]
+    else:
+        lines.remove(told)
+        lines.append(b"")
+        fields = b"\r\n".join(lines)
+    return first, fields, end, host, length, chunked, wish
+
+
+def parse_request(buf: bytes | bytearray, start: int, limits: Limits) -> tuple[RequestHead, int] | None:
+    """The request head that begins at ``start`` of ``buf`` and the offset of the first byte after it; None: more bytes are needed.
+
+    Empty lines before the request line are part of the head. The head's ``fields_raw`` is ready to forward: validated, normalised and
+    without what concerned only the client's connection. Raises ProtocolError with the status for the client (400, 413, 414, 422,
+    431) as soon as what has arrived cannot become a good head. Source: RFC 9112, RFC 9110 7.6 and 7.8.
+    """
+    if type(buf) is not bytes:
+        buf = bytes(buf)
+    seen = _look(buf, start, limits, REQUEST_LINES)
+    if seen is None:
+        return careful.request(buf, start, limits)
+    first, fields, end, host, length, chunked, wish = seen
+    match = _request_line(first)
+    if match is None or host is None:
         return careful.request(buf, start, limits)
     method, target, minor = match.groups()
     head = RequestHead()
@@ -118,13 +136,9 @@ def parse_request(buf: bytes | bytearray, start: int, limits: Limits) -> tuple[R
     else:
         head.version = 10
         head.keep_alive = False
-    if told is None or wish is None:
-        head.fields_raw = buf[start + len(first) + 2 : end - 2]
-    else:
+    if wish is not None:
         head.keep_alive = len(wish) > 5  # not "close"
-        lines.remove(told)
-        lines.append(b"")
-        head.fields_raw = b"\r\n".join(lines)
+    head.fields_raw = fields
     head.added = b""
     head.method = method
     head.target = target
@@ -142,37 +156,13 @@ def parse_response(buf: bytes | bytearray, start: int, limits: Limits, request_m
     """
     if type(buf) is not bytes:
         buf = bytes(buf)
-    if len(buf) > _LARGE:
-        stop = buf.find(_END, start)
-        block, empty = buf[start:stop], b"" if stop < 0 else _END
-    else:
-        block, empty, _ = (buf[start:] if start else buf).partition(_END)
-    end = start + len(block) + 4
-    if not empty or end - start > limits.head_bytes:
+    seen = _look(buf, start, limits, RESPONSE_LINES)
+    if seen is None:
         return careful.response(buf, start, limits, request_method)
-    lines = block.split(b"\r\n")
-    first = lines.pop(0)
+    first, fields, end, _, length, chunked, wish = seen
     match = _status_line(first)
-    if match is None or len(lines) > limits.max_fields:
+    if match is None:
         return careful.response(buf, start, limits, request_method)
-    length = chunked = wish = told = None
-    plain, special = RESPONSE_LINES.plain, RESPONSE_LINES.special
-    for line in lines:
-        if line in plain:
-            continue
-        found = special.get(line) or RESPONSE_LINES.judge(line)
-        kind = found.kind
-        if kind == PLAIN:
-            continue
-        if kind == CONNECTION and told is None:
-            told = line
-            wish = found.value
-        elif kind == LENGTH and length is None and chunked is None:
-            length = found.value
-        elif kind == CHUNKED and chunked is None and length is None:
-            chunked = found.value
-        else:
-            return careful.response(buf, start, limits, request_method)
     minor, code, reason = match.groups()
     if code == b"204" or request_method == b"CONNECT" or (chunked is not None and minor != b"1"):
         return careful.response(buf, start, limits, request_method)
@@ -192,13 +182,9 @@ def parse_response(buf: bytes | bytearray, start: int, limits: Limits, request_m
     else:
         head.version = 10
         head.keep_alive = False
-    if told is None or wish is None:
-        head.fields_raw = buf[start + len(first) + 2 : end - 2]
-    else:
+    if wish is not None:
         head.keep_alive = len(wish) > 5  # not "close"
-        lines.remove(told)
-        lines.append(b"")
-        head.fields_raw = b"\r\n".join(lines)
+    head.fields_raw = fields
     if request_method == b"HEAD" or code == b"304":
         head.body = _NONE
         head.length = 0
