@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from forkproxy.http import message
 from forkproxy.http.message import BodyKind, Field, RequestHead, ResponseHead
 from forkproxy.http.reader import Limits, parse_request
 
@@ -153,3 +154,11 @@ def test_start_lines() -> None:
 
 def test_host_of_a_made_head() -> None:
     assert RequestHead.create(b"GET", b"/", [(b"Host", b"x")]).host == b"x"
+
+
+def test_names_that_clients_made_up_are_not_remembered_for_ever() -> None:
+    h = head()
+    for i in range(3000):
+        assert h.get(b"x-%d" % i) is None
+    assert len(message._needles) <= 1000
+    assert h.get(b"x-ab") == b"3"
