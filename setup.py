@@ -13,12 +13,12 @@ from pathlib import Path
 from setuptools import setup
 
 #: What is compiled besides the modules of the proxy room, by room: what requests pass. What only reads a configuration stays as it is, rare
-#: fetches, too: each closure is 500 lines of C. net/sockets must not stand here (its class inherits from a C socket: a crash at accept).
+#: fetches, too: each closure is 500 lines of C. net/connection must not stand here (its class inherits from a C socket: a crash at accept).
 ALSO = {
     ".": "clock",
     "balance": "keyed leastconn picker random ring roundrobin",
     "http": "lines message reader cookies",
-    "net": "loop logsink",
+    "net": "loop logsink sockets",
     "rules": "logalias logencode loglines patterns ruleset tables txn types variables web world",
     "rules/actions": "headers rewrite track variables",
     "rules/fetches": "http_cookies http_fields http_line l4 stick",

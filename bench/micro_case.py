@@ -25,7 +25,7 @@ from forkproxy.config.load import load
 from forkproxy.config.options import Options
 from forkproxy.master.shared import Shared
 from forkproxy.net.loop import READ, Loop
-from forkproxy.proxy import listener, runtime, upstream
+from forkproxy.proxy import listener, runtime
 from forkproxy.state.servers import RUNNING, SCALE
 
 FIELDS = (
@@ -135,7 +135,7 @@ class Stand:
         self.bind = self.fe.plan.binds[0]
         self.requests = requests(case)
         self.clients: list[Wire] = []
-        upstream.connect = connect  # type: ignore[attr-defined,assignment]
+        self.rt.connect = connect
 
     def client(self) -> Wire:
         """A client connects."""

@@ -194,13 +194,13 @@ def ready(side: Side, mask: int) -> None:
 def drained(side: Side) -> bool:
     """A write event: send what waits for ``side``; when all is out its source is read again. False: the session is over or still
     blocked."""
-    f = side.peer.flow
+    peer: Side = side.peer
+    f: Flow = peer.flow
     try:
         empty = flow.drain_to(f, side)
     except OSError:
-        outcome(side.peer, flow.DST_GONE)
+        outcome(peer, flow.DST_GONE)
         return False
-    peer = side.peer
     active(peer, side)
     if not empty:
         return True
@@ -226,7 +226,7 @@ def hung_up(side: Side) -> None:
 
 def outcome(side: Side, what: int) -> None:
     """What reading from ``side`` came to."""
-    s = side.stream
+    s: Stream = side.stream
     if what < flow.ENDED:
         active(side, side.peer)
     elif what == flow.ENDED:
@@ -240,8 +240,9 @@ def outcome(side: Side, what: int) -> None:
 def ended(side: Side) -> None:
     """Nothing more comes from ``side``."""
     side.eof = True
-    f = side.flow
-    if side.peer.out or (f.pipe is not None and f.pipe.held):
+    f: Flow = side.flow
+    peer: Side = side.peer
+    if peer.out or (f.pipe is not None and f.pipe.held):
         pause(side)
     else:
         shut(side)
@@ -249,11 +250,13 @@ def ended(side: Side) -> None:
 
 def shut(side: Side) -> None:
     """Everything from ``side`` was passed on and it ended: when both ended, so does the session."""
-    f = side.flow
+    f: Flow = side.flow
     if f.done:
         return
     f.done = True
-    if side.peer.flow.done and not flow.blocked(side.peer.flow):
+    peer: Side = side.peer
+    back: Flow = peer.flow
+    if back.done and not flow.blocked(back):
         over(side.stream)
     else:
         # On a busy machine it is told a turn later: the other one may have gone by then as well, as clients do that got what they
@@ -271,7 +274,7 @@ def tell(side: Side, s: Stream) -> None:
     """The other one is told that ``side`` ended."""
     if s.logged or side.stream is not s:
         return
-    peer = side.peer
+    peer: Side = side.peer
     pause(side)  # nothing more will come, which the kernel would say in every turn
     sockets.half_close(peer.sock)
     fin_s = s.fe.plan.timeouts.client_fin_s if peer is s.client else s.be.plan.timeouts.server_fin_s

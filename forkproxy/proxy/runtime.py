@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from forkproxy.errors import ERRORS, StreamError
 from forkproxy.net.loop import ET, INF, READ, Loop, Watched
 from forkproxy.net.pipes import PipePool
+from forkproxy.net.sockets import connect
 from forkproxy.proxy import client, counting, finish, moving, pool, queue, tracking, view
 from forkproxy.proxy.backend import BackendRt, ServerRt
 from forkproxy.proxy.client import Client
@@ -34,6 +35,9 @@ from forkproxy.state.names import PROCESS, backend_key, frontend_key
 from forkproxy.values import replace
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from forkproxy.net.sockets import Way
     from forkproxy.plan import Bind, Frontend, Plan
     from forkproxy.proxy.captures import Capture
     from forkproxy.proxy.profiling import Profiler
@@ -62,6 +66,8 @@ class Runtime:
         loop.add(self._bell, READ | ET)
         limit = settings.maxpipes or max(16, settings.maxconn // 4 or 256)
         self.pipes = None if settings.nosplice else PipePool(max(1, limit // self.workers), settings.pipesize_bytes or 1 << 18)
+        #: begins connections to servers
+        self.connect: Callable[[Way], tuple[socket.socket, bool]] = connect
         self.connections = 0
         self.profiler: Profiler | None = None
         self.leaving = False

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from forkproxy.errors import ERRORS, ProtocolError
 from forkproxy.http.reader import parse_response
 from forkproxy.net.loop import INF, READ, WRITE
-from forkproxy.net.sockets import connect, outcome
+from forkproxy.net.sockets import outcome
 from forkproxy.proxy import captures, dispatch, finish, flow, greeting, marks, relay, response
 from forkproxy.proxy.sides import Side, close, pause, resume
 
@@ -82,7 +82,7 @@ def dial(s: Stream, srv: ServerRt) -> Upstream | None:
     s.reused = False
     srv.count_connect()
     try:
-        sock, _ = connect(srv.way or srv.way_for(s))
+        sock, _ = s.client.rt.connect(srv.way or srv.way_for(s))
     except OSError as exc:
         marks.broke(s, exc.errno)
         dispatch.failed(s, dispatch.classify(exc))

@@ -15,7 +15,7 @@ from forkproxy.clock import ManualClock
 from forkproxy.net.loop import ERR, HUP, READ, WRITE, Loop
 from forkproxy.net.sockets import Way
 from forkproxy.plan import Address, Backend, Bind, Frontend, Global, Plan, Server, Timeouts
-from forkproxy.proxy import listener, upstream
+from forkproxy.proxy import listener
 from forkproxy.proxy.accesslog import Target
 from forkproxy.proxy.runtime import Runtime
 from forkproxy.state.counters import Rows
@@ -148,7 +148,7 @@ class Stage:
         self.ports: list[int] = []
         self.refuse: set[int] = set()
         self.room = 1 << 30
-        monkeypatch.setattr(upstream, "connect", self._connect)
+        self.rt.connect = self._connect
 
     def limit(self, key: str, most: int) -> None:
         """The master sets the limit of a row."""

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from forkproxy.proxy import upstream
 from forkproxy.rules.verdict import Reply
 from forkproxy.values import replace
 from tests.session.stage import Stage, Wire
@@ -299,7 +298,7 @@ def test_why_no_connection_can_be_made(mp: pytest.MonkeyPatch, number: int, flag
     def fails(way: object) -> None:
         raise OSError(number, "no")
 
-    mp.setattr(upstream, "connect", fails)
+    stage.rt.connect = fails  # type: ignore[assignment]
     c = stage.client()
     stage.says(c, GET)
     stage.passes(1.0)
