@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import os
 import types
-import weakref
 from typing import Any
 
 from forkproxy.clock import ManualClock
@@ -25,6 +24,15 @@ from forkproxy.state.segment import Segment
 from forkproxy.state.servers import RUNNING, SCALE, ServerTable
 from forkproxy.state.stickspec import TableRef
 
+#: descriptors that are open: ``conftest`` closes what a test left
+OPEN: set[int] = set()
+
+
+def opened(fd: int) -> int:
+    """Note that ``fd`` is to be closed when the test is over."""
+    OPEN.add(fd)
+    return fd
+
 
 class Wire:
     """One of our sockets. ``said`` waits to be received by us (b"" in it is the end, an exception a break), ``got`` is what we sent;
@@ -32,7 +40,7 @@ class Wire:
 
     def __init__(self, label: str) -> None:
         self.label = label
-        self.fd = os.open("/dev/null", os.O_RDWR)  # a number of our own; nobody reads from it
+        self.fd = opened(os.open("/dev/null", os.O_RDWR))  # a number of our own; nobody reads from it
         self.said: list[bytes | OSError] = []
         self.got = b""
         self.room = 1 << 30
@@ -84,6 +92,7 @@ class Wire:
 
     def close(self) -> None:
         self.closed = True
+        OPEN.remove(self.fd)
         os.close(self.fd)
 
 
@@ -128,8 +137,8 @@ class Stage:
         table = ServerTable(rows)
         for s in plan_servers:
             table.set(s.key, srv_op=RUNNING, weight=SCALE, uweight=1)
-        bell = os.eventfd(0, os.EFD_NONBLOCK)
-        weakref.finalize(self, os.close, bell)
+        opened(segment.fd)
+        bell = opened(os.eventfd(0, os.EFD_NONBLOCK))
         area = Area(segment, [bell])
         area.place(0, 0)
         for key in (frontend_key("f"), listener_key("f", str(self.bind.address))):
@@ -140,6 +149,7 @@ class Stage:
         segment.claim(0, os.getpid())
         state = types.SimpleNamespace(segment=segment, rows=rows, servers=table, limits=area)
         self.rt = Runtime(plan, self.loop, segment.slot(0), state, 1)
+        opened(self.rt._bell.fd)
         self.fe = self.rt.frontends["f"]
         self.be = self.rt.backends["b"]
         self.fe.log.targets = [Target(7, 0, lambda level, wall, line: None)]

@@ -9,7 +9,7 @@ import pytest
 
 from forkproxy.proxy import upstream
 from forkproxy.proxy.outbox import TOGETHER
-from tests.session.stage import Stage, Wire
+from tests.session.stage import OPEN, Stage, Wire
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n"
@@ -143,6 +143,7 @@ def test_what_waits_leaves_before_the_end(monkeypatch: pytest.MonkeyPatch) -> No
     stage, (c,), (up,) = crowd(monkeypatch, 1)
     c.said.append(GET)
     stage._tell(c, 1)
+    OPEN.remove(stage.rt._bell.fd)
     stage.rt.close()
     assert up.got.startswith(b"GET ")
 
