@@ -104,7 +104,7 @@ def _option(name: str, sections: set[str]) -> str:
 
 def cli() -> list[str]:
     """Commands of the runtime CLI and where they are answered."""
-    lines = ["# List of registered CLI keywords:"]
+    lines = ["# List of registered CLI keywords:", *(f"{name} [MASTER] " for name in registry.PREFIXES)]
     for name, entry in sorted(registry.COMMANDS.items()):
         lines.append(f"{name} {''.join(f'[{where.upper()}] ' for where in entry.where)}")
     return lines

@@ -280,7 +280,7 @@ def missing() -> dict[str, list[str]]:
         "converter": set(registry.CONVERTERS),
         "service": set(registry.SERVICES),
         "filter": set(KINDS),
-        "cli": {*registry.COMMANDS, "@!<pid>", "@<relative pid>", "@master"},  # prefixes are the session's
+        "cli": {*registry.COMMANDS, *registry.PREFIXES},
     }
     for rule_set, shown in RULE_SETS:
         have[f"action {shown}"] = {n.removesuffix("*") for place, n in registry.ACTIONS if place == rule_set}

@@ -175,6 +175,12 @@ SERVICES: dict[str, Named] = {}
 PAGES: dict[str, Callable[[Any], Any]] = {}
 FORMATTERS: dict[str, Named] = {}
 COMMANDS: dict[str, Command] = {}
+#: what stands before a command at the master's CLI (its session reads them), and what they do
+PREFIXES: dict[str, str] = {
+    "@!<pid>": "send a command to the <pid> process",
+    "@<relative pid>": "send a command to the <relative pid> process",
+    "@master": "send a command to the master process",
+}
 #: What commands ask of the workers: name → ``carry_out(runtime, **fields)``. Registered with :func:`order`.
 ORDERS: dict[str, Callable[..., Any]] = {}
 #: ACL names that are a fetch with a match method: ``hdr_beg`` → ("req.hdr", "beg"). Registered with :func:`acl_alias`.

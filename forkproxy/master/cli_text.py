@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import Iterable
 
-from forkproxy.registry import COMMANDS, Command, Level
+from forkproxy.registry import COMMANDS, PREFIXES, Command, Level
 
 _PAYLOAD = re.compile(r"(?:^|\s)<<(\S{0,64})$")
 
@@ -69,9 +69,7 @@ def help_text(level: Level, where: str, prefix: str, *, unknown: bool, mastercli
             title = "Unknown command. Please enter one of the following commands only:\n"
     lines = [title]
     if mastercli and not chosen:
-        lines.append(f"  {'@!<pid>':<40}: send a command to the <pid> process\n")
-        lines.append(f"  {'@<relative pid>':<40}: send a command to the <relative pid> process\n")
-        lines.append(f"  {'@master':<40}: send a command to the master process\n")
+        lines += [f"  {name:<40}: {what}\n" for name, what in PREFIXES.items()]
     names = [name for name in sorted(chosen or mine) if name not in _ALWAYS]
     lines += [f"  {mine[name].synopsis:<40}: {summary(mine[name])}\n" for name in (*names, *_ALWAYS) if name in mine]
     return "".join(lines)

@@ -169,15 +169,11 @@ class Area:
     def tidy(self) -> None:
         """Once a second: sums that were changed without their lock are made anew."""
         for home in list(self.dirty):
-            code = attempt(self.lock(home))
-            if code == errno.EBUSY:
-                continue
-            self.dirty.discard(home)
-            held = not code or self.after(home, code)
-            if held:
+            if self.enter(home):  # which does not wait again for what is dirty
+                self.dirty.discard(home)
                 self.recount(home)
                 self.ring_all()
-            self.leave(home, held)
+                self.leave(home, True)
 
     def recount(self, home: int) -> None:
         """Make the sums of all rows of ``home`` anew from the workers' parts (with its lock)."""

@@ -65,6 +65,7 @@ def test_everything_registered_is_listed(tables: dict[str, dict[str, object]]) -
     assert set(tables["sample converter functions"]) == set(registry.CONVERTERS)
     assert set(tables["ACL keywords"]) == set(registry.ACL_ALIASES)
     assert set(tables["service names"]) == set(registry.SERVICES)
+    assert set(tables["CLI keywords"]) == {*registry.COMMANDS, *registry.PREFIXES}
     config = tables["configuration keywords"]
     for section, name in registry.KEYWORDS:
         if section in ("global", "userlist", "http-errors"):
