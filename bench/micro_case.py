@@ -140,8 +140,9 @@ class Stand:
     def client(self) -> Wire:
         """A client connects."""
         wire = Wire()
-        self.fe.doors[self.bind.id].enter(self.loop.clock.now)
-        listener.admit(self.rt, self.fe, self.bind, wire, ("127.0.0.1", 40000))
+        at = self.fe.binds[self.bind.id]
+        at.door.enter(self.loop.clock.now)
+        listener.admit(self.rt, at, wire, ("127.0.0.1", 40000))
         return wire
 
     def exchange(self, wire: Wire, request: bytes) -> None:

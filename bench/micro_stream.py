@@ -148,7 +148,7 @@ def world(log: Any = None, kind: str = "") -> tuple[Runtime, Client, Upstream, A
     rt = Runtime(plan, loop, segment.slot(0), state, 1)
     front, back = Socket(), Socket()
     origin = ClientOrigin(front, bind, "192.0.2.1", 40000, 4, loop.clock.wall)  # type: ignore[arg-type]
-    c = Client(rt, front, rt.frontends["f"], origin)
+    c = Client(rt, front, rt.frontends["f"].binds[bind.id], origin)
     c.mask = READ
     c.served = 1  # its first request must not take an idle connection (http-reuse safe)
     c.armed = loop.clock.now

@@ -11,7 +11,7 @@ import errno
 import os
 import socket
 import struct
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from forkproxy.net.connection import Connection
 from forkproxy.net.namespaces import Namespace
@@ -51,9 +51,9 @@ FAMILIES = {
 _family_of: Any = _socket.socket.family.__get__
 
 
-_Socket: Any = Connection  # to whom it is given it is a socket.socket
+_Socket: Final[Any] = Connection  # to whom it is given it is a socket.socket
 
-_IN_PROGRESS = errno.EINPROGRESS
+_IN_PROGRESS: Final = errno.EINPROGRESS
 
 #: accept(2): errors of the new connection, which is gone; the listener is fine.
 _LOST = frozenset(
@@ -110,7 +110,8 @@ def accept_as(lsock: socket.socket, of: tuple[int, int, int]) -> tuple[socket.so
         if exc.errno in _LOST:
             return None
         raise
-    sock: socket.socket = _Socket(*of, fd)
+    family, kind, proto = of
+    sock: socket.socket = _Socket(family, kind, proto, fd)
     sock.setblocking(False)
     return sock, peer
 

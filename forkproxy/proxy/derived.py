@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 #: of a proxy's needs: whether its rules look at bodies of requests, and whether they leave it to us to wait for those
 BODY_FIRST = Needs.BODY | Needs.BODY_RULED
 
+#: the options that what passes bytes both ways asks for
+RELAY = frozenset({"splice-request", "splice-response", "independent-streams"})
+
 
 def head_limits(settings: plans.Global, relaxed: bool) -> Limits:
     """What the heads of messages may be."""

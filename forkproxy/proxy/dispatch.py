@@ -154,7 +154,7 @@ def failed(s: Stream, row: StreamError) -> None:
     if row is _TIMED_OUT:
         again(s)  # it has waited long enough
         return
-    connect_s = be.plan.timeouts.connect_s
+    connect_s = be.connect_s
     delay = TURN_AROUND_S if connect_s is None else min(TURN_AROUND_S, connect_s)
     s.timer = s.client.loop.call_later(delay, again, s)
 
@@ -254,7 +254,7 @@ def touch_body(s: Stream) -> None:
     """While a body is on its way, the client's and the server's inactivity timers run from the last movement."""
     c, up = s.client, s.up
     now = c.rt.clock.now
-    limit = marks.timeout(s, "client", s.fe.plan.timeouts.client_s)
+    limit = marks.timeout(s, "client", s.client.fe.client_s)
     if limit is not None:
         c.expire = client.client_timeout
         # A client that stalls in the middle of its body is given twice the time (observed behaviour).

@@ -6,11 +6,11 @@ those. Knows plan and state; streams only by type.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from forkproxy.net.sockets import buffers, keepalive, reset_on_close
 from forkproxy.proxy import counting, tracking
-from forkproxy.proxy.derived import BODY_FIRST, address_field, case_adjuster, head_limits, keepalive_options, restriction
+from forkproxy.proxy.derived import BODY_FIRST, RELAY, address_field, case_adjuster, head_limits, keepalive_options, restriction
 from forkproxy.proxy.persistence import Kept
 from forkproxy.proxy.profiles import ProfiledLog
 from forkproxy.proxy.tally import Sums, Tally
@@ -33,18 +33,35 @@ if TYPE_CHECKING:
 
 
 #: Of most streams no byte was counted before they ended.
-_NOTHING = (0, 0)
+_NOTHING: Final = (0, 0)
+
+
+class BindRt:
+    """One bind line of a frontend. ``door`` limits its connections; ``open`` of them there are now, ``went`` ended in this turn. ``row``:
+    its counters (option socket-stats), or None."""
+
+    __slots__ = ("bind", "door", "fe", "open", "row", "went")
+
+    def __init__(self, fe: FrontendRt, bind: plans.Bind) -> None:
+        self.fe = fe
+        self.bind = bind
+        label = listener_key(fe.name, bind.label)
+        row = fe.rt.state.rows.names.row
+        self.door = Door(fe.rt.area, (row(PROCESS), row(frontend_key(fe.name)), row(label)))
+        self.open = self.went = 0
+        self.row: memoryview | None = fe.rt.row(label) if "socket-stats" in fe.plan.options else None
 
 
 class FrontendRt:
     """One frontend. ``default`` is the backend when no rule chooses, ``twin`` the backend half of the same ``listen`` section."""
 
     __slots__ = (
-        "addresses", "adjust", "bare", "buffer_body", "came", "captures", "choose", "close_client", "close_server", "connections", "count",
-        "default", "doors", "drops_trailers", "forwardfor", "head_timeout", "http", "idle_timeout", "keeps_ends", "kept", "limits",
-        "listeners", "log", "log_connect", "log_early", "log_steps", "marked", "most_own", "name", "originalto", "peak", "per_bind",
-        "plain", "plain_response", "plan", "ports", "reads_answers", "restrict", "rt", "sessions", "socket_options", "sums", "tallies",
-        "told", "tracks", "tracks_connections", "tunnels", "twin", "unique_id_line", "verdicts", "went",
+        "addresses", "adjust", "bare", "binds", "buffer_body", "came", "captures", "choose", "client_fin_s", "client_s", "close_client",
+        "close_server", "connection_rules", "connections", "content_rules", "count", "default", "drops_trailers", "forwardfor",
+        "head_timeout", "http", "idle_timeout", "keeps_ends", "kept", "limits", "listeners", "log", "log_connect", "log_early",
+        "log_steps", "marked", "most_own", "name", "originalto", "peak", "plain", "plain_response", "plan", "ports", "reads_answers",
+        "relay_options", "restrict", "rt", "session_rules", "sessions", "socket_options", "sums", "tallies", "told", "tracks",
+        "tracks_connections", "tunnel_s", "tunnels", "twin", "unique_id_line", "verdicts", "went",
     )  # fmt: skip
 
     def __init__(self, rt: Runtime, plan: plans.Frontend, backends: dict[str, BackendRt], log: AccessLog) -> None:
@@ -111,24 +128,22 @@ class FrontendRt:
         t = plan.timeouts
         self.head_timeout = t.http_request_s if t.http_request_s is not None else t.client_s
         self.idle_timeout = t.http_keep_alive_s if t.http_keep_alive_s is not None else self.head_timeout
+        self.client_s, self.client_fin_s, self.tunnel_s = t.client_s, t.client_fin_s, t.tunnel_s
+        self.relay_options = plan.options & RELAY
+        self.connection_rules, self.session_rules = plan.tcp_request_connection, plan.tcp_request_session
+        self.content_rules = plan.tcp_request_content
         settings = rt.plan.global_
         self.limits = head_limits(settings, "accept-unsafe-violations-in-http-request" in plan.options)
         self.most_own: int = plan.capabilities.get("max-session-srv-conns", 5)
         self.drops_trailers = "http-drop-response-trailers" in plan.options
         self.connections = 0
-        #: open connections by the number of their bind
-        self.per_bind = {bind.id: 0 for bind in plan.binds}
-        #: what moved in this turn: connections that came, those that became sessions, and went, by bind; the most at a time
+        #: what moved in this turn: connections that came, those that became sessions, where some went; the most at a time
         self.came = self.sessions = 0
-        self.went: dict[int, int] = {}
+        self.went: list[BindRt] = []
         self.peak = 0
         self.marked = False
-        #: what limits the connections of each bind
-        self.doors: dict[int, Door] = {}
-        row = rt.state.rows.names.row
-        for bind in plan.binds:
-            keys = (PROCESS, frontend_key(plan.name), listener_key(plan.name, bind.label))
-            self.doors[bind.id] = Door(rt.area, tuple([row(key) for key in keys]))
+        #: by the number of their bind
+        self.binds: dict[int, BindRt] = {bind.id: BindRt(self, bind) for bind in plan.binds}
         self.listeners: list[Any] = []
         self.socket_options = socket_options(plan, settings)
         #: option contstats: what was counted already of streams that still run, (bytes in, bytes out)
@@ -139,7 +154,7 @@ class FrontendRt:
         #: option socket-stats: the rows of its addresses, by the number of their bind
         self.ports: dict[int, memoryview] | None = None
         if "socket-stats" in plan.options:
-            self.ports = {bind.id: rt.row(listener_key(plan.name, bind.label)) for bind in plan.binds}
+            self.ports = {number: at.row for number, at in self.binds.items() if at.row is not None}
 
     def backend_for(self, s: Stream) -> BackendRt | None:
         """The backend of ``s``: use_backend rules in order, else default_backend; None: there is none. Raises NotYet."""
@@ -180,60 +195,62 @@ class FrontendRt:
 
     def _give_back(self) -> None:
         """The places of what went."""
-        if self.went:
-            for number, connections in self.went.items():
-                self.doors[number].leave(connections)
-            self.went.clear()
+        for at in self.went:
+            at.door.leave(at.went)
+            at.went = 0
+        self.went.clear()
 
     def relimit(self) -> None:
         """A limit may have come that was not there: what is open counts in it."""
         self._give_back()
         own = self.rt.state.rows.names.row(frontend_key(self.name))
-        for bind, door in self.doors.items():
-            for row in door.look():
-                doors.align(self.rt.area, row, self.connections if row == own else self.per_bind[bind])
+        for at in self.binds.values():
+            for row in at.door.look():
+                doors.align(self.rt.area, row, self.connections if row == own else at.open)
 
     # -- counters
 
-    def accepted(self, bind: plans.Bind, came: int = 1) -> None:
-        """A connection was accepted at ``bind``; its door was opened for it. ``came`` 0: not from outside."""
-        rt, number = self.rt, bind.id
+    def accepted(self, at: BindRt, came: int = 1) -> None:
+        """A connection was accepted at ``at``; its door was opened for it. ``came`` 0: not from outside."""
+        rt = self.rt
         rt.connections += 1
         self.came += came
         self.connections = now = self.connections + 1
         if now > self.peak:
             self.peak = now
-        self.per_bind[number] += 1
+        at.open += 1
+        if at.row is not None:
+            counting.port_opened(at.row, at.open)
         if not self.marked:
             self.marked = True
             rt.marked.append(self)
-        if self.ports is not None:
-            counting.port_opened(self.ports[number], self.per_bind[number])
 
-    def resumed(self, bind: plans.Bind) -> None:
-        """There is a connection at ``bind`` that another worker accepted."""
-        self.doors[bind.id].force()
-        self.accepted(bind, 0)
+    def resumed(self, at: BindRt) -> None:
+        """There is a connection at ``at`` that another worker accepted."""
+        at.door.force()
+        self.accepted(at, 0)
 
-    def session_started(self, bind: plans.Bind) -> None:
+    def session_started(self, at: BindRt) -> None:
         """It passed the rules of its connection."""
         self.sessions += 1
-        if self.ports is not None:
-            counting.event(self.ports[bind.id], "sess_tot")
+        if at.row is not None:
+            counting.event(at.row, "sess_tot")
 
     def closed(self, c: Client) -> None:
         """A connection ended."""
-        rt, number, went = self.rt, c.origin.bind.id, self.went
+        rt, at = self.rt, c.at
         rt.clients.discard(c)
         rt.connections -= 1
         self.connections -= 1
-        self.per_bind[number] -= 1
-        went[number] = went.get(number, 0) + 1
+        at.open -= 1
+        if at.row is not None:
+            counting.port_opened(at.row, at.open)
+        if not at.went:
+            self.went.append(at)
+        at.went += 1
         if not self.marked:
             self.marked = True
             rt.marked.append(self)
-        if self.ports is not None:
-            counting.port_opened(self.ports[number], self.per_bind[number])
         if self.tracks_connections:
             tracking.connection_ended(c)
 
@@ -256,11 +273,11 @@ class FrontendRt:
         """A request is answered by the proxy itself."""
         self.count.intercepted()
 
-    def count_denied(self, session: bool, bind: plans.Bind) -> None:
+    def count_denied(self, session: bool, at: BindRt) -> None:
         """A connection or session was refused by a rule of layer 4."""
         self.count.denied(session)
-        if self.ports is not None:
-            counting.event(self.ports[bind.id], "denied_sess" if session else "denied_conn")
+        if at.row is not None:
+            counting.event(at.row, "denied_sess" if session else "denied_conn")
 
     def account(self, s: Stream) -> None:
         """The stream ended: its tally, and its line in the log."""

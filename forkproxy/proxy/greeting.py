@@ -28,7 +28,7 @@ _ROOM = 4096
 
 def expect(c: Client) -> None:
     """Wait for the header, then go on with ``listener.begin``; bytes behind it are left in ``c.inbuf``."""
-    limit = c.fe.plan.timeouts.client_s
+    limit = c.fe.client_s
     c.ready = arriving
     c.expire = late
     c.loop.add(c)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from forkproxy.plan import Bind, Steps
     from forkproxy.proxy.client import Client
-    from forkproxy.proxy.frontend import FrontendRt
+    from forkproxy.proxy.frontend import BindRt, FrontendRt
     from forkproxy.proxy.runtime import Runtime
 
 
@@ -29,7 +29,7 @@ class Listener(Watched):
     """One listening socket of one frontend. ``on`` tells whether it is watched now, ``retry`` when it is tried again where time is
     what lets connections in."""
 
-    __slots__ = ("batch", "bind", "door", "exclusive", "fe", "of", "on", "retry", "rt", "sock")
+    __slots__ = ("at", "batch", "bind", "door", "exclusive", "fe", "of", "on", "retry", "rt", "sock")
 
     def __init__(self, rt: Runtime, fe: FrontendRt, bind: Bind, sock: socket.socket, exclusive: bool) -> None:
         super().__init__(sock.fileno(), ready)
@@ -40,7 +40,8 @@ class Listener(Watched):
         self.of = kind(sock)
         self.exclusive = exclusive
         self.batch = rt.maxaccept
-        self.door = fe.doors[bind.id]
+        self.at = fe.binds[bind.id]
+        self.door = self.at.door
         self.on = False
         self.retry: Timer | None = None
         if "tcp-smart-accept" in fe.plan.options:
@@ -59,9 +60,9 @@ class Listener(Watched):
             self.rt.loop.remove(self)
 
 
-def ready(w: Any, _mask: int) -> None:
+def ready(w: Listener, _mask: int) -> None:
     """Connections wait."""
-    rt, fe, door, bind, lsock, of = w.rt, w.fe, w.door, w.bind, w.sock, w.of
+    rt, at, door, lsock, of = w.rt, w.at, w.door, w.sock, w.of
     reserved = door.reserve(w.batch)
     try:
         for _ in range(w.batch):
@@ -79,25 +80,26 @@ def ready(w: Any, _mask: int) -> None:
             if found is None:
                 break
             reserved -= 1
-            admit(rt, fe, bind, found[0], found[1])
+            admit(rt, at, found[0], found[1])
     finally:
         if reserved:
             door.undo(rt.clock.now, reserved)
     door.pass_on()
 
 
-def admit(rt: Runtime, fe: FrontendRt, bind: Bind, sock: Any, peer: Any) -> None:
+def admit(rt: Runtime, at: BindRt, sock: Any, peer: Any) -> None:
     """A new connection: the rules of layer 4, then the mode's own way."""
+    fe, bind = at.fe, at.bind
     if isinstance(peer, tuple):
         src, port = peer[0], peer[1]
         family = 6 if ":" in src else 4
     else:
         src, port, family = "unix", bind.id, 0
-    c = client.Client(rt, sock, fe, ClientOrigin(sock, bind, src, port, family, rt.clock.wall))
-    fe.accepted(bind)
+    c = client.Client(rt, sock, at, ClientOrigin(sock, bind, src, port, family, rt.clock.wall))
+    fe.accepted(at)
     rt.clients.add(c)
     try:
-        steps = fe.plan.tcp_request_connection
+        steps = fe.connection_rules
         if steps is not None and not allowed(c, steps, False):
             return
         if fe.socket_options is not None:
@@ -113,9 +115,9 @@ def admit(rt: Runtime, fe: FrontendRt, bind: Bind, sock: Any, peer: Any) -> None
 def begin(c: Client) -> None:
     """It is known whose connection this is: the rules of its session, then the mode's own way."""
     fe = c.fe
-    if fe.plan.tcp_request_session is not None and not allowed(c, fe.plan.tcp_request_session, True):
+    if fe.session_rules is not None and not allowed(c, fe.session_rules, True):
         return
-    fe.session_started(c.origin.bind)
+    fe.session_started(c.at)
     if fe.tracks_connections:
         tracking.session_started(c.origin, c.rt.clock)
     if not c.mask:
@@ -136,8 +138,8 @@ def allowed(c: Client, steps: Steps, session: bool) -> bool:
             continue
         if verdict is ALLOW:
             break
-        c.fe.count_denied(session, c.origin.bind)
-        c.fe.doors[c.origin.bind.id].refuse(c.rt.clock.now)
+        c.fe.count_denied(session, c.at)
+        c.at.door.refuse(c.rt.clock.now)
         if verdict.kind == "silent-drop":
             silent_drop(c.sock)
         elif not session:

@@ -74,7 +74,7 @@ class Moving:
                 self._rt.idle_soon(c)
             elif self._give(c.sock, note(c)):
                 # What it counts for is ours for a moment yet, so that its place is not given away on the way.
-                door = c.fe.doors[c.origin.bind.id]
+                door = c.at.door
                 door.force()
                 c.loop.call_later(TRAVEL_S, door.leave)
                 c.loop.remove(c)  # before it is closed: the open file lives on, and epoll would go on telling of it
@@ -113,23 +113,22 @@ def note(c: Client) -> dict[str, Any]:
 
 def adopt(rt: Runtime, sock: socket.socket, told: dict[str, Any]) -> None:
     """Go on with a connection that another worker gave away; owns ``sock``. Without a frontend for its address it is closed."""
-    found = rt.binds.get(told["bind"])
-    if found is None or not found[0].http:
+    at = rt.binds.get(told["bind"])
+    if at is None or not at.fe.http:
         sock.close()
         return
-    fe, bind = found
     sock.setblocking(False)
-    origin = ClientOrigin(sock, bind, told["src"], told["port"], told["family"], told["wall"])
+    origin = ClientOrigin(sock, at.bind, told["src"], told["port"], told["family"], told["wall"])
     if told["local"] is not None:
         origin.claim(*told["local"])
-    c = client.Client(rt, sock, fe, origin)
+    c = client.Client(rt, sock, at, origin)
     c.served = told["served"]
     c.t_base = told["t_base"]
     c.wall_base = told["wall_base"]
     backend, _, server = told["last"].partition("/")
     if backend in rt.backends:
         c.last_srv = rt.backends[backend].by_name.get(server)
-    fe.resumed(bind)
+    at.fe.resumed(at)
     rt.clients.add(c)
     rt.loop.add(c)
     rt.loop.set_deadline(c, told["deadline"])

@@ -7,36 +7,44 @@ looked at, or until :data:`TOGETHER` of them wait, and leave one right behind th
 end, which is at once. New connections are all begun before the first bytes are sent over any of them: a server that is woken by the one
 is still awake for the others, and for what they bring (4 to 6 % of a request on a new connection).
 
+Ends of connections wait, too, a turn longer: see :meth:`Outbox.end`.
+
 What has a body still to come does not go this way: its pieces would overtake the head. Who waits here is where he was as far as everybody
 else is concerned, so a stream that ends meanwhile is passed over. Knows sides and streams.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from forkproxy.proxy import finish, tcp, upstream
+from forkproxy.proxy import finish, relay, tcp, upstream
 
 if TYPE_CHECKING:
     from forkproxy.net.loop import Loop
     from forkproxy.proxy.backend import ServerRt
+    from forkproxy.proxy.sides import Side
     from forkproxy.proxy.stream import Stream
     from forkproxy.proxy.upstream import Upstream
 
 #: How many messages wait at most: the first of them a millisecond at the rate of a saturated worker.
-TOGETHER = 32
+TOGETHER: Final = 32
+#: Of so many events in a turn more are likely to come at once.
+BUSY: Final = 4
 
 
 class Outbox:
     """One worker's. It is emptied by the loop, behind the ready descriptors and at the end of each turn."""
 
-    __slots__ = ("_answers", "_dials", "_loop", "_requests")
+    __slots__ = ("_answers", "_dials", "_ends", "_later", "_loop", "_requests", "_tells")
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
         self._dials: list[tuple[Stream, ServerRt]] = []
         self._requests: list[tuple[Upstream, Stream]] = []
         self._answers: list[tuple[Stream, bytes]] = []
+        self._ends: list[tuple[Side, Stream]] = []
+        self._later: list[tuple[Side, Stream]] = []
+        self._tells = False
         loop.on_ready.append(self.send)
         loop.on_turn.append(self.send)
 
@@ -57,6 +65,27 @@ class Outbox:
         self._answers.append((s, data))
         if len(self._answers) >= TOGETHER:
             self.send()
+
+    def end(self, side: Side, s: Stream) -> None:
+        """``side`` of ``s`` ended, which the other one is told: at the end of this turn, on a busy machine of the next one. By then it may
+        have gone as well, as clients do that got what they wanted, which saves two calls."""
+        (self._later if self._loop.events >= BUSY else self._ends).append((side, s))
+        if not self._tells:
+            self._tells = True
+            self._loop.call_soon(self._tell)
+
+    def _tell(self) -> None:
+        ends, self._ends = self._ends, [waits for waits in self._later if not waits[1].logged]
+        self._later = []
+        if self._ends:
+            self._loop.call_soon(self._tell)
+        else:
+            self._tells = False
+        for side, s in ends:
+            try:
+                relay.tell(side, s)
+            except Exception as exc:
+                self._loop.fault(side, exc)
 
     def send(self) -> None:
         """Send what waits. Whatever goes wrong with one message is its stream's affair."""

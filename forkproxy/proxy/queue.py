@@ -36,7 +36,7 @@ def wait(s: Stream, srv: ServerRt | None, freed: int = -1) -> bool:
     be.count_queue(srv, 1)
     limit = marks.timeout(s, "queue", be.plan.timeouts.queue_s)
     if limit is None:
-        limit = be.plan.timeouts.connect_s
+        limit = be.connect_s
     if limit is not None:
         s.timer = s.client.loop.call_later(limit, timeout, s)
     if mine:

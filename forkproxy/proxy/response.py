@@ -163,8 +163,8 @@ def begin(up: Upstream, s: Stream, head: ResponseHead, body: bytes) -> None:
     s.res_flow = f
     if s.marks is not None:
         pacing.answer(s, f)
-    up.ready = body_ready
-    up.expire = body_timeout
+    up.ready = _BODY_READY
+    up.expire = _BODY_TIMEOUT
     lead = b"".join((head.start_line(), head.block(), tail, body))
     if len(lead) >= f.bufsize:
         f.full = 1  # a full buffer came: it may be the beginning of bulk
@@ -322,7 +322,7 @@ def body_moved(up: Upstream, s: Stream, outcome: int) -> None:
     elif outcome == flow.BLOCKED:
         up.deadline = INF
         pause(up)
-        limit = marks.timeout(s, "client", s.fe.plan.timeouts.client_s)
+        limit = marks.timeout(s, "client", s.client.fe.client_s)
         if limit is not None:
             s.client.expire = client.client_timeout
             s.client.loop.set_deadline(s.client, now + limit)
@@ -373,3 +373,7 @@ def tunnel(up: Upstream, s: Stream, head: ResponseHead, body: bytes) -> None:
     if finish.say(s, data):
         relay.join(s, up)
 
+
+# States as values: a compiled module finds these without looking them up by name (0.04 µs each).
+_BODY_READY: Final = body_ready
+_BODY_TIMEOUT: Final = body_timeout

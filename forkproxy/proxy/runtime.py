@@ -19,7 +19,7 @@ from forkproxy.net.sockets import connect
 from forkproxy.proxy import client, counting, finish, moving, pool, queue, tracking, view
 from forkproxy.proxy.backend import BackendRt, ServerRt
 from forkproxy.proxy.client import Client
-from forkproxy.proxy.frontend import FrontendRt
+from forkproxy.proxy.frontend import BindRt, FrontendRt
 from forkproxy.proxy.listener import Listener
 from forkproxy.proxy.listener import ready as accept_from
 from forkproxy.proxy.logs import LogTargets
@@ -91,11 +91,11 @@ class Runtime:
             fe.name: FrontendRt(self, fe, self.backends, access_log(fe, self.logs)) for fe in plan.frontends
         }
         self.hide()
-        #: by key of the address: whose connections arrive there (the first frontend's that names it)
-        self.binds: dict[str, tuple[FrontendRt, Bind]] = {}
+        #: by key of the address: where connections arrive there (of the first frontend that names it)
+        self.binds: dict[str, BindRt] = {}
         for fe in plan.frontends:
             for bind in () if fe.disabled else fe.binds:
-                self.binds.setdefault(bind.key, (self.frontends[fe.name], bind))
+                self.binds.setdefault(bind.key, self.frontends[fe.name].binds[bind.id])
         self._held: set[Listener] = set()
         #: some frontend's log asks for the addresses of servers' connections
         self.keeps_ends = any(fe.keeps_ends for fe in self.frontends.values())
@@ -367,7 +367,7 @@ class Runtime:
             self._moving = None
         else:
             gone = set(without)
-            binds = frozenset(key for key, (fe, _bind) in self.binds.items() if fe.http and key not in gone)
+            binds = frozenset(key for key, at in self.binds.items() if at.fe.http and key not in gone)
             self._moving = moving.Moving(self, give, binds)
         if self.leaving:
             self._let_go()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from forkproxy.rules.txn import Origin, Txn
 
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 #: tcp(7), not in Python's socket module
 TCP_SAVED_SYN = 28
 
-_numbers = itertools.count(1)
+_numbers: Final = itertools.count(1)
 
-NORMAL = b"--"
+NORMAL: Final = b"--"
 
 
 class ClientOrigin(Origin):

@@ -42,6 +42,11 @@ def ruled(s: Stream) -> None:
     request.frontend_rules(s)
 
 
+def to_backend(s: Stream, be: BackendRt) -> None:
+    """``be``, which was chosen for a session, speaks HTTP."""
+    begin(s, lambda s: chosen(s, be))
+
+
 def chosen(s: Stream, be: BackendRt) -> None:
     """A backend in HTTP mode was chosen: first what the frontend has to say about requests, if anything (observed), then the backend."""
 

@@ -8,7 +8,7 @@ otherwise the kernel says EAGAIN and the write event tells both, connected and w
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from forkproxy.errors import ERRORS, ProtocolError
 from forkproxy.http.reader import parse_response
@@ -18,13 +18,13 @@ from forkproxy.proxy import captures, dispatch, finish, flow, greeting, marks, r
 from forkproxy.proxy.sides import Side, close, pause, resume
 
 if TYPE_CHECKING:
-    from forkproxy.proxy.backend import ServerRt
+    from forkproxy.proxy.backend import BackendRt, ServerRt
     from forkproxy.proxy.client import Client
     from forkproxy.proxy.runtime import Runtime
     from forkproxy.proxy.stream import Ends, Stream
 
 
-_CUT = frozenset({errno.ECONNRESET, errno.EPIPE})
+_CUT: Final = frozenset({errno.ECONNRESET, errno.EPIPE})
 
 
 class Upstream(Side):
@@ -54,8 +54,8 @@ class Upstream(Side):
         self.deadline = INF
         self.armed = INF
         self.mask = 0
-        self.ready = connecting
-        self.expire = connect_timeout
+        self.ready = _CONNECTING
+        self.expire = _CONNECT_TIMEOUT
 
     def ends(self) -> tuple[tuple[str, int], tuple[str, int]] | None:
         """Our address and the server's, (host, port) each; None when the connection is gone."""
@@ -98,7 +98,8 @@ def try_at_once(up: Upstream, s: Stream) -> None:
     srv = up.srv
     if (s.sending or srv.greets or not (s.mode_http or srv.plan.tfo)) and established(up, s):
         return
-    limit = marks.timeout(s, "connect", s.be.plan.timeouts.connect_s)
+    be: BackendRt = s.be
+    limit = marks.timeout(s, "connect", be.connect_s)
     if limit is not None:
         up.deadline = up.rt.clock.now + limit
     up.loop.add(up, READ | WRITE)
@@ -186,8 +187,8 @@ def transmit(up: Upstream, s: Stream) -> None:
     up.reused = s.reused = True
     s.up = up
     s.t_connect = now = up.rt.clock.now
-    up.ready = await_answer
-    up.expire = answer_timeout
+    up.ready = _AWAIT_ANSWER
+    up.expire = _ANSWER_TIMEOUT
     up.uses += 1
     if s.req_flow is not None:
         if s.marks is not None:
@@ -226,8 +227,8 @@ def ask(up: Upstream, s: Stream) -> bool:
 
 def launch(up: Upstream, s: Stream) -> None:
     """The head is on its way over a new connection: await the answer, and let the body follow."""
-    up.ready = await_answer
-    up.expire = answer_timeout
+    up.ready = _AWAIT_ANSWER
+    up.expire = _ANSWER_TIMEOUT
     up.uses += 1
     if s.req_flow is not None:
         send_body(up, s)
@@ -339,7 +340,7 @@ def answer_missing(up: Upstream, s: Stream) -> None:
 
 
 #: Methods that RFC 9110 9.2.2 calls idempotent: sending them twice does what sending them once does.
-IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"})
+IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"})
 
 
 def resendable(s: Stream) -> bool:
@@ -385,3 +386,8 @@ def answer_timeout(up: Upstream) -> None:
         finish.fail(s, ERRORS["server-timeout-headers"])
 
 
+# States as values: a compiled module finds these without looking them up by name (0.04 µs each).
+_CONNECTING: Final = connecting
+_CONNECT_TIMEOUT: Final = connect_timeout
+_AWAIT_ANSWER: Final = await_answer
+_ANSWER_TIMEOUT: Final = answer_timeout

@@ -178,15 +178,14 @@ class WorkerView(View):
 
     def listener_connections(self, bind: Any) -> int | None:
         """Of one address among several of a frontend a worker knows only its own: the whole frontend's are divided as this worker's are."""
-        found = self._rt.binds.get(bind.key)
-        if found is None:
+        at = self._rt.binds.get(bind.key)
+        if at is None:
             return None
-        owner = found[0]
+        owner = at.fe
         total = self.frontend_connections(owner.name)
         if total is None or len(owner.plan.binds) == 1 or not owner.connections:
             return total
-        here = owner.per_bind[bind.id]
-        return max(here, round(total * here / owner.connections))
+        return max(at.open, round(total * at.open / owner.connections))
 
     # -- servers
 

@@ -16,6 +16,7 @@ from forkproxy.net.sockets import Way
 from forkproxy.plan import Address, Backend, Bind, Frontend, Global, Plan, Server, Timeouts
 from forkproxy.proxy import listener
 from forkproxy.proxy.accesslog import Target
+from forkproxy.proxy.frontend import BindRt
 from forkproxy.proxy.runtime import Runtime
 from forkproxy.state.counters import Rows
 from forkproxy.state.limits import LIMIT, Area
@@ -187,6 +188,11 @@ class Stage:
 
     # -- what happens
 
+    @property
+    def at(self) -> BindRt:
+        """Where clients arrive."""
+        return self.fe.binds[self.bind.id]
+
     def client(self) -> Wire:
         """A client connects."""
         return self.clients(None)[0]
@@ -197,8 +203,8 @@ class Stage:
         for wire, first in zip(wires, firsts, strict=True):
             if first is not None:
                 wire.said.append(first)
-            self.fe.doors[self.bind.id].enter(self.clock.now)
-            listener.admit(self.rt, self.fe, self.bind, wire, ("192.0.2.1", 40000))
+            self.at.door.enter(self.clock.now)
+            listener.admit(self.rt, self.at, wire, ("192.0.2.1", 40000))
         self.rt.outbox.send()
         return wires
 

@@ -116,7 +116,7 @@ def test_who_is_refused_is_no_session(monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(3):
         assert stage.client().closed
     stage.settle()
-    door = stage.fe.doors[stage.bind.id]
+    door = stage.at.door
     now = stage.clock.now
     assert [door.enter(now), door.enter(now), door.enter(now) > 0] == [OPEN, OPEN, True]
     assert cell(stage, "", TOTAL) == 2
@@ -132,9 +132,9 @@ def test_a_connection_that_moves_keeps_its_place(monkeypatch: pytest.MonkeyPatch
     stage.rt.heirs(lambda sock, note: True, ())
     stage.rt.drain(None)
     stage.settle()
-    door = stage.fe.doors[stage.bind.id]
+    door = stage.at.door
     assert c.closed and door.enter(stage.clock.now) == FULL, "it is on its way to another worker"
-    stage.fe.resumed(stage.bind)  # which lets it in whatever the limit says
+    stage.fe.resumed(stage.at)  # which lets it in whatever the limit says
     assert cell(stage, "", TOTAL) == 2
     stage.passes(1.0)
     assert cell(stage, "", TOTAL) == 1
@@ -144,7 +144,7 @@ def test_a_connection_that_moves_keeps_its_place(monkeypatch: pytest.MonkeyPatch
 def test_a_refused_listener_has_one_timer(monkeypatch: pytest.MonkeyPatch) -> None:
     stage = http(monkeypatch)
     stage.rt.area.set(stage.rt.state.rows.names.row("f/<frontend>"), SESS_LIMIT, 1)
-    assert stage.fe.doors[stage.bind.id].enter(stage.clock.now) == OPEN
+    assert stage.at.door.enter(stage.clock.now) == OPEN
     later: list[float] = []
     call_later = Loop.call_later
 

@@ -131,7 +131,7 @@ def test_a_frontend_that_gets_a_limit_counts_what_it_has(stage: Stage) -> None:
     clients = [stage.client() for _ in range(2)]
     stage.limit("f/<frontend>", 2)
     give(stage, "set frontend maxconn", frontend="f", maxconn=2)
-    door = stage.fe.doors[stage.bind.id]
+    door = stage.at.door
     assert clients and door.enter(stage.clock.now) == FULL
     stage.limit("f/<frontend>", 0)
     assert door.enter(stage.clock.now) == OPEN
