@@ -147,19 +147,22 @@ class Stand:
 
     def exchange(self, wire: Wire, request: bytes) -> None:
         """One request and its answer."""
-        table = self.loop._table
         wire.data = request
-        w = table[wire.fd]
-        w.ready(w, READ)
+        self.tell(wire)
         self.rt.outbox.send()
         back = Wire.last
         assert back is not None
         assert back is not wire
         back.data = ANSWER
-        w = table[back.fd]
-        w.ready(w, READ)
+        self.tell(back)
         self.rt.outbox.send()
         assert Wire.last is wire
+
+    def tell(self, wire: Wire) -> None:
+        """``wire`` is readable."""
+        w = self.loop.watcher(wire.fd)
+        assert w is not None
+        w.ready(w, READ)
 
     def turn(self) -> None:
         """The end of a turn of the loop."""

@@ -4,7 +4,7 @@ What carries it:
 
 - **Thin poll.** :class:`Poller` is a ``selectors.EpollSelector``, but the loop asks its epoll object directly. ``select()`` builds a
   list of ``(SelectorKey, events)`` tuples with a lookup and two masks per event: 0.34 µs per event (64 ready, Python 3.11), against
-  0.17 µs for ``epoll.poll()`` and one dict lookup. ``register()`` plus ``unregister()`` cost 3.1 µs, :meth:`Loop.add` plus
+  0.17 µs for ``epoll.poll()`` and one look into the table. ``register()`` plus ``unregister()`` cost 3.1 µs, :meth:`Loop.add` plus
   :meth:`Loop.remove` 2.0 µs (most of it the kernel's), deadlines included. A turn with one event costs 0.7 µs above
   the bare poll, its handler's frame and both clock readings included.
 - **Stale events.** The kernel hands out a list of events; a handler early in it may close descriptor 7 and open another 7. The event
@@ -162,7 +162,7 @@ class Loop:
 
     __slots__ = (
         "_gone", "_heap", "_left", "_maxevents", "_running", "_serial", "_signals", "_soon", "_table", "_timers", "_wake_r", "_wake_w",
-        "busy_s", "clock", "events", "lag_s", "on_error", "on_ready", "on_turn", "on_wake", "poller", "turns",
+        "_watched", "busy_s", "clock", "events", "lag_s", "on_error", "on_ready", "on_turn", "on_wake", "poller", "turns",
     )  # fmt: skip
 
     def __init__(self, clock: Clock | None = None, *, maxevents: int = 200) -> None:
@@ -182,7 +182,8 @@ class Loop:
         self.turns = 0
         #: How many events this turn began with.
         self.events = 0
-        self._table: dict[int, Watched] = {}
+        self._table: list[Watched | None] = [None]  # by descriptor: small numbers, which the kernel gives out again
+        self._watched = 0
         self._heap: list[tuple[float, int]] = []  # (when, fd of a watcher | negative key of a timer)
         self._left: dict[int, float] = {}  # fd without watcher -> time of the entry it left in the heap
         self._timers: dict[int, Timer] = {}
@@ -202,10 +203,13 @@ class Loop:
         Raises ValueError when the descriptor is watched already, OSError when it cannot be.
         """
         fd, table = w.fd, self._table
-        if fd in table:
+        if fd >= len(table):
+            table += [None] * (fd + 64 - len(table))
+        elif table[fd] is not None:
             raise ValueError(f"descriptor {fd} is watched already")
         self.poller.epoll.register(fd, mask)
         table[fd] = w
+        self._watched += 1
         w.mask = mask
         w.armed = armed = self._left.pop(fd, INF)
         if w.deadline < armed:
@@ -224,21 +228,21 @@ class Loop:
 
     def remove(self, w: Watched) -> None:
         """Forget ``w`` and its deadline; none of its handlers is called again. Does not close; again: nothing happens."""
-        fd = w.fd
-        if self._table.get(fd) is not w:
+        if not self.watching(w):
             return
         self.forget(w)
         try:
-            self.poller.epoll.unregister(fd)
+            self.poller.epoll.unregister(w.fd)
         except OSError:
             pass  # closed first: the kernel has forgotten it (or _orphan will see to it)
 
     def forget(self, w: Watched) -> None:
         """:meth:`remove` for who closes the descriptor at once: the kernel then drops the registration by itself, a call less."""
         fd, table, armed = w.fd, self._table, w.armed
-        if table.get(fd) is not w:
+        if fd >= len(table) or table[fd] is not w:
             return
-        del table[fd]
+        table[fd] = None
+        self._watched -= 1
         self._gone.add(fd)
         if armed != INF:
             self._left[fd] = armed
@@ -247,15 +251,20 @@ class Loop:
 
     def watching(self, w: Watched) -> bool:
         """Whether ``w`` is in the table."""
-        return self._table.get(w.fd) is w
+        return self.watcher(w.fd) is w
+
+    def watcher(self, fd: int) -> Watched | None:
+        """Who watches ``fd``."""
+        table = self._table
+        return table[fd] if 0 <= fd < len(table) else None
 
     def __len__(self) -> int:
         """How many descriptors are watched."""
-        return len(self._table)
+        return self._watched
 
     def watchers(self) -> list[Watched]:
         """Everything that is watched now, by descriptor."""
-        return [self._table[fd] for fd in sorted(self._table)]
+        return [w for w in self._table if w is not None]
 
     def timers(self) -> list[Timer]:
         """Every call that has not happened yet."""
@@ -274,9 +283,10 @@ class Loop:
 
     def arm(self, w: Watched) -> None:
         """Make a heap entry for ``w.deadline``; needed when it is earlier than ``w.armed``. Before ``add`` it does nothing."""
-        if self._table.get(w.fd) is w:
+        fd, table = w.fd, self._table
+        if fd < len(table) and table[fd] is w:
             w.armed = w.deadline
-            self._push(w.deadline, w.fd)
+            self._push(w.deadline, fd)
 
     def call_at(self, when: float, fn: Callable[..., object], *args: Any) -> Timer:
         """Call ``fn(*args)`` once ``clock.now >= when`` (monotonic seconds); the result can be cancelled."""
@@ -296,7 +306,7 @@ class Loop:
     def _push(self, when: float, key: int) -> None:
         heap = self._heap
         heapq.heappush(heap, (when, key))
-        if len(heap) > 2 * (len(self._table) + len(self._timers)) + _SLACK:
+        if len(heap) > 2 * (self._watched + len(self._timers)) + _SLACK:
             self._sweep()
 
     def _sweep(self) -> None:
@@ -304,7 +314,7 @@ class Loop:
         table, timers = self._table, self._timers
         self._left.clear()
         self._heap[:] = {
-            (when, key) for when, key in self._heap if (key in timers if key < 0 else (w := table.get(key)) is not None and w.armed == when)
+            (when, key) for when, key in self._heap if (key in timers if key < 0 else (w := table[key]) is not None and w.armed == when)
         }
         heapq.heapify(self._heap)
 
@@ -351,7 +361,7 @@ class Loop:
             for fd, mask in events:
                 if gone and fd in gone:
                     continue
-                w = table.get(fd)
+                w = table[fd] if fd < len(table) else None
                 if w is None:
                     self._orphan(fd)
                     continue
@@ -400,7 +410,7 @@ class Loop:
                     except Exception as exc:
                         self.fault(None, exc)
                 continue
-            w = table.get(key)
+            w = table[key]
             if w is None:
                 if self._left.get(key) == when:
                     del self._left[key]
@@ -434,7 +444,7 @@ class Loop:
         try:
             self.poller.epoll.unregister(fd)
         except OSError:
-            self.poller.renew({w.fd: w.mask for w in self._table.values()})
+            self.poller.renew({w.fd: w.mask for w in self.watchers()})
 
     def take_lag(self) -> float:
         """Longest turn in seconds since the last call of this."""
@@ -485,7 +495,8 @@ class Loop:
             os.close(self._wake_r)
             os.close(self._wake_w)
             self._wake_r = self._wake_w = -1
-        self._table.clear()
+        self._table[:] = [None]
+        self._watched = 0
         self._timers.clear()
         self._heap.clear()
         self._left.clear()

@@ -154,7 +154,7 @@ class Way:
         self.name = sockaddr(address)
         self.namespace = namespace
         self.source: Any = None
-        options: list[tuple[Any, ...]] = []
+        options: list[tuple[Any, Any, Any]] = []
         tcp = socket.IPPROTO_TCP
         if family != socket.AF_UNIX:
             if not dgram:
@@ -194,8 +194,8 @@ def connect(way: Way) -> tuple[socket.socket, bool]:
     else:
         sock = _Socket(way.family, way.how)
     try:
-        for option in way.options:
-            sock.setsockopt(*option)
+        for level, option, value in way.options:
+            sock.setsockopt(level, option, value)
         if way.source is not None:
             sock.bind(way.source)
         code = sock.connect_ex(way.name)

@@ -43,7 +43,7 @@ class ServerRt:
         "alive", "backend", "base", "bounded", "count", "dial_options", "dialled", "exclusive", "fewest_idle", "first_takes_fresh",
         "first_takes_proven", "fleeting", "foreign", "fresh", "gate", "greets", "idle_limit", "index", "key", "label", "limits", "marked",
         "maxconn", "most_idle", "name", "named", "needed", "peak", "plan", "posing", "proven", "redirect", "rt", "served", "server_timeout",
-        "tallies", "told", "usable", "watch", "way", "weight",
+        "tallies", "tfo", "told", "usable", "watch", "way", "weight",
     )  # fmt: skip
 
     def __init__(self, rt: Runtime, backend: BackendRt, plan: plans.Server, index: int) -> None:
@@ -69,6 +69,7 @@ class ServerRt:
         if plan.foreign is not None and plan.foreign.address is None:
             self.foreign = foreign.chooser(plan.foreign, self)
         self.settle(plan)
+        self.tfo = plan.tfo
         self.greets = plan.send_proxy  # version of the PROXY header that begins every connection; 0 none
         #: a connection that nobody used for so long is closed, seconds
         self.idle_limit = plan.pool_purge_delay_s * 2

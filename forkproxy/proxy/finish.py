@@ -262,4 +262,4 @@ def account(s: Stream) -> None:
     f = s.req_flow
     if f is not None:
         s.bytes_in += f.moved
-    s.fe.account(s)
+    s.client.fe.account(s)

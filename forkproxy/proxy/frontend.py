@@ -37,14 +37,15 @@ _NOTHING: Final = (0, 0)
 
 
 class BindRt:
-    """One bind line of a frontend. ``door`` limits its connections; ``open`` of them there are now, ``went`` ended in this turn. ``row``:
-    its counters (option socket-stats), or None."""
+    """One bind line of a frontend. ``door`` limits its connections; ``open`` of them there are now, ``went`` ended in this turn;
+    ``greeted``: they begin with a PROXY header. ``row``: its counters (option socket-stats), or None."""
 
-    __slots__ = ("bind", "door", "fe", "open", "row", "went")
+    __slots__ = ("bind", "door", "fe", "greeted", "open", "row", "went")
 
     def __init__(self, fe: FrontendRt, bind: plans.Bind) -> None:
         self.fe = fe
         self.bind = bind
+        self.greeted = bind.accept_proxy
         label = listener_key(fe.name, bind.label)
         row = fe.rt.state.rows.names.row
         self.door = Door(fe.rt.area, (row(PROCESS), row(frontend_key(fe.name)), row(label)))

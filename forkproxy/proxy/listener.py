@@ -104,7 +104,7 @@ def admit(rt: Runtime, at: BindRt, sock: Any, peer: Any) -> None:
             return
         if fe.socket_options is not None:
             fe.socket_options(sock)
-        if bind.accept_proxy:
+        if at.greeted:
             greeting.expect(c)
         else:
             begin(c)

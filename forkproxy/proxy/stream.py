@@ -6,7 +6,6 @@ reference counting frees it at once (no cycles survive a request). Knows sides, 
 
 from __future__ import annotations
 
-import itertools
 import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
@@ -31,7 +30,16 @@ if TYPE_CHECKING:
 #: tcp(7), not in Python's socket module
 TCP_SAVED_SYN = 28
 
-_numbers: Final = itertools.count(1)
+class _Numbers:
+    """What the last stream was called. An attribute, which costs a compiled module nothing (``itertools.count`` 0.1 µs)."""
+
+    __slots__ = ("last",)
+
+    def __init__(self) -> None:
+        self.last = 0
+
+
+_numbers: Final = _Numbers()
 
 NORMAL: Final = b"--"
 
@@ -135,7 +143,7 @@ class Stream(Txn):
         self.fe = client.fe
         self.clock = client.rt.clock
         self.req = req
-        self.id = next(_numbers)
+        _numbers.last = self.id = _numbers.last + 1
         self.be = None
         self.srv = None
         self.res = None

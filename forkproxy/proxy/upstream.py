@@ -96,7 +96,7 @@ def dial(s: Stream, srv: ServerRt) -> Upstream | None:
 def try_at_once(up: Upstream, s: Stream) -> None:
     """Send the first bytes, which on a near network can be done at once; else wait until the connection stands."""
     srv = up.srv
-    if (s.sending or srv.greets or not (s.mode_http or srv.plan.tfo)) and established(up, s):
+    if (s.sending or srv.greets or not (s.mode_http or srv.tfo)) and established(up, s):
         return
     be: BackendRt = s.be
     limit = marks.timeout(s, "connect", be.connect_s)

@@ -208,13 +208,19 @@ class Stage:
         self.rt.outbox.send()
         return wires
 
+    def watcher(self, wire: Wire) -> Any:
+        """Whose connection it is: the client's or the server's side."""
+        w = self.loop.watcher(wire.fd)
+        assert w is not None
+        return w
+
     def event(self, wire: Wire, mask: int) -> None:
         """The loop tells: dropped, as by the kernel, when nobody asked for it (errors and hang-ups always come)."""
         self._tell(wire, mask)
         self.settle()
 
     def _tell(self, wire: Wire, mask: int) -> None:
-        watched = self.loop._table.get(wire.fd)
+        watched = self.loop.watcher(wire.fd)
         if watched is not None and not wire.closed:
             mask &= watched.mask | ERR | HUP
             if mask:
@@ -245,7 +251,7 @@ class Stage:
 
     def reads(self, wire: Wire) -> bool:
         """Whether we want to read from there."""
-        watched = self.loop._table.get(wire.fd)
+        watched = self.loop.watcher(wire.fd)
         return not wire.closed and watched is not None and bool(watched.mask & READ)
 
     def takes(self, wire: Wire, room: int = 1 << 30) -> None:

@@ -107,7 +107,7 @@ def test_pause(monkeypatch: pytest.MonkeyPatch, server_leaves: bool) -> None:
     assert not c.got
     t.passes(0.3)
     assert c.got.endswith(b"X-A: 1\r\nX-B: 1\r\nX-C: 1\r\n\r\nhello") and t.reads(up)
-    assert not t.loop._table[up.fd].mask & ET, "what waits there is told of again"
+    assert not t.watcher(up).mask & ET, "what waits there is told of again"
     t.event(up, 1)
     assert c.got.endswith(b"helloworld") and [line[0] for line in t.log] == ["--"]
     if server_leaves:

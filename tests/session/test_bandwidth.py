@@ -305,7 +305,7 @@ def test_an_answer_that_is_held_longer_than_its_timeouts(make: Make) -> None:
     t.passes(30, up)
     assert body(c) == 100 and not c.closed
     t.stage.event(up, HUP)  # it closed both ways, which the kernel tells in every turn
-    watched = t.stage.loop._table[up.fd]
+    watched = t.stage.watcher(up)
     assert watched.mask & ET
     t.passes(1.5, up)
     assert not watched.mask & ET, "who reads again is told level by level"

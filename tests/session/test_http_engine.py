@@ -313,7 +313,7 @@ def test_a_fault_of_ours(mp: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
     c, up = asked(stage)
     if said:
         stage.says(up, said)
-    side = stage.loop._table[up.fd]
+    side = stage.watcher(up)
     stage.rt._fault(side, ValueError("of ours"))
     assert c.closed and up.closed and stage.log[-1][0] == flags
     assert "of ours" in capsys.readouterr().err

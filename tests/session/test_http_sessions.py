@@ -332,7 +332,7 @@ def test_a_denied_upload_is_freed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_proxy_header_and_the_request_may_come_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     stage = http(monkeypatch)
-    stage.at.bind = replace(stage.bind, accept_proxy=True)
+    stage.at.greeted = True
     whole = b"PROXY TCP4 192.0.2.7 192.0.2.8 5000 80\r\n" + CLOSE
     for cut in range(1, len(whole)):
         c = stage.client()

@@ -79,7 +79,7 @@ def test_who_was_given_a_slot_and_goes_gives_it_on(monkeypatch: pytest.MonkeyPat
     server = stage.dialled[0]
     stage.stands(server)
     second = min((c.stream for c in stage.rt.clients if c.stream is not None and c.stream.waiting), key=lambda s: s.id)
-    watched = stage.loop._table[server.fd]
+    watched = stage.watcher(server)
     server.said.append(OK)
     watched.ready(watched, READ)  # and in the same turn, before anything else:
     finish.client_gone(second)

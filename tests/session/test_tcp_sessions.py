@@ -99,13 +99,13 @@ def test_a_hang_up_of_a_paused_side_is_told_once(mp: pytest.MonkeyPatch) -> None
     stage.says(s, b"")
     s.room = 0
     stage.says(c, b"data")
-    asked = stage.loop._table[c.fd].mask
+    asked = stage.watcher(c).mask
     stage.event(c, HUP)
-    assert stage.loop._table[c.fd].mask != asked, "edge triggered from now on"
-    deadline = stage.loop._table[c.fd].deadline
+    assert stage.watcher(c).mask != asked, "edge triggered from now on"
+    deadline = stage.watcher(c).deadline
     stage.clock.advance(1)
     stage.event(c, HUP)
-    assert stage.loop._table[c.fd].deadline == deadline, "a hang-up is no activity"
+    assert stage.watcher(c).deadline == deadline, "a hang-up is no activity"
     stage.takes(s)
     stage.says(c, b"tail")
     stage.says(c, b"")
@@ -156,7 +156,7 @@ def test_timers_count_from_the_last_byte(mp: pytest.MonkeyPatch) -> None:
     c, s = joined(stage)
     stage.passes(9)
     stage.says(s, b"x")
-    up: Any = stage.loop._table[s.fd]
+    up: Any = stage.watcher(s)
     assert up.deadline < relay.due(up) == stage.clock.now + 30.0  # what show sess tells
     stage.passes(9.9)  # the first deadline went by
     assert not s.ended
@@ -174,8 +174,8 @@ def test_who_went_as_well_is_not_told_that_the_other_one_did(mp: pytest.MonkeyPa
     c, s = joined(stage)
     stage.loop.events = 100
     s.said.append(b"bye")
-    up: Any = stage.loop._table[s.fd]
-    client: Any = stage.loop._table[c.fd]
+    up: Any = stage.watcher(s)
+    client: Any = stage.watcher(c)
     up.ready(up, READ | RDHUP)
     assert c.got == b"bye" and up.eof and not c.ended
     stage.settle()
@@ -189,7 +189,7 @@ def test_who_went_as_well_is_not_told_that_the_other_one_did(mp: pytest.MonkeyPa
 def test_an_end_that_came_with_more_than_a_buffer_is_not_the_end(mp: pytest.MonkeyPatch) -> None:
     stage = Stage(mp)
     c, s = joined(stage)
-    up: Any = stage.loop._table[s.fd]
+    up: Any = stage.watcher(s)
     s.said.append(b"x" * (stage.rt.bufsize + 1))
     up.ready(up, READ | RDHUP)
     assert not up.eof
@@ -204,7 +204,7 @@ def test_an_end_behind_what_a_slow_client_does_not_take_waits(mp: pytest.MonkeyP
     c, s = joined(stage)
     c.room = 1
     s.said.append(b"abc")
-    up: Any = stage.loop._table[s.fd]
+    up: Any = stage.watcher(s)
     up.ready(up, READ | RDHUP)
     stage.settle()
     assert up.eof and c.got == b"a" and not c.ended
@@ -217,7 +217,7 @@ def test_the_first_bytes_of_a_crowd_tell_whether_the_server_stands(mp: pytest.Mo
     stage = Stage(mp)
     c, _ = stage.clients(b"hello", None)
     s = stage.dialled[0]
-    assert s.got == b"hello" and stage.loop._table[s.fd].mask == READ | RDHUP
+    assert s.got == b"hello" and stage.watcher(s).mask == READ | RDHUP
     stage.says(s, b"hi")
     stage.says(s, b"")
     stage.says(c, b"")

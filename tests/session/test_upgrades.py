@@ -114,7 +114,7 @@ def test_rules_that_see_requests(monkeypatch: pytest.MonkeyPatch, text: str, pie
     if not refused:
         t.stands(t.dialled[0])
         assert t.dialled[0].got == b"".join(pieces), "nothing of it is touched"
-        assert t.loop._table[c.fd].stream.req is None, "and nothing of it is kept"  # type: ignore[attr-defined]
+        assert t.watcher(c).stream.req is None, "and nothing of it is kept"
 
 
 def test_no_more_than_the_time_to_inspect(monkeypatch: pytest.MonkeyPatch) -> None:
