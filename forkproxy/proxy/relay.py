@@ -13,7 +13,7 @@ from forkproxy.errors import ERRORS
 from forkproxy.net import sockets
 from forkproxy.net.loop import ERR, ET, HUP, INF, RDHUP, READ, WRITE
 from forkproxy.proxy import finish, flow, marks, pacing, tcp
-from forkproxy.proxy.flow import SPLICE_AFTER
+from forkproxy.proxy.flow import LITTLE, SPLICE_AFTER
 from forkproxy.proxy.sides import pause, resume
 
 if TYPE_CHECKING:
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from forkproxy.proxy.sides import Side
     from forkproxy.proxy.stream import Stream
     from forkproxy.proxy.upstream import Upstream
+
+#: So many little pieces in a row, and the next one is taken for little, too. A larger one then costs an event and two calls more.
+STEADY: Final = 16
 
 
 def join(s: Stream, up: Upstream, moved: int = 0) -> None:
@@ -152,8 +155,9 @@ def ready(side: Side, mask: int) -> None:
         if what >= flow.ENDED:
             outcome(side, what)
         return
+    asked = f.asked
     try:
-        data = side.sock.recv(f.bufsize)
+        data = side.sock.recv(asked)
     except (BlockingIOError, InterruptedError):
         return
     except OSError:
@@ -171,16 +175,21 @@ def ready(side: Side, mask: int) -> None:
         outcome(side, flow.DST_GONE)
         return
     f.moved += size
-    if size >= f.bufsize:
-        f.full += 1
-    else:
+    if size < LITTLE and size < asked:
         f.full = 0
+        f.steady += 1
+        if f.steady == STEADY and f.bufsize > LITTLE:
+            f.asked = LITTLE
+    else:
+        f.steady = 0
+        f.asked = f.bufsize
+        f.full = f.full + 1 if size >= f.bufsize else 0
     f.last = side.rt.clock.now  # both timers start anew: see due()
     if sent < size:
         peer.out = memoryview(data)[sent:]
         peer.loop.modify(peer, peer.mask | WRITE)
         pause(side)
-    if mask & RDHUP and size < f.bufsize:
+    if mask & RDHUP and size < asked:
         ended(side)  # that was all: servers that answer and close are done with an event and a call less
 
 
