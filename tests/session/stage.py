@@ -242,6 +242,7 @@ class Stage:
             fn(*args)
         self.rt.outbox.send()
         self.rt._turn()
+        self.loop.turns += 1
 
     def says(self, wire: Wire, data: bytes) -> None:
         """Bytes from the peer of ``wire``; b"" is its end."""

@@ -10,6 +10,7 @@ import pytest
 from forkproxy.net.loop import ERR, HUP, RDHUP, READ
 from forkproxy.proxy import flow, relay
 from forkproxy.proxy.flow import LITTLE, SPLICE_AFTER
+from forkproxy.proxy.outbox import BUSY, PATIENCE
 from forkproxy.proxy.relay import STEADY
 from forkproxy.rules.verdict import REJECT, WAIT
 from forkproxy.state import layout as L
@@ -186,6 +187,21 @@ def test_who_went_as_well_is_not_told_that_the_other_one_did(mp: pytest.MonkeyPa
     assert c.closed and s.closed and not c.ended and not s.ended
     stage.settle()
     assert stage.log == [("--", 0, False, "s0", 0, 3)]
+
+
+@pytest.mark.parametrize(("events", "turns"), [(0, 1), (BUSY - 1, 1), (BUSY, 1 + PATIENCE), (100, 1 + PATIENCE)])
+def test_who_stays_is_told_soon(mp: pytest.MonkeyPatch, events: int, turns: int) -> None:
+    stage = Stage(mp)
+    c, s = joined(stage)
+    stage.loop.events = events
+    s.said.append(b"")
+    up: Any = stage.watcher(s)
+    up.ready(up, READ)
+    for _ in range(turns):
+        assert not c.ended
+        assert stage.loop._soon, "the loop does not sleep over that"
+        stage.settle()
+    assert c.ended and not c.closed and not stage.loop._soon
 
 
 def test_an_end_that_came_with_more_than_a_buffer_is_not_the_end(mp: pytest.MonkeyPatch) -> None:
