@@ -80,6 +80,7 @@ def test_ipv4_accepts_nonblocking_with_nodelay() -> None:
             assert isinstance(done, bool)
 
 
+@pytest.mark.interpreted  # a compiled module's final names cannot be replaced
 def test_accept_makes_three_calls_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """No getsockopt for family, type and protocol: they are given to the new socket."""
     with listen(V4, reuseport=False) as lsock:
