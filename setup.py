@@ -24,6 +24,7 @@ ALSO = {
     "rules/fetches": "http_cookies http_fields http_line l4 stick",
     "state": "doors frequency ledger rates stickhold stickspec sticktable",
     "wire": "syslog",
+    "worker": "turn",
 }
 
 extensions = []

@@ -7,8 +7,14 @@ in its place and drive it. Knows nothing else.
 from __future__ import annotations
 
 import time
+from typing import Final
 
 from forkproxy.compiled import mypyc_attr
+
+#: So often the clock on the wall is asked; in between it goes as the monotonic one does. What somebody sets is seen after that.
+_ASKED_S: Final = 0.05
+
+_monotonic: Final = time.monotonic
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -19,22 +25,26 @@ class Clock:
     log dates. Both stand still between two ticks, so that one turn of the loop sees one time.
     """
 
-    __slots__ = ("now", "wall")
+    __slots__ = ("_ahead", "_asked", "now", "wall")
 
     def __init__(self) -> None:
         self.now = 0.0
         self.wall = 0.0
+        self._ahead = self._asked = 0.0
         self.tick()
 
     def tick(self) -> float:
         """Read the time anew; returns the monotonic reading."""
-        self.wall = time.time()
-        self.now = now = time.monotonic()
+        self.now = now = _monotonic()
+        if now >= self._asked:
+            self._asked = now + _ASKED_S
+            self._ahead = time.time() - now
+        self.wall = now + self._ahead
         return now
 
     def read(self) -> float:
         """A fresh monotonic reading that changes neither attribute: the loop measures its own turns with it."""
-        return time.monotonic()
+        return _monotonic()
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)

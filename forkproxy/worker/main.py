@@ -24,6 +24,7 @@ from forkproxy.worker.changes import Changes
 from forkproxy.worker.channel import Channel, Message
 from forkproxy.worker.heritage import Heritage, RuntimeFactory, RuntimeLike
 from forkproxy.worker.inbox import Inbox
+from forkproxy.worker.turn import Turn
 
 if TYPE_CHECKING:
     from forkproxy.stats.context import Context
@@ -47,8 +48,7 @@ class WorkerRole:
     """Serve with ``heritage`` on ``loop``; ``on_done(status)`` is called once, when nothing is left to do."""
 
     __slots__ = (
-        "_adopted", "_asked", "_cells", "_changes", "_epoch", "_forms", "_hard", "_heirs", "_inbox", "_look", "_on_done", "_servers",
-        "_watched",
+        "_adopted", "_asked", "_cells", "_changes", "_forms", "_hard", "_heirs", "_inbox", "_look", "_on_done", "_turn", "_watched",
         "channel", "heritage", "loop", "runtime", "state",
     )  # fmt: skip
 
@@ -67,8 +67,6 @@ class WorkerRole:
         self._asked: dict[int, Callable[[str], None]] = {}  # forms that the master has, by number
         self._forms = 0
         self._cells = heritage.state.segment.slot(heritage.slot)
-        self._servers: memoryview = heritage.state.servers.cells
-        self._epoch = self._servers[layout.EPOCH]
         self._cells[layout.PID] = os.getpid()
         self._cells[layout.GENERATION] = heritage.generation
         self._bind_statistics()
@@ -77,8 +75,8 @@ class WorkerRole:
         self._inbox = Inbox(heritage.inbox, loop, self.runtime.adopt) if heritage.inbox is not None else None
         self.channel = Channel(heritage.channel, loop, self._on_message, self._on_master_gone)
         self._changes = Changes(heritage.plan, self.channel, loop, heritage.number) if not heritage.inline else None
-        loop.on_wake.append(self._look_at_servers)
-        loop.on_turn.append(self._turn)
+        self._turn = Turn(loop, heritage.state.servers.cells, heritage.pulse, self.runtime.refresh)
+        self._turn.watch()
         self._beat()
         self._title()
         self.channel.send("ready")
@@ -118,15 +116,7 @@ class WorkerRole:
 
     # -- life signs
 
-    def _look_at_servers(self) -> None:
-        """Before the turn's events: no request is given to a server of which the master already knew better."""
-        epoch = self._servers[layout.EPOCH]
-        if epoch != self._epoch:
-            self._epoch = epoch
-            self.runtime.refresh()
-
-    def _turn(self) -> None:
-        self.heritage.pulse[0] = int(self.loop.clock.now * 1000)
+    def _leave_if_idle(self) -> None:
         if self.state == "draining" and not self.runtime.busy():
             self._done(0)
 
@@ -252,6 +242,7 @@ class WorkerRole:
             self.loop.call_later(grace_s, self.drain, spread_s, hard_s)
             return
         self.state = "draining"
+        self._turn.idle = self._leave_if_idle
         self._cells[layout.DRAINING] = 1
         self._unwatch()
         self.runtime.detach()
@@ -268,7 +259,7 @@ class WorkerRole:
         self._tick()
 
     def _tick(self) -> None:
-        """Wakes the loop up, so that :meth:`_turn` looks whether anything is left."""
+        """Wakes the loop up, so that :meth:`_leave_if_idle` is asked."""
         if self.state == "draining":
             self._look = self.loop.call_later(LOOK_S, self._tick)
 
@@ -292,10 +283,9 @@ class WorkerRole:
     def _done(self, status: int) -> None:
         self.state = "done"
         self._unwatch()
-        self.loop.on_turn.remove(self._turn)
+        self._turn.stop()
         if self._changes is not None:
             self._changes.close()
-        self.loop.on_wake.remove(self._look_at_servers)
         self.runtime.close()
         self.channel.close()
         for end in self.heritage.inbox or ():
