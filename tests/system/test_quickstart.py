@@ -64,9 +64,10 @@ def test_who_looks_on_sees_what_it_listens_on(tmp_path: Path) -> None:
             proxy.ready()
             shown = proxy.stderr
             if terminal and expected:  # what it writes to the terminal comes before it is seen to end, and after it is ready
-                shown = ""
-                while told[-1] not in shown:
-                    shown += os.read(ours, 65536).decode().replace("\r\n", "\n")
+                raw = b""
+                while f"{told[-1]}\r\n".encode() not in raw:  # a terminal may give a line without its end
+                    raw += os.read(ours, 65536)
+                shown = raw.decode().replace("\r\n", "\n")
             elif expected:
                 proxy.says(told[-1])
                 shown = proxy.stderr
