@@ -117,9 +117,10 @@ def together(cases: Sequence[Case], ways: Ways, world: World, rounds: int, secon
                 ready(case, side, world)
                 sample(case, side, min(1.0, seconds), world)  # warm up
             taken.append((case, [(side, []) for side in sides]))
-        for _ in range(rounds):
+        for turn in range(rounds):
             for case, of_case in taken:
-                for side, samples in of_case:
+                first = turn % len(of_case)  # nobody always comes after the same one
+                for side, samples in of_case[first:] + of_case[:first]:
                     samples.append(sample(case, side, seconds, world))
     made = []
     for case, of_case in taken:
