@@ -11,10 +11,8 @@ from typing import Final
 
 from forkproxy.compiled import mypyc_attr
 
-#: So often the clock on the wall is asked; in between it goes as the monotonic one does. What somebody sets is seen after that.
-_ASKED_S: Final = 0.05
-
 _monotonic: Final = time.monotonic
+_since_epoch: Final = time.time
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -25,21 +23,17 @@ class Clock:
     log dates. Both stand still between two ticks, so that one turn of the loop sees one time.
     """
 
-    __slots__ = ("_ahead", "_asked", "now", "wall")
+    __slots__ = ("now", "wall")
 
     def __init__(self) -> None:
         self.now = 0.0
         self.wall = 0.0
-        self._ahead = self._asked = 0.0
         self.tick()
 
     def tick(self) -> float:
         """Read the time anew; returns the monotonic reading."""
+        self.wall = _since_epoch()
         self.now = now = _monotonic()
-        if now >= self._asked:
-            self._asked = now + _ASKED_S
-            self._ahead = time.time() - now
-        self.wall = now + self._ahead
         return now
 
     def read(self) -> float:

@@ -67,6 +67,8 @@ class WorkerRole:
         self._asked: dict[int, Callable[[str], None]] = {}  # forms that the master has, by number
         self._forms = 0
         self._cells = heritage.state.segment.slot(heritage.slot)
+        # Before the runtime reads the servers' state: what the master changes meanwhile is news.
+        self._turn = Turn(loop, heritage.state.servers.cells, heritage.pulse, lambda: self.runtime.refresh())
         self._cells[layout.PID] = os.getpid()
         self._cells[layout.GENERATION] = heritage.generation
         self._bind_statistics()
@@ -75,7 +77,6 @@ class WorkerRole:
         self._inbox = Inbox(heritage.inbox, loop, self.runtime.adopt) if heritage.inbox is not None else None
         self.channel = Channel(heritage.channel, loop, self._on_message, self._on_master_gone)
         self._changes = Changes(heritage.plan, self.channel, loop, heritage.number) if not heritage.inline else None
-        self._turn = Turn(loop, heritage.state.servers.cells, heritage.pulse, self.runtime.refresh)
         self._turn.watch()
         self._beat()
         self._title()

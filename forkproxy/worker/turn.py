@@ -7,21 +7,17 @@ hooks were 0.2 µs of each exchange. Knows the shared cells, nothing of roles.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
 
 from forkproxy.net.loop import Loop
 from forkproxy.state.layout import EPOCH
 
-#: Signs of life are at least so far apart, seconds; who watches for them counts in seconds.
-_APART_S: Final = 0.01
-
 
 class Turn:
-    """``servers`` are the cells of the table of servers: when its epoch moves, ``changed()`` is called before the turn's events, so that no
-    request is given to a server of which the master already knew better. ``pulse`` is one cell that gets monotonic milliseconds.
+    """``servers`` are the cells of the table of servers: when its epoch moves from what it is now, ``changed()`` is called before the turn's
+    events, so that no request is given to a server of which the master already knew better. ``pulse`` is one cell that gets monotonic milliseconds.
     ``idle``, where it is set, is asked at the end of each turn."""
 
-    __slots__ = ("_changed", "_epoch", "_loop", "_next", "_pulse", "_servers", "idle")
+    __slots__ = ("_changed", "_epoch", "_loop", "_pulse", "_servers", "idle")
 
     def __init__(self, loop: Loop, servers: memoryview, pulse: memoryview, changed: Callable[[], object]) -> None:
         self._loop = loop
@@ -29,7 +25,6 @@ class Turn:
         self._pulse = pulse
         self._changed = changed
         self._epoch: int = servers[EPOCH]
-        self._next = 0.0
         self.idle: Callable[[], object] | None = None
 
     def watch(self) -> None:
@@ -51,9 +46,6 @@ class Turn:
 
     def end(self) -> None:
         """Behind everything else."""
-        now = self._loop.clock.now
-        if now >= self._next:
-            self._next = now + _APART_S
-            self._pulse[0] = int(now * 1000.0)
+        self._pulse[0] = int(self._loop.clock.now * 1000.0)
         if self.idle is not None:
             self.idle()

@@ -66,7 +66,8 @@ class Runtime:
 
 
 class Stage:
-    def __init__(self) -> None:
+    def __init__(self, meanwhile: Callable[[Shared], object] = lambda _shared: None) -> None:
+        """``meanwhile`` happens while the runtime is made."""
         self.clock = ManualClock()
         self.loop = Loop(self.clock)
         server = Server(name="s", address=Address("ipv4", "127.0.0.1", 1), backend="b", id=1)
@@ -91,7 +92,12 @@ class Stage:
             number=1, generation=1, plan=plan, slot=slot, state=self.shared.state, pulse=self.shared.pulse(slot),
             channel=theirs, share=[], inbox=self.ends, successor=self.successor, inline=True,
         )  # fmt: skip
-        self.role = WorkerRole(heritage, self.loop, lambda _h, _l: self.runtime, self.ended.append)
+
+        def made(_heritage: Heritage, _loop: Loop) -> Runtime:
+            meanwhile(self.shared)
+            return self.runtime
+
+        self.role = WorkerRole(heritage, self.loop, made, self.ended.append)
         self.told.clear()
 
     def turn(self, seconds_s: float = 0.0) -> None:
@@ -133,6 +139,13 @@ def test_servers_are_looked_at_before_a_turns_events(stage: Stage) -> None:
     assert stage.told == ["refresh", "request"]
     os.close(read_end)
     os.close(write_end)
+
+
+def test_news_of_a_server_that_come_while_the_runtime_is_made_are_not_lost() -> None:
+    stage = Stage(lambda shared: shared.state.servers.set("b/s", srv_op=servers.RUNNING))
+    stage.loop.run_once(0)
+    assert stage.told == ["refresh"]
+    stage.close()
 
 
 def test_drains_with_heirs_and_ends_when_nothing_is_left(stage: Stage) -> None:
