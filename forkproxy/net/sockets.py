@@ -110,8 +110,8 @@ def accept_as(lsock: socket.socket, of: tuple[int, int, int]) -> tuple[socket.so
         if exc.errno in _LOST:
             return None
         raise
-    family, kind, proto = of
-    sock: socket.socket = _Socket(family, kind, proto, fd)
+    family, type_, proto = of
+    sock: socket.socket = _Socket(family, type_, proto, fd)
     sock.setblocking(False)
     return sock, peer
 

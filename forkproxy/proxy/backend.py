@@ -244,12 +244,12 @@ class BackendRt:
     """One backend. It is its picker's view of the servers, too (``balance.View``)."""
 
     __slots__ = (
-        "addresses", "adjust", "answer_rules", "begun", "buffer_body", "by_algorithm", "by_name", "checks_cache", "close_server",
-        "connect_s", "content_rules", "count", "crowds", "direct", "drops_trailers", "forwarded", "forwardfor", "fullconn", "http",
-        "keep_queue", "keeps_requests", "limits", "marked", "may_stay", "name", "offset", "originalto", "peak", "persistence", "persists",
-        "picker", "plain", "plain_response", "plan", "prefer_last", "pretends", "queues", "reads_answers", "relaxed", "relay_options",
-        "restrict", "retry_statuses", "round_robin", "rt", "server_fin_s", "server_s", "servers", "stick", "streams", "sums", "tallies",
-        "tunnel_s", "tunnels", "use_server",
+        "addresses", "adjust", "after_rules", "answer_rules", "begun", "buffer_body", "by_algorithm", "by_name", "checks_cache",
+        "close_server", "connect_s", "content_rules", "count", "crowds", "direct", "drops_trailers", "forwarded", "forwardfor",
+        "fullconn", "http", "keep_queue", "keeps_requests", "limits", "marked", "may_stay", "name", "offset", "originalto", "peak",
+        "persistence", "persists", "picker", "plain", "plain_response", "plan", "prefer_last", "pretends", "queues", "reads_answers",
+        "relaxed", "relay_options", "request_rules", "response_rules", "restrict", "retry_statuses", "round_robin", "rt", "server_fin_s",
+        "servers", "stick", "streams", "sums", "tallies", "tunnel_s", "tunnels", "use_server",
     )  # fmt: skip
 
     def __init__(self, rt: Runtime, plan: plans.Backend) -> None:
@@ -297,9 +297,10 @@ class BackendRt:
         self.keep_queue: int | None = queue if queue >= 0 else None
         self.checks_cache = "checkcache" in plan.options
         t = plan.timeouts
-        self.connect_s, self.server_s, self.server_fin_s, self.tunnel_s = t.connect_s, t.server_s, t.server_fin_s, t.tunnel_s
+        self.connect_s, self.server_fin_s, self.tunnel_s = t.connect_s, t.server_fin_s, t.tunnel_s
         self.relay_options = plan.options & RELAY
-        self.content_rules, self.answer_rules = plan.tcp_request_content, plan.tcp_response_content
+        self.content_rules, self.request_rules = plan.tcp_request_content, plan.http_request
+        self.answer_rules, self.response_rules, self.after_rules = plan.tcp_response_content, plan.http_response, plan.http_after_response
         self.fullconn = max(1, plan.fullconn or rt.plan.global_.maxconn // 10)  # a tenth: the manual's default
         self.streams = 0
         self.peak = 0

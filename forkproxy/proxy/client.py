@@ -353,7 +353,7 @@ def last_look(c: Client) -> None:
         read_head(c, data)
 
 
-# States as values: a compiled module finds these without looking them up by name (0.04 µs each).
+# States as values: see ``sides``.
 _AWAIT_HEAD: Final = await_head
 _HEAD_TIMEOUT: Final = head_timeout
 _BUSY: Final = busy

@@ -12,8 +12,7 @@ from forkproxy.proxy.tally import count_statuses
 from forkproxy.state import layout as L
 
 if TYPE_CHECKING:
-    from forkproxy.plan import Bind
-    from forkproxy.proxy.frontend import FrontendRt
+    from forkproxy.proxy.frontend import BindRt
     from forkproxy.proxy.stream import Stream
 
 #: counters of errors.ERRORS that belong to the frontend; the others are the backend's and the server's
@@ -128,11 +127,11 @@ def event(row: memoryview, name: str) -> None:
     row[L.offset(name)] += 1
 
 
-def front_event(fe: FrontendRt, bind: Bind, name: str) -> None:
+def front_event(at: BindRt, name: str) -> None:
     """One more of a counter of a frontend, and of the address where it happened (option socket-stats)."""
-    event(fe.count.row, name)
-    if fe.ports is not None:
-        event(fe.ports[bind.id], name)
+    event(at.fe.count.row, name)
+    if at.row is not None:
+        event(at.row, name)
 
 
 def count_error(s: Stream, row: StreamError) -> None:
@@ -141,7 +140,7 @@ def count_error(s: Stream, row: StreamError) -> None:
     if not name:
         return
     if name in _FRONT:
-        front_event(s.fe, s.origin.bind, name)
+        front_event(s.client.at, name)
         if name == "req_denied" and s.be is not None:
             event(s.be.count.row, name)
         return

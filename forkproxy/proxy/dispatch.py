@@ -254,7 +254,7 @@ def touch_body(s: Stream) -> None:
     """While a body is on its way, the client's and the server's inactivity timers run from the last movement."""
     c, up = s.client, s.up
     now = c.rt.clock.now
-    limit = marks.timeout(s, "client", s.client.fe.client_s)
+    limit = marks.timeout(s, "client", c.fe.client_s)
     if limit is not None:
         c.expire = client.client_timeout
         # A client that stalls in the middle of its body is given twice the time (observed behaviour).

@@ -44,7 +44,7 @@ def complete(s: Stream) -> None:
         f.free()
     if c.out or (f is not None and f.pipe is not None):
         s.answered = True
-        limit = marks.timeout(s, "client", s.client.fe.client_s)
+        limit = marks.timeout(s, "client", c.fe.client_s)
         if limit is not None:
             c.expire = client.client_timeout
             c.loop.set_deadline(c, c.rt.clock.now + limit)
@@ -98,7 +98,7 @@ def drain(s: Stream, c: Client) -> None:
     f.dst = f.sink = None
     c.ready = client.drain_body
     c.expire = client.client_timeout
-    limit = marks.timeout(s, "client", s.client.fe.client_s)
+    limit = marks.timeout(s, "client", c.fe.client_s)
     c.loop.set_deadline(c, None if limit is None else c.rt.clock.now + limit)
     resume(c)
     if c.inbuf:

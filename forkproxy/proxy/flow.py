@@ -38,25 +38,21 @@ BAD: Final = 7  # malformed chunks
 #: Consecutive full buffers after which a direction is spliced. Below it two calls per buffer are cheaper than four.
 SPLICE_AFTER: Final = 2
 
-#: What a direction asks for that has carried nothing but little pieces lately. Python has room of its own for objects up to 512 bytes; a
-#: whole buffer is made by the C library and cut down to what came, which is 5 % of a small exchange.
-LITTLE: Final = 448
-
 
 class Flow:
     """``left`` counts the bytes still expected (-1: until the end), ``moved`` counts those forwarded.
 
     ``dst`` None discards (draining a body that nobody wants), or gathers in ``sink`` where that is a bytearray (a body that rules want to
-    see). Bytes behind the end stay in ``src.inbuf``. ``full`` counts consecutive full buffers; ``pipe`` is held from the first splice
-    to the end (or is a file, whose bytes nobody has to read). ``refresh``: bytes that go out count as activity of the destination, too
-    (always but under ``option independent-streams``). ``asked``: how many bytes a relay asks for, ``steady`` counts pieces less than
-    :data:`LITTLE` in a row. ``copy`` keeps what was forwarded, as long as it fits a buffer, for a second
-    attempt elsewhere; None: nobody wants it, or it became too much. ``pace``: limits of its bandwidth.
+    see). Bytes behind the end stay in ``src.inbuf``. ``full`` counts consecutive full buffers; ``pipe`` is held from the first splice to
+    the end (or is a file, whose bytes nobody has to read). ``refresh``: bytes that go out count as activity of the destination, too
+    (always but under ``option independent-streams``). ``steady`` counts a relay's little pieces in a row. ``copy`` keeps what was
+    forwarded, as long as it fits a buffer, for a second attempt elsewhere; None: nobody wants it, or it became too much. ``pace``: limits
+    of its bandwidth.
     """
 
     __slots__ = (
-        "asked", "bufsize", "chunks", "copy", "done", "dst", "full", "last", "left", "moved", "pace", "pipe", "pipes", "refresh", "rest",
-        "sink", "spliced", "src", "steady", "why",
+        "bufsize", "chunks", "copy", "done", "dst", "full", "last", "left", "moved", "pace", "pipe", "pipes", "refresh", "rest", "sink",
+        "spliced", "src", "steady", "why",
     )  # fmt: skip
 
     def __init__(
@@ -66,7 +62,7 @@ class Flow:
         self.dst = dst
         self.left = left
         self.chunks = chunks
-        self.bufsize = self.asked = bufsize
+        self.bufsize = bufsize
         self.steady = 0
         self.pipes = pipes
         self.pipe: Pipe | None = None

@@ -57,12 +57,12 @@ class FrontendRt:
     """One frontend. ``default`` is the backend when no rule chooses, ``twin`` the backend half of the same ``listen`` section."""
 
     __slots__ = (
-        "addresses", "adjust", "bare", "binds", "buffer_body", "came", "captures", "choose", "client_fin_s", "client_s", "close_client",
-        "close_server", "connection_rules", "connections", "content_rules", "count", "default", "drops_trailers", "forwardfor",
-        "head_timeout", "http", "idle_timeout", "keeps_ends", "kept", "limits", "listeners", "log", "log_connect", "log_early",
-        "log_steps", "marked", "most_own", "name", "originalto", "peak", "plain", "plain_response", "plan", "ports", "reads_answers",
-        "relay_options", "restrict", "rt", "session_rules", "sessions", "socket_options", "sums", "tallies", "told", "tracks",
-        "tracks_connections", "tunnel_s", "tunnels", "twin", "unique_id_line", "verdicts", "went",
+        "addresses", "adjust", "after_rules", "bare", "binds", "buffer_body", "came", "captures", "choose", "client_fin_s", "client_s",
+        "close_client", "close_server", "connection_rules", "connections", "content_rules", "count", "default", "drops_trailers",
+        "forwardfor", "head_timeout", "http", "idle_timeout", "keeps_ends", "kept", "limits", "listeners", "log", "log_connect",
+        "log_early", "log_steps", "marked", "most_own", "name", "originalto", "peak", "plain", "plain_response", "plan", "reads_answers",
+        "relay_options", "request_rules", "response_rules", "restrict", "rt", "session_rules", "sessions", "socket_options", "sums",
+        "tallies", "told", "tracks", "tracks_connections", "tunnel_s", "tunnels", "twin", "unique_id_line", "verdicts", "went",
     )  # fmt: skip
 
     def __init__(self, rt: Runtime, plan: plans.Frontend, backends: dict[str, BackendRt], log: AccessLog) -> None:
@@ -132,7 +132,8 @@ class FrontendRt:
         self.client_s, self.client_fin_s, self.tunnel_s = t.client_s, t.client_fin_s, t.tunnel_s
         self.relay_options = plan.options & RELAY
         self.connection_rules, self.session_rules = plan.tcp_request_connection, plan.tcp_request_session
-        self.content_rules = plan.tcp_request_content
+        self.content_rules, self.request_rules = plan.tcp_request_content, plan.http_request
+        self.response_rules, self.after_rules = plan.http_response, plan.http_after_response
         settings = rt.plan.global_
         self.limits = head_limits(settings, "accept-unsafe-violations-in-http-request" in plan.options)
         self.most_own: int = plan.capabilities.get("max-session-srv-conns", 5)
@@ -152,10 +153,6 @@ class FrontendRt:
         self.tallies: dict[FrontendRt, Tally] = {}
         self.count = counting.FrontendCounters(rt.row(frontend_key(plan.name)))
         self.sums = Sums(self.count.row, rt.process)
-        #: option socket-stats: the rows of its addresses, by the number of their bind
-        self.ports: dict[int, memoryview] | None = None
-        if "socket-stats" in plan.options:
-            self.ports = {number: at.row for number, at in self.binds.items() if at.row is not None}
 
     def backend_for(self, s: Stream) -> BackendRt | None:
         """The backend of ``s``: use_backend rules in order, else default_backend; None: there is none. Raises NotYet."""
@@ -330,8 +327,8 @@ class FrontendRt:
         metered = self.rt.plan.global_.metered
         http = self.http or (be is not None and be.http)
         new = party.tallies[self] = Tally(
-            self.sums, None if be is None else be.sums, None if srv is None else srv.count.row, http, metered, self.ports,
-            elects=be is not None and not be.by_algorithm,
+            self.sums, None if be is None else be.sums, None if srv is None else srv.count.row, http, metered,
+            by_bind="socket-stats" in self.plan.options, elects=be is not None and not be.by_algorithm,
         )
         return new
 

@@ -105,7 +105,7 @@ def refuse(c: Client, error: int) -> None:
         fe.log.say(INFO, c.rt.clock.wall, text)
     if c.inbuf:
         reset_on_close(c.sock)  # HAProxy leaves unread what it does not understand, so that its close becomes a reset (observed)
-    counting.front_event(fe, c.origin.bind, "req_errors")
+    counting.front_event(c.at, "req_errors")
     finish.close_client(c)
 
 

@@ -19,9 +19,9 @@ from forkproxy.state.doors import OPEN
 if TYPE_CHECKING:
     import socket
 
-    from forkproxy.plan import Bind, Steps
+    from forkproxy.plan import Steps
     from forkproxy.proxy.client import Client
-    from forkproxy.proxy.frontend import BindRt, FrontendRt
+    from forkproxy.proxy.frontend import BindRt
     from forkproxy.proxy.runtime import Runtime
 
 
@@ -29,22 +29,20 @@ class Listener(Watched):
     """One listening socket of one frontend. ``on`` tells whether it is watched now, ``retry`` when it is tried again where time is
     what lets connections in."""
 
-    __slots__ = ("at", "batch", "bind", "door", "exclusive", "fe", "of", "on", "retry", "rt", "sock")
+    __slots__ = ("at", "batch", "exclusive", "fe", "of", "on", "retry", "rt", "sock")
 
-    def __init__(self, rt: Runtime, fe: FrontendRt, bind: Bind, sock: socket.socket, exclusive: bool) -> None:
+    def __init__(self, rt: Runtime, at: BindRt, sock: socket.socket, exclusive: bool) -> None:
         super().__init__(sock.fileno(), ready)
         self.rt = rt
-        self.fe = fe
-        self.bind = bind
+        self.at = at
+        self.fe = at.fe
         self.sock = sock
         self.of = kind(sock)
         self.exclusive = exclusive
         self.batch = rt.maxaccept
-        self.at = fe.binds[bind.id]
-        self.door = self.at.door
         self.on = False
         self.retry: Timer | None = None
-        if "tcp-smart-accept" in fe.plan.options:
+        if "tcp-smart-accept" in at.fe.plan.options:
             quickack_off(sock)  # what it accepts inherits that
 
     def watch(self) -> None:
@@ -62,7 +60,7 @@ class Listener(Watched):
 
 def ready(w: Listener, _mask: int) -> None:
     """Connections wait."""
-    rt, at, door, lsock, of = w.rt, w.at, w.door, w.sock, w.of
+    rt, at, door, lsock, of = w.rt, w.at, w.at.door, w.sock, w.of
     reserved = door.reserve(w.batch)
     try:
         for _ in range(w.batch):

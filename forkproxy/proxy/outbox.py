@@ -37,7 +37,7 @@ PATIENCE: Final = 2
 class Outbox:
     """One worker's. It is emptied by the loop, behind the ready descriptors and at the end of each turn."""
 
-    __slots__ = ("_answers", "_dials", "_ends", "_loop", "_requests", "_tells")
+    __slots__ = ("_answers", "_dials", "_ends", "_loop", "_requests")
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
@@ -45,7 +45,6 @@ class Outbox:
         self._requests: list[tuple[Upstream, Stream]] = []
         self._answers: list[tuple[Stream, bytes]] = []
         self._ends: list[tuple[int, Side, Stream]] = []
-        self._tells = False
         loop.on_ready.append(self.send)
         loop.on_turn.append(self.send)
 
@@ -69,31 +68,23 @@ class Outbox:
 
     def end(self, side: Side, s: Stream) -> None:
         """``side`` of ``s`` ended, which the other one is told: at the end of this turn, on a busy machine :data:`PATIENCE` turns later. By
-        then it may have gone as well, as clients do that got what they wanted, which saves two calls and lets it keep the connection's
-        number for a while (TIME_WAIT) instead of us: 7 % of a short session between one turn and two."""
+        then it may have gone as well, as clients do that got what they wanted, which saves two calls (7 % of a short session)."""
         loop = self._loop
-        self._ends.append((loop.turns + PATIENCE if loop.events >= BUSY else 0, side, s))
-        if not self._tells:
-            self._tells = True
+        if not self._ends:
             loop.call_soon(self._tell)
+        self._ends.append((loop.turns + PATIENCE if loop.events >= BUSY else 0, side, s))
 
     def _tell(self) -> None:
-        ends, self._ends = self._ends, []
         turn = self._loop.turns
-        for waits in ends:
-            when, side, s = waits
-            if when > turn:
-                if not s.logged:
-                    self._ends.append(waits)
-                continue
-            try:
-                relay.tell(side, s)
-            except Exception as exc:
-                self._loop.fault(side, exc)
+        ends, self._ends = self._ends, [end for end in self._ends if end[0] > turn and not end[2].logged]
         if self._ends:
             self._loop.call_soon(self._tell)
-        else:
-            self._tells = False
+        for when, side, s in ends:
+            if when <= turn:
+                try:
+                    relay.tell(side, s)
+                except Exception as exc:
+                    self._loop.fault(side, exc)
 
     def send(self) -> None:
         """Send what waits. Whatever goes wrong with one message is its stream's affair."""

@@ -128,6 +128,6 @@ def clear(srv: ServerRt) -> None:
             close(place.pop())
 
 
-# States as values: a compiled module finds these without looking them up by name (0.04 µs each).
+# States as values: see ``sides``.
 _IDLE_READY: Final = idle_ready
 _IDLE_TIMEOUT: Final = idle_timeout

@@ -135,16 +135,16 @@ def settle(s: Stream, verdict: Verdict, again: Callable[[Stream], None]) -> bool
 
 def rules(s: Stream, party: FrontendRt | BackendRt, again: Callable[[Stream], None]) -> bool:
     """tcp-request content, http-request, then the statistics page of a frontend or a backend; the rest as :func:`run`."""
-    plan = party.plan
     if s.stage == 0:
-        if not run(s, plan.tcp_request_content, again):
+        if not run(s, party.content_rules, again):
             return False
         s.stage = 1
     if s.stage == 1:
-        if not run(s, plan.http_request, again):
+        if not run(s, party.request_rules, again):
             return False
         s.stage = 2
-    if plan.statistics is not None and not run(s, plan.statistics, again):
+    statistics = party.plan.statistics
+    if statistics is not None and not run(s, statistics, again):
         return False
     if party.restrict and not restrict(s, party.restrict):
         return False

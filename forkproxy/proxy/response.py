@@ -211,14 +211,14 @@ def rules(up: Upstream, s: Stream, head: ResponseHead) -> bool:
             holding.look(up, s, head)
         s.stage = _TCP
     if s.stage == _TCP:
-        if not heard(s, be.plan.tcp_response_content):
+        if not heard(s, be.answer_rules):
             return False
         s.stage = _BACKEND
     if s.stage == _BACKEND:
-        if not heard(s, be.plan.http_response):
+        if not heard(s, be.response_rules):
             return False
         s.stage = _FRONTEND
-    if fe.twin is not be and not heard(s, fe.plan.http_response):
+    if fe.twin is not be and not heard(s, fe.response_rules):
         return False
     if s.kept is not None:
         s.kept.rule.response(s, s.kept, head)
@@ -279,8 +279,8 @@ def run_after(s: Stream) -> bool:
     be: BackendRt | None = s.be
     fe: FrontendRt = s.fe
     if be is None:
-        return run(s, fe.plan.http_after_response)
-    return run(s, be.plan.http_after_response) and (fe.twin is be or run(s, fe.plan.http_after_response))
+        return run(s, fe.after_rules)
+    return run(s, be.after_rules) and (fe.twin is be or run(s, fe.after_rules))
 
 
 def body_ready(up: Upstream, mask: int) -> None:
@@ -374,6 +374,6 @@ def tunnel(up: Upstream, s: Stream, head: ResponseHead, body: bytes) -> None:
         relay.join(s, up)
 
 
-# States as values: a compiled module finds these without looking them up by name (0.04 µs each).
+# States as values: see ``sides``.
 _BODY_READY: Final = body_ready
 _BODY_TIMEOUT: Final = body_timeout

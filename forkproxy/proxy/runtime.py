@@ -213,7 +213,7 @@ class Runtime:
             if rt is None or fe.disabled:
                 continue
             shared = not sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT)
-            listener = Listener(self, rt, bind, sock, shared)
+            listener = Listener(self, rt.binds[bind.id], sock, shared)
             self.listeners.append(listener)
             rt.listeners.append(listener)
             if not self.paused and not fe.held:
@@ -225,7 +225,7 @@ class Runtime:
         for listener in list(self.listeners):
             if chosen is None or listener.fd in chosen:
                 listener.unwatch()
-                listener.door.forgo()
+                listener.at.door.forgo()
                 self.listeners.remove(listener)
                 listener.fe.listeners.remove(listener)
                 self._held.discard(listener)
@@ -235,7 +235,7 @@ class Runtime:
         self.paused = True
         for listener in self.listeners:
             listener.unwatch()
-            listener.door.forgo()
+            listener.at.door.forgo()
 
     def resume(self) -> None:
         """Accept again."""
@@ -265,7 +265,7 @@ class Runtime:
             return
         self._held.discard(listener)
         if listener.fe.plan.held:
-            listener.door.forgo()
+            listener.at.door.forgo()
             return
         accept_from(listener, READ)
         if listener not in self._held:
@@ -305,7 +305,7 @@ class Runtime:
 
     def count_response_denied(self, s: Stream) -> None:
         """A response was denied by a rule."""
-        counting.front_event(s.fe, s.origin.bind, "resp_denied")
+        counting.front_event(s.client.at, "resp_denied")
         if s.be is not None:
             counting.event(s.be.count.row, "resp_denied")
             if s.srv is not None:

@@ -1,8 +1,10 @@
 """One end of a stream: a watched socket with what could not be sent yet.
 
-A side is a client's or a server's connection. It is registered for reading once; it asks for writing only after a
-short write, and reading is taken away only while its peer is slow (back-pressure). Handlers are plain functions kept in ``ready`` and
-``expire``: the state of a side *is* the function that stands there. Knows sockets and the loop, not HTTP.
+A side is a client's or a server's connection. It is registered for reading once; it asks for writing only after a short write, and
+reading is taken away only while its peer is slow (back-pressure). Handlers are plain functions kept in ``ready`` and ``expire``: the
+state of a side *is* the function that stands there. Those that every request passes have a ``Final`` name at the end of their file: a
+compiled module looks a function that it does not call up by its name (140 instructions), but not such a value. Knows sockets and the
+loop, not HTTP.
 """
 
 from __future__ import annotations

@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 #: tcp(7), not in Python's socket module
 TCP_SAVED_SYN = 28
 
+
 class _Numbers:
-    """What the last stream was called. An attribute, which costs a compiled module nothing (``itertools.count`` 0.1 µs)."""
+    """What the last stream was called. An attribute, which costs a compiled module nothing (``itertools.count`` 490 instructions)."""
 
     __slots__ = ("last",)
 

@@ -120,13 +120,14 @@ def count_statuses(row: memoryview, statuses: list[int]) -> None:
 
 class Tally:
     """Streams of one turn that took the same way. ``fe`` and ``be`` gather what the rows of frontend and backend get, ``srv`` is the
-    server's row (be and srv may be None), ``elects`` whether something else than the algorithm may choose in this backend, ``ended`` the
-    streams, ``bytes_in`` and ``bytes_out`` what is to be counted besides theirs."""
+    server's row (be and srv may be None), ``elects`` whether something else than the algorithm may choose in this backend, ``by_bind``
+    whether bind lines count, too (option socket-stats), ``ended`` the streams, ``bytes_in`` and ``bytes_out`` what is to be counted
+    besides theirs."""
 
-    __slots__ = ("be", "bytes_in", "bytes_out", "elects", "ended", "fe", "histograms", "http", "ports", "srv")
+    __slots__ = ("be", "by_bind", "bytes_in", "bytes_out", "elects", "ended", "fe", "histograms", "http", "srv")
 
     def __init__(
-        self, fe: Sums, be: Sums | None, srv: memoryview | None, http: bool, histograms: bool, ports: dict[int, memoryview] | None,
+        self, fe: Sums, be: Sums | None, srv: memoryview | None, http: bool, histograms: bool, by_bind: bool,
         elects: bool = False,
     ) -> None:  # fmt: skip
         self.fe = fe
@@ -134,7 +135,7 @@ class Tally:
         self.srv = srv
         self.http = http
         self.histograms = histograms
-        self.ports = ports
+        self.by_bind = by_bind
         self.elects = elects
         self.ended: list[Stream] = []
         self.bytes_in = self.bytes_out = 0
@@ -154,7 +155,7 @@ class Tally:
         status, res = s.status, s.res
         if not (200 <= status < 300 and res is not None and res.status == status and s.reused and s.t_queue) or be is None or srv is None:
             return False
-        if not self.http or self.histograms or self.ports is not None or s.t_end - s.t_first >= _AT_ONCE_S:
+        if not self.http or self.histograms or self.by_bind or s.t_end - s.t_first >= _AT_ONCE_S:
             return False
         if self.bytes_in or self.bytes_out:
             return False
@@ -276,11 +277,12 @@ class Tally:
                     longest = [queue_max, connect_max, response_max, total_max]
                     rates.times(srv, TIMES, served, milliseconds(times), [int(t * 1000.0) for t in longest])
                     be.took(times, longest)
-        if self.ports is not None:
+        if self.by_bind:
             for s in ended:
-                row = self.ports[s.origin.bind.id]
-                row[BYTES_IN] += s.bytes_in
-                row[BYTES_OUT] += s.bytes_out
+                row = s.client.at.row
+                if row is not None:
+                    row[BYTES_IN] += s.bytes_in
+                    row[BYTES_OUT] += s.bytes_out
         if self.histograms:
             histograms.add(ended, (fe.row, None if be is None else be.row, srv))
         ended.clear()

@@ -270,6 +270,6 @@ def client_timeout(c: Client) -> None:
         finish.fail(s, ERRORS["client-timeout-request"] if s.srv is None else ERRORS["client-timeout-headers"])
 
 
-# States as values: a compiled module finds these without looking them up by name (0.04 µs each).
+# States as values: see ``sides``.
 _WAITING: Final = waiting
 _CLIENT_TIMEOUT: Final = client_timeout

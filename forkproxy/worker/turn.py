@@ -13,9 +13,9 @@ from forkproxy.state.layout import EPOCH
 
 
 class Turn:
-    """``servers`` are the cells of the table of servers: when its epoch moves from what it is now, ``changed()`` is called before the turn's
-    events, so that no request is given to a server of which the master already knew better. ``pulse`` is one cell that gets monotonic milliseconds.
-    ``idle``, where it is set, is asked at the end of each turn."""
+    """``servers`` are the cells of the table of servers: when its epoch moves from what it is now, ``changed()`` is called before the
+    turn's events, so that no request is given to a server of which the master already knew better. ``pulse`` is one cell that gets
+    monotonic milliseconds. ``idle``, where it is set, is asked at the end of each turn."""
 
     __slots__ = ("_changed", "_epoch", "_loop", "_pulse", "_servers", "idle")
 

@@ -154,7 +154,7 @@ def test_a_refused_listener_has_one_timer(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(Loop, "call_later", counted)
     sockets: list[Any] = [Wire("listener") for _ in range(2)]
-    listeners = [Listener(stage.rt, stage.fe, stage.bind, sock, True) for sock in sockets]
+    listeners = [Listener(stage.rt, stage.at, sock, True) for sock in sockets]
     for one in listeners:
         accept_from(one, READ)
     for _ in range(5):

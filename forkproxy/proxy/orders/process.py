@@ -31,7 +31,7 @@ def show_fd(rt: Runtime, only: int = -1, kinds: str = "") -> Iterator[str]:
 
 def _about(w: Watched) -> tuple[str, str]:
     if isinstance(w, Listener):
-        return "l", f"l.st={'RDY' if w.on else 'LIM'} fe={w.fe.name} addr={w.bind.address}"
+        return "l", f"l.st={'RDY' if w.on else 'LIM'} fe={w.fe.name} addr={w.at.bind.address}"
     if isinstance(w, Client):
         busy = "idle" if w.stream is None else "busy"
         return "f", f"back=0 fe={w.fe.name} src={w.origin.src}:{w.origin.src_port} {busy} served={w.served}"

@@ -38,7 +38,7 @@ def counted(turns: list[list[Any]], elects: bool, shared: bool = True) -> list[l
     """The rows of process, frontend, backend and server after ``turns``, each a list of streams."""
     process, frontend, backend, server = rows = [row() for _ in range(4)]
     fe, be = Sums(frontend, process), Sums(backend, shared=shared)
-    tally = Tally(fe, be, server, http=True, histograms=False, ports=None, elects=elects)
+    tally = Tally(fe, be, server, http=True, histograms=False, by_bind=False, elects=elects)
     for ended in turns:
         full: list[Sums] = []
         tally.ended.extend(ended)
@@ -74,7 +74,7 @@ def test_an_ordinary_stream_by_itself(shared: bool) -> None:
 
 def test_what_was_counted_while_a_stream_ran_is_not_counted_again() -> None:
     rows = [row(), row(), row()]
-    tally = Tally(Sums(rows[0]), Sums(rows[1]), rows[2], http=True, histograms=False, ports=None)
+    tally = Tally(Sums(rows[0]), Sums(rows[1]), rows[2], http=True, histograms=False, by_bind=False)
     tally.ended.append(stream(bytes_in=100))
     tally.forget((60, 0))
     full: list[Sums] = []
