@@ -18,7 +18,7 @@ ALSO = {
     ".": "clock",
     "balance": "keyed leastconn picker random ring roundrobin",
     "http": "lines message reader cookies",
-    "net": "loop logsink sockets",
+    "net": "loop logsink poller sockets",
     "rules": "logalias logencode loglines patterns ruleset tables txn types variables web world",
     "rules/actions": "headers rewrite track variables",
     "rules/fetches": "http_cookies http_fields http_line l4 stick",

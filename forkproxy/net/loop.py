@@ -2,11 +2,8 @@
 
 What carries it:
 
-- **Thin poll.** :class:`Poller` is a ``selectors.EpollSelector``, but the loop asks its epoll object directly. ``select()`` builds a
-  list of ``(SelectorKey, events)`` tuples with a lookup and two masks per event: 0.34 µs per event (64 ready, Python 3.11), against
-  0.17 µs for ``epoll.poll()`` and one look into the table. ``register()`` plus ``unregister()`` cost 3.1 µs, :meth:`Loop.add` plus
-  :meth:`Loop.remove` 2.0 µs (most of it the kernel's), deadlines included. A turn with one event costs 0.7 µs above
-  the bare poll, its handler's frame and both clock readings included.
+- **Thin poll.** The kernel's list of events as it is, each with one look into a table (``poller``). A turn with one event costs 0.7 µs
+  above the bare poll, its handler's frame and both clock readings included.
 - **Stale events.** The kernel hands out a list of events; a handler early in it may close descriptor 7 and open another 7. The event
   further down was meant for the old one. So every descriptor removed during a turn is remembered until its end and its events in
   this turn are dropped; level triggering brings a true one back in the next turn.
@@ -22,8 +19,6 @@ from __future__ import annotations
 
 import heapq
 import os
-import select
-import selectors
 import signal
 import sys
 import traceback
@@ -34,6 +29,7 @@ from typing import Any, Final
 
 from forkproxy.clock import Clock
 from forkproxy.compiled import mypyc_attr
+from forkproxy.net.poller import Poller
 
 # The kernel's numbers (linux/eventpoll.h), which are select's: as literals the compiled build knows them.
 READ: Final = 0x001
@@ -114,27 +110,6 @@ class Timer:
     def cancel(self) -> None:
         """Never call it; harmless when it has run or was cancelled before."""
         self._table.pop(self.key, None)
-
-
-class Poller(selectors.EpollSelector):
-    """A selector whose epoll object and file table the loop uses directly (see the head of this file for why).
-
-    The inherited ``register``/``select`` keep working for their own registrations, which the loop does not look at.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.epoll: select.epoll = self._selector
-
-    def renew(self, masks: dict[int, int]) -> None:
-        """Replace the epoll object by a new one that watches ``masks`` (descriptor → events)."""
-        self.epoll.close()
-        self._selector = self.epoll = select.epoll()
-        for fd, mask in masks.items():
-            try:
-                self.epoll.register(fd, mask)
-            except OSError:
-                continue  # closed behind our back: its owner will find out
 
 
 def _complain(w: Watched | None, exc: Exception) -> None:
