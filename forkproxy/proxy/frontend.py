@@ -62,7 +62,7 @@ class FrontendRt:
         "forwardfor", "head_timeout", "http", "idle_timeout", "keeps_ends", "kept", "limits", "listeners", "log", "log_connect",
         "log_early", "log_steps", "marked", "most_own", "name", "originalto", "peak", "plain", "plain_response", "plan", "reads_answers",
         "relay_options", "request_rules", "response_rules", "restrict", "rt", "session_rules", "sessions", "socket_options", "sums",
-        "tallies", "told", "tracks", "tracks_connections", "tunnel_s", "tunnels", "twin", "unique_id_line", "verdicts", "went",
+        "tallies", "told", "tracks", "tracks_connections", "tunnels", "twin", "unique_id_line", "verdicts", "went",
     )  # fmt: skip
 
     def __init__(self, rt: Runtime, plan: plans.Frontend, backends: dict[str, BackendRt], log: AccessLog) -> None:
@@ -129,7 +129,7 @@ class FrontendRt:
         t = plan.timeouts
         self.head_timeout = t.http_request_s if t.http_request_s is not None else t.client_s
         self.idle_timeout = t.http_keep_alive_s if t.http_keep_alive_s is not None else self.head_timeout
-        self.client_s, self.client_fin_s, self.tunnel_s = t.client_s, t.client_fin_s, t.tunnel_s
+        self.client_s, self.client_fin_s = t.client_s, t.client_fin_s
         self.relay_options = plan.options & RELAY
         self.connection_rules, self.session_rules = plan.tcp_request_connection, plan.tcp_request_session
         self.content_rules, self.request_rules = plan.tcp_request_content, plan.http_request

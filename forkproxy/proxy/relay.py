@@ -54,11 +54,7 @@ def join(s: Stream, up: Upstream, moved: int = 0) -> None:
         tune(fe.relay_options, be.relay_options, there, back)
     s.req_flow, s.res_flow = there, back
     s.req_done = True
-    tunnel_s = be.tunnel_s
-    if tunnel_s is None and s.mode_http:
-        tunnel_s = fe.tunnel_s
-    if s.marks is not None:
-        tunnel_s = marks.timeout(s, "tunnel", tunnel_s)
+    tunnel_s = marks.timeout(s, "tunnel", be.tunnel_s)  # no frontend has a say (as in HAProxy, whatever its defaults hold)
     c.limit_s = tunnel_s if tunnel_s is not None else fe.client_s
     up.limit_s = tunnel_s if tunnel_s is not None else up.srv.server_timeout
     c.flow, up.flow = there, back

@@ -122,8 +122,8 @@ class Stage:
         )
         self.bind = Bind(address=Address("ipv4", "127.0.0.1", 80))
         self.log: list[tuple[str, int, bool, str, int, int]] = []
-        own = {"default_backend": "b"} | (front or {})
-        fe = Frontend(name="f", id=1, timeouts=times, binds=(self.bind,), log_format=self._render, **own)
+        own: dict[str, Any] = {"default_backend": "b", "timeouts": times} | (front or {})
+        fe = Frontend(name="f", id=1, binds=(self.bind,), log_format=self._render, **own)
         be = Backend(name="b", id=2, timeouts=times, servers=plan_servers, **(back or {}))
         settings_ = Global(nosplice=True, maxconn=1000, options=settings or {})
         plan = Plan(global_=settings_, frontends=(fe,), backends={"b": be}, tables=tables or {})

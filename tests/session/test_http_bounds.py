@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from forkproxy.plan import Balance
+from forkproxy.plan import Balance, Timeouts
 from forkproxy.rules.context import RuleContext
 from forkproxy.rules.ruleset import parse_rule
 from forkproxy.rules.words import Words
@@ -180,6 +180,18 @@ def test_a_client_whose_answer_had_begun_is_let_go_when_it_is_idle(monkeypatch: 
     assert c.got.endswith(b"okay") and not c.closed
     stage.passes(8.1)
     assert c.closed and len(stage.log) == 1
+
+
+def test_how_long_a_tunnel_may_idle_is_the_backends_affair(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in HAProxy (observed): what a frontend inherited from its defaults does not count."""
+    own = {"mode": "http", "timeouts": Timeouts(client_s=6.0, tunnel_s=2.0)}
+    stage = Stage(monkeypatch, front=own, back={"mode": "http"}, client_s=6.0, server_s=6.0)
+    c, up = asked(stage, b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n")
+    stage.says(up, b"HTTP/1.1 101 Go\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n")
+    stage.passes(5.9)
+    assert not c.closed
+    stage.passes(0.2)
+    assert c.closed and up.closed
 
 
 def test_an_upload_to_a_tunnel_counts_both(monkeypatch: pytest.MonkeyPatch) -> None:
