@@ -29,18 +29,25 @@ def _first_line(command: list[str]) -> str:
     return "unknown"
 
 
-def facts(names: Sequence[str], options: argparse.Namespace) -> dict[str, Any]:
+def interpreter(ways: Ways) -> str:
+    """The version of the Python that forkproxy runs on, which need not be ours: a checkout goes over to its virtual environment's."""
+    words, _ = ways.command("forkproxy")
+    told = subprocess.run([*words[: words.index("-q")], "-vv"], capture_output=True, text=True, timeout=20, check=False).stdout
+    return next((line.split()[2] for line in told.splitlines() if line.startswith("Python:")), "unknown")
+
+
+def facts(ways: Ways, options: argparse.Namespace) -> dict[str, Any]:
     """Where and how it was measured."""
     cpu = next((x.partition(":")[2].strip() for x in Path("/proc/cpuinfo").read_text().splitlines() if x.startswith("model name")), "")
     return {
         "date": time.strftime("%Y-%m-%d %H:%M", time.gmtime()),
-        "sides": list(names),
+        "sides": list(ways.names),
         "rounds": options.rounds,
         "seconds": options.seconds,
         "cpu": cpu,
         "cores": os.cpu_count(),
         "kernel": platform.release(),
-        "python": platform.python_version(),
+        "python": interpreter(ways),
         "haproxy": _first_line(["haproxy", "-v"]).partition(" - ")[0],
         "commit": _first_line(["git", "-C", str(HERE), "rev-parse", "--short", "HEAD"]),
         "load": list(os.getloadavg()),
@@ -70,7 +77,7 @@ def compare(options: argparse.Namespace) -> int:
         print(error, file=sys.stderr)
         return 2
     ways = Ways(tuple(options.sides.split(",")), options.forkproxy, options.package)
-    about = facts(ways.names, options)
+    about = facts(ways, options)
     sections: list[str] = []
     numbers: dict[str, Any] = {}
     failed = False

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from forkproxy.errors import ERRORS
-from forkproxy.net import sockets
+from forkproxy.net import carry, sockets
 from forkproxy.net.loop import ERR, ET, HUP, INF, RDHUP, READ, WRITE
 from forkproxy.proxy import finish, flow, marks, pacing, tcp
 from forkproxy.proxy.flow import SPLICE_AFTER
@@ -155,24 +155,18 @@ def ready(side: Side, mask: int) -> None:
             outcome(side, what)
         return
     asked = f.bufsize if f.steady < STEADY else LITTLE
-    try:
-        data = side.sock.recv(asked)
-    except (BlockingIOError, InterruptedError):
-        return
-    except OSError:
-        outcome(side, flow.SRC_GONE)
-        return
-    if not data:
-        ended(side)
-        return
-    size = len(data)
-    try:
-        sent = peer.sock.send(data)
-    except (BlockingIOError, InterruptedError):
-        sent = 0
-    except OSError:
-        outcome(side, flow.DST_GONE)
-        return
+    got = side.rt.carry(side.fd, peer.fd, asked)
+    size: int
+    if isinstance(got, tuple):
+        size, rest = got
+        peer.out = memoryview(rest)
+        peer.loop.modify(peer, peer.mask | WRITE)
+        pause(side)
+    else:
+        size = got
+        if size <= 0:
+            missing(side, size)
+            return
     f.moved += size
     if size < LITTLE:
         f.full = 0
@@ -181,12 +175,16 @@ def ready(side: Side, mask: int) -> None:
         f.steady = 0
         f.full = f.full + 1 if size >= f.bufsize else 0
     f.last = side.rt.clock.now  # both timers start anew: see due()
-    if sent < size:
-        peer.out = memoryview(data)[sent:]
-        peer.loop.modify(peer, peer.mask | WRITE)
-        pause(side)
     if mask & RDHUP and size < asked:
         ended(side)  # that was all: servers that answer and close are done with an event and a call less
+
+
+def missing(side: Side, why: int) -> None:
+    """Nothing went from ``side`` to the other one."""
+    if why == carry.ENDED:
+        ended(side)
+    elif why != carry.NOTHING:
+        outcome(side, flow.SRC_GONE if why == carry.SOURCE_GONE else flow.DST_GONE)
 
 
 def drained(side: Side) -> bool:

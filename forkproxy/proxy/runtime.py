@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from forkproxy.errors import ERRORS, StreamError
+from forkproxy.net import carry
 from forkproxy.net.loop import ET, INF, READ, Loop, Watched
 from forkproxy.net.pipes import PipePool
 from forkproxy.net.sockets import connect
@@ -68,6 +69,8 @@ class Runtime:
         self.pipes = None if settings.nosplice else PipePool(max(1, limit // self.workers), settings.pipesize_bytes or 1 << 18)
         #: begins connections to servers
         self.connect: Callable[[Way], tuple[socket.socket, bool]] = connect
+        #: moves a small piece of bytes: ``net.carry``
+        self.carry: Any = carry.best
         self.connections = 0
         self.profiler: Profiler | None = None
         self.leaving = False

@@ -11,6 +11,7 @@ import types
 from typing import Any
 
 from forkproxy.clock import ManualClock
+from forkproxy.net import carry
 from forkproxy.net.loop import ERR, HUP, READ, WRITE, Loop
 from forkproxy.net.sockets import Way
 from forkproxy.plan import Address, Backend, Bind, Frontend, Global, Plan, Server, Timeouts
@@ -160,6 +161,11 @@ class Stage:
         self.refuse: set[int] = set()
         self.room = 1 << 30
         self.rt.connect = self._connect
+        self.rt.carry = carry.carry
+        calls = types.SimpleNamespace(
+            read=lambda fd, size: self.watcher(fd).sock.recv(size), write=lambda fd, data: self.watcher(fd).sock.send(data)
+        )
+        monkeypatch.setattr(carry, "os", calls)
 
     def limit(self, key: str, most: int) -> None:
         """The master sets the limit of a row."""
@@ -208,9 +214,9 @@ class Stage:
         self.rt.outbox.send()
         return wires
 
-    def watcher(self, wire: Wire) -> Any:
-        """Whose connection it is: the client's or the server's side."""
-        w = self.loop.watcher(wire.fd)
+    def watcher(self, wire: Wire | int) -> Any:
+        """Whose connection it is, or whose descriptor: the client's or the server's side."""
+        w = self.loop.watcher(wire if isinstance(wire, int) else wire.fd)
         assert w is not None
         return w
 
