@@ -14,7 +14,7 @@ from forkproxy.master import daemon, limits
 from forkproxy.master.master import Master
 from forkproxy.master.messages import ALERT, WARNING, Messages
 from forkproxy.master.reload import Load
-from forkproxy.master.spawn import Forker, Inline, open_descriptors
+from forkproxy.master.spawn import Forker, Inline, cannot_watch, open_descriptors
 from forkproxy.net.loop import Loop
 from forkproxy.plan import Plan
 from forkproxy.proxy import runtime
@@ -38,6 +38,9 @@ def run(plan: Plan, options: Options, *, runtime_factory: RuntimeFactory | None 
         if strict:
             return 1
     if complaint := limits.unprivileged(plan):
+        messages.say(ALERT, complaint)
+        return 1
+    if not options.debug and (complaint := cannot_watch()):
         messages.say(ALERT, complaint)
         return 1
     limits.limit_memory(options.memory_limit_mb)

@@ -126,3 +126,12 @@ def close_others(keep: set[int]) -> None:
             os.close(fd)
         except OSError:
             pass
+
+
+def cannot_watch() -> str:
+    """The complaint about a kernel that cannot tell of the end of a process (before Linux 5.3); "" when it can."""
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except OSError as exc:
+        return f"[forkproxy.main()] The kernel cannot watch processes, for which Linux 5.3 or later is needed: pidfd_open: {exc.strerror}."
+    return ""

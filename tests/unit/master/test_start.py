@@ -20,3 +20,14 @@ def test_no_memory_to_share(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     monkeypatch.setattr(Segment, "create", refuse)
     assert run(good("frontend f\n  bind 127.0.0.1:1\n"), Options(debug=True)) == 1
     assert "No memory to share between the processes: [Errno 12]" in capsys.readouterr().err
+
+
+def test_a_kernel_that_cannot_watch_processes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def refuse(pid: int) -> int:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(os, "pidfd_open", refuse)
+    assert run(good("frontend f\n  bind 127.0.0.1:1\n"), Options()) == 1
+    said = capsys.readouterr().err
+    assert "Linux 5.3 or later is needed: pidfd_open: Function not implemented." in said
+    assert said.count("\n") == 1
