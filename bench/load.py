@@ -118,9 +118,10 @@ def together(cases: Sequence[Case], ways: Ways, world: World, rounds: int, secon
                 sample(case, side, min(1.0, seconds), world)  # warm up
             taken.append((case, [(side, []) for side in sides]))
         for turn in range(rounds):
-            for case, of_case in taken:
-                first = turn % len(of_case)  # nobody always comes after the same one
-                for side, samples in of_case[first:] + of_case[:first]:
+            first = turn % len(ways.names)  # nobody always comes after the same one
+            for at in [*range(first, len(ways.names)), *range(first)]:
+                for case, of_case in taken:  # one behind the other, as a side's cases are what is compared
+                    side, samples = of_case[at]
                     samples.append(sample(case, side, seconds, world))
     made = []
     for case, of_case in taken:

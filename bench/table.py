@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import median
 from typing import Any
 
 from bench.cases import ROWS, Row
@@ -14,15 +15,21 @@ def value(row: Row, numbers: Numbers, side: int) -> float | None:
     """What a side (its number in the run; 0 is what the others are compared with) has in a row; None: not measured."""
     if any(name not in numbers for name in row.cases):
         return None
-    of_cases = [numbers[name]["medians"] for name in row.cases]
     if row.figure == "flat":
-        costs = [medians[side]["cpu_us"] for medians in of_cases]
-        return float(max(costs) / min(costs))
-    mine, theirs = of_cases[0][side], of_cases[0][0]
+        return _flat([[one["cpu_us"] for one in numbers[name]["rounds"][side]] for name in row.cases])
+    medians = numbers[row.cases[0]]["medians"]
+    mine, theirs = medians[side], medians[0]
     if row.figure == "memory":
         return float(mine["bytes"])
     key = {"cost": "cpu_us", "p99": "p99_us", "scaling": "gain"}[row.figure]
     return float(mine[key] / theirs[key])
+
+
+def _flat(costs: Sequence[Sequence[float]]) -> float:
+    """The largest of some cases by the smallest. Each case by the first one of the same round, of which the median: what the machine does
+    for others lasts longer than a round's runs of one side, and would count as a difference between cases."""
+    ratios = [median(mine / first for mine, first in zip(case, costs[0], strict=True)) for case in costs]
+    return max(ratios) / min(ratios)
 
 
 def holds(row: Row, found: float) -> bool:

@@ -64,8 +64,8 @@ def numbers_of(name: str, **sides: float) -> dict[str, Any]:
 
 def test_rows_of_the_table() -> None:
     numbers = numbers_of("http-keepalive", a=10, b=13.04) | numbers_of("idle-memory", a=1000, b=4000) | numbers_of("scaling", a=1.5, b=1.3)
-    for size, cost in ((32, 10), (512, 9), (4096, 11)):
-        numbers |= numbers_of(f"conns-{size}", a=1, b=cost)
+    for size, costs in ((32, (10.0, 20.0, 10.0)), (512, (9.0, 18.0, 30.0)), (4096, (11.0, 23.0, 10.0))):  # a neighbour came and went
+        numbers[f"conns-{size}"] = {"medians": [], "rounds": [[{"cpu_us": 1.0}] * 3, [{"cpu_us": cost} for cost in costs]]}
     text = summary(("haproxy", "forkproxy"), numbers)
     lines = text.splitlines()[2:]
     assert [line.split(" | ")[1:] for line in lines] == [
