@@ -122,7 +122,7 @@ class Stand:
         self.case = case
         self.loop = Loop(Clock())
         self.loop.poller.close()
-        self.loop.poller.epoll = Epoll()  # type: ignore[assignment]
+        self.loop.poller.epoll = self.loop.poller.behind = Epoll()  # type: ignore[assignment]
         shared = Shared(plan, 1, self.loop.clock)
         for backend in plan.backends.values():
             for server in backend.servers:

@@ -45,6 +45,9 @@ ET: Final = 1 << 31
 #: "No deadline", for :attr:`Watched.deadline`.
 INF: Final = float("inf")
 
+#: How many events in a turn come from those that are handled behind others.
+CROWD: Final = 64
+
 #: The heap is swept when it is longer than twice the live entries plus this.
 _SLACK = 1024
 
@@ -71,10 +74,11 @@ class Watched:
         if when < w.armed:
             loop.arm(w)
 
-    ``armed`` is the time of its entry in the heap (``INF``: none), written by the loop only.
+    ``armed`` is the time of its entry in the heap (``INF``: none), written by the loop only. ``behind``: its events are handled behind
+    those of others, :data:`CROWD` in a turn; it stays as it is while the descriptor is watched.
     """
 
-    __slots__ = ("armed", "deadline", "expire", "fd", "mask", "ready")
+    __slots__ = ("armed", "behind", "deadline", "expire", "fd", "mask", "ready")
 
     def __init__(
         self,
@@ -87,6 +91,7 @@ class Watched:
         self.expire: Callable[[Any], None] = expire
         self.deadline = INF
         self.armed = INF
+        self.behind = False
         self.mask = 0
 
 
@@ -127,7 +132,7 @@ class Loop:
 
     A turn: wait, ``clock.tick()``, ``on_wake``, ready descriptors, ``on_ready``, what is due, queued calls, ``on_turn``. An ``Exception``
     in any of them goes to ``on_error(w, exc)`` (w None: not a watcher's) and does not end the loop; a watcher that raised is removed, its
-    descriptor is left to ``on_error``. ``maxevents`` bounds how many events one turn handles.
+    descriptor is left to ``on_error``. ``maxevents`` bounds how many events one turn handles, :data:`CROWD` those that come behind.
 
     Handlers must not call :meth:`run` or :meth:`run_once`: a turn within a turn would forget which events are stale.
 
@@ -182,7 +187,7 @@ class Loop:
             table += [None] * (fd + 64 - len(table))
         elif table[fd] is not None:
             raise ValueError(f"descriptor {fd} is watched already")
-        self.poller.epoll.register(fd, mask)
+        (self.poller.behind if w.behind else self.poller.epoll).register(fd, mask)
         table[fd] = w
         self._watched += 1
         w.mask = mask
@@ -194,11 +199,12 @@ class Loop:
         """Watch for ``mask`` instead (0: only errors and hang-ups, so a paused peer still tells its death)."""
         if mask == w.mask:
             return
+        epoll = self.poller.behind if w.behind else self.poller.epoll
         if (w.mask | mask) & EXCLUSIVE:  # the kernel refuses to modify from and to this
-            self.poller.epoll.unregister(w.fd)
-            self.poller.epoll.register(w.fd, mask)
+            epoll.unregister(w.fd)
+            epoll.register(w.fd, mask)
         else:
-            self.poller.epoll.modify(w.fd, mask)
+            epoll.modify(w.fd, mask)
         w.mask = mask
 
     def remove(self, w: Watched) -> None:
@@ -207,7 +213,7 @@ class Loop:
             return
         self.forget(w)
         try:
-            self.poller.epoll.unregister(w.fd)
+            (self.poller.behind if w.behind else self.poller.epoll).unregister(w.fd)
         except OSError:
             pass  # closed first: the kernel has forgotten it (or _orphan will see to it)
 
@@ -333,17 +339,30 @@ class Loop:
                     hook()
                 except Exception as exc:
                     self.fault(None, exc)
-            for fd, mask in events:
-                if gone and fd in gone:
-                    continue
-                w = table[fd] if fd < len(table) else None
-                if w is None:
-                    self._orphan(fd)
-                    continue
-                try:
-                    w.ready(w, mask)
-                except Exception as exc:
-                    self.fault(w, exc)
+            others = len(events) == maxevents  # who has more to tell than fits is not waited for
+            while True:
+                for fd, mask in events:
+                    if gone and fd in gone:
+                        continue
+                    w = table[fd] if fd < len(table) else None
+                    if w is None:
+                        if fd == self.poller.second:
+                            others = True
+                            self.events -= 1
+                        else:
+                            self._orphan(fd)
+                        continue
+                    try:
+                        w.ready(w, mask)
+                    except Exception as exc:
+                        self.fault(w, exc)
+                if not others:
+                    break
+                others = False
+                events = self.poller.behind.poll(0, CROWD)
+                self.events += len(events)
+                if gone:
+                    gone.clear()
             for hook in self.on_ready:
                 try:
                     hook()
@@ -419,7 +438,7 @@ class Loop:
         try:
             self.poller.epoll.unregister(fd)
         except OSError:
-            self.poller.renew({w.fd: w.mask for w in self.watchers()})
+            self.poller.renew((w.fd, w.mask, w.behind) for w in self.watchers())
 
     def take_lag(self) -> float:
         """Longest turn in seconds since the last call of this."""

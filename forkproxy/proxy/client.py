@@ -61,6 +61,7 @@ class Client(Side):
         self.limit_s = None
         self.deadline = INF
         self.armed = INF
+        self.behind = at.fe.http
         self.mask = 0
         self.ready = _AWAIT_HEAD
         self.expire = _HEAD_TIMEOUT

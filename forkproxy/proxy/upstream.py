@@ -53,6 +53,7 @@ class Upstream(Side):
         self.named: Ends | None = None
         self.deadline = INF
         self.armed = INF
+        self.behind = False
         self.mask = 0
         self.ready = _CONNECTING
         self.expire = _CONNECT_TIMEOUT

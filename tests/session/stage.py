@@ -131,7 +131,7 @@ class Stage:
         self.clock = ManualClock()
         self.loop = Loop(self.clock)
         self.loop.poller.close()
-        self.loop.poller.epoll = Epoll()  # type: ignore[assignment]
+        self.loop.poller.epoll = self.loop.poller.behind = Epoll()  # type: ignore[assignment]
         segment, names = Segment.create(2, 16), NameTable(16)
         rows = Rows(segment, names, self.clock)
         for key in (frontend_key("f"), listener_key("f", str(self.bind.address)), backend_key("b"), *(s.key for s in plan_servers)):

@@ -69,6 +69,14 @@ def test_many_do_not_wait_for_the_end_of_the_turn(monkeypatch: pytest.MonkeyPatc
     assert [c.got for c in clients] == [OK] * (TOGETHER + 3)
 
 
+def test_what_servers_answer_comes_before_what_clients_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else each of thousands of clients with a request would need a connection to a server before the first answer is looked at."""
+    stage, clients, ups = crowd(monkeypatch, 1)
+    assert stage.watcher(clients[0]).behind and not stage.watcher(ups[0]).behind
+    tcp = Stage(monkeypatch, connect_s=2.0)
+    assert not tcp.watcher(tcp.client()).behind  # a relay's sides are equal, and a turn less is looked for
+
+
 @pytest.mark.parametrize("data", [b"", RESET])
 def test_a_server_that_closes_in_the_same_turn_costs_nothing(monkeypatch: pytest.MonkeyPatch, data: Any) -> None:
     stage, (c,), (up,) = crowd(monkeypatch, 1)

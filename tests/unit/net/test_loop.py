@@ -17,7 +17,7 @@ import pytest
 
 from forkproxy.clock import Clock, ManualClock
 from forkproxy.net import loop as loop_module
-from forkproxy.net.loop import ERR, EXCLUSIVE, HUP, INF, READ, WRITE, Loop, Watched
+from forkproxy.net.loop import CROWD, ERR, EXCLUSIVE, HUP, INF, READ, WRITE, Loop, Watched
 
 
 class Note(Watched):
@@ -240,6 +240,114 @@ def test_closed_before_removed_while_a_copy_lives_elsewhere(loop: Loop) -> None:
     assert log == [(other, READ)]
     for fd in (far, elsewhere, other):
         os.close(fd)
+
+
+# -- who is handled behind others
+
+
+def told(loop: Loop, *, behind: bool, log: list[object]) -> Note:
+    """Watches a descriptor that is ready."""
+    w = Note(os.eventfd(1), log)
+    w.behind = behind
+    loop.add(w)
+    return w
+
+
+def test_some_are_handled_behind_others_whoever_was_ready_first(loop: Loop) -> None:
+    log: list[object] = []
+    last = [told(loop, behind=True, log=log) for _ in range(3)]
+    first = [told(loop, behind=False, log=log) for _ in range(3)]
+    loop.run_once(0)
+    assert log == [(w.fd, READ) for w in (*first, *last)]
+    assert loop.events == 6
+    close(loop, *first, *last)
+
+
+def test_so_many_of_those_behind_in_a_turn_and_all_in_turn(loop: Loop) -> None:
+    log: list[object] = []
+    last = [told(loop, behind=True, log=log) for _ in range(CROWD + 10)]
+    one = told(loop, behind=False, log=log)
+    fds = [w.fd for w in last]
+    loop.run_once(0)
+    loop.run_once(0)
+    assert log == [(fd, READ) for fd in (one.fd, *fds[:CROWD], one.fd, *fds[CROWD:], *fds[: CROWD - 10])]
+    close(loop, one, *last)
+
+
+def test_those_behind_have_their_turn_when_others_never_end(clock: ManualClock) -> None:
+    loop = Loop(clock, maxevents=3)
+    log: list[object] = []
+    many = [told(loop, behind=False, log=log) for _ in range(7)]
+    last = told(loop, behind=True, log=log)
+    for _ in range(3):
+        log.clear()
+        loop.run_once(0)
+        assert log[-1] == (last.fd, READ)
+    close(loop, last, *many)
+    loop.close()
+
+
+def test_nobody_is_behind_and_nothing_is_asked(loop: Loop) -> None:
+    log: list[object] = []
+    w = told(loop, behind=False, log=log)
+    loop.poller.behind.close()  # asking it would fail
+    loop.run_once(0)
+    assert log == [(w.fd, READ)]
+    close(loop, w)
+
+
+def test_one_behind_is_paused_late_and_forgotten_as_others_are(loop: Loop, clock: ManualClock) -> None:
+    log: list[object] = []
+    w = told(loop, behind=True, log=log)
+    loop.modify(w, 0)
+    loop.run_once(0)
+    assert log == []
+    loop.modify(w, READ | WRITE)
+    loop.run_once(0)
+    assert log == [(w.fd, READ | WRITE)]
+    loop.modify(w, 0)
+    loop.set_deadline(w, clock.now + 1)
+    clock.advance(2)
+    loop.run_once(0)
+    assert log[1:] == [("late", w.fd)]
+    loop.modify(w, READ)
+    loop.remove(w)
+    assert loop.poller.behind.poll(0) == []
+    loop.run_once(0)
+    assert log[2:] == []
+    os.close(w.fd)
+
+
+def test_who_is_closed_by_an_event_is_not_told_behind_it(loop: Loop) -> None:
+    log: list[object] = []
+    last = told(loop, behind=True, log=log)
+    first = told(loop, behind=False, log=log)
+    first.ready = lambda _w, _mask: close(loop, last)
+    loop.run_once(0)
+    assert log == []
+    close(loop, first)
+
+
+def test_a_copy_of_one_behind_lives_elsewhere(loop: Loop) -> None:
+    log: list[object] = []
+    gone, other, last = (told(loop, behind=behind, log=log) for behind in (True, False, True))
+    elsewhere = os.dup(gone.fd)
+    os.close(gone.fd)
+    loop.remove(gone)
+    loop.run_once(0)
+    loop.run_once(0)
+    log.clear()
+    loop.run_once(0)
+    assert log == [(other.fd, READ), (last.fd, READ)]
+    assert [fd for fd, _ in loop.poller.behind.poll(0)] == [last.fd]
+    os.close(elsewhere)
+    close(loop, other, last)
+
+
+def close(loop: Loop, *watchers: Watched) -> None:
+    for w in watchers:
+        loop.remove(w)
+        os.close(w.fd)
 
 
 # -- deadlines
