@@ -1,8 +1,8 @@
 """A piece of bytes from one socket to another: what a small exchange in TCP mode consists of. Two system calls and nothing else.
 
 The compiled build has the same as ``_carry.pyx`` in C, without what Python adds to the two calls: their arguments read, the interpreter's
-lock given back and taken, an object for the bytes. That is a microsecond of an exchange, a fifteenth of all. Whoever changes one changes
-the other; ``tests/unit/net/test_carry.py`` holds them to the same.
+lock given back and taken, an object for the bytes: 0.8 of 2.5 µs of user time for an exchange. Whoever changes one changes the other;
+``tests/unit/net/test_carry.py`` holds them to the same.
 """
 
 from __future__ import annotations
