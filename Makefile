@@ -42,7 +42,8 @@ run: $(VENV)/.run
 	@echo
 	@exec $(BIN)/forkproxy -f etc/quickstart.cfg
 
-test: check system
+# the peers first: quick tests compare files and command lines with haproxy, too
+test: peers check system
 
 check: lint quick
 
@@ -51,7 +52,7 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 
 quick: $(VENV)/.dev
-	$(BIN)/pytest tests -m "not system" -n auto --dist loadfile
+	$(BIN)/pytest -rs tests -m "not system" -n auto --dist loadfile
 
 # The real peers: haproxy, nginx, wrk … A test that needs one that cannot be had is skipped and says so.
 peers: $(VENV)/.dev

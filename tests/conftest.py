@@ -10,6 +10,7 @@ import pytest
 from hypothesis import settings
 
 import forkproxy.stats.service  # noqa: F401  # registers what files may name and config cannot import, as the program does
+import tests.peers  # noqa: F401  # the path of what is started, before anything looks for a program
 from forkproxy.proxy import client
 from tests.fuzz.effort import LONG
 

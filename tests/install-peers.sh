@@ -3,10 +3,10 @@
 # Debian's packages need root. What comes from PyPI and npm goes into build/peers of the checkout: nothing else of the machine changes.
 set -u
 cd "$(dirname "$0")/.." || exit 1
-wanted="haproxy hatop prometheus-haproxy-exporter monitoring-plugins-contrib nginx-light wrk hey curl prometheus redis-server mariadb-server-core postgresql slapd opensmtpd"
+wanted="haproxy hatop prometheus-haproxy-exporter monitoring-plugins-contrib nginx-light wrk hey curl prometheus redis-server mariadb-server-core postgresql slapd opensmtpd chromium strace iproute2"
 # what takes the files of etc/ and of the package
 wanted="$wanted rsyslog logrotate groff-base mandoc zsh"
-wanted="$wanted debhelper dh-python pybuild-plugin-pyproject python3-setuptools python3-psutil python3-setproctitle python3-prometheus-client lintian"
+wanted="$wanted dpkg-dev debhelper dh-python pybuild-plugin-pyproject python3-setuptools python3-psutil python3-setproctitle python3-prometheus-client lintian"
 
 # Services that the packages would start are held back: tests start their own, on ports of their own.
 debian() {

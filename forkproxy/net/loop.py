@@ -45,6 +45,8 @@ ET: Final = 1 << 31
 #: "No deadline", for :attr:`Watched.deadline`.
 INF: Final = float("inf")
 
+#: How many events one turn handles where nobody says otherwise.
+MAXEVENTS: Final = 200
 #: How many events in a turn come from those that are handled behind others.
 CROWD: Final = 64
 
@@ -145,7 +147,7 @@ class Loop:
         "_watched", "busy_s", "clock", "events", "lag_s", "on_error", "on_ready", "on_turn", "on_wake", "poller", "turns",
     )  # fmt: skip
 
-    def __init__(self, clock: Clock | None = None, *, maxevents: int = 200) -> None:
+    def __init__(self, clock: Clock | None = None, *, maxevents: int = MAXEVENTS) -> None:
         self.clock = clock or Clock()
         self.poller = Poller()
         #: Run once per turn, after the waiting and before everything else: what the handlers rely on is looked at anew.
@@ -187,7 +189,7 @@ class Loop:
             table += [None] * (fd + 64 - len(table))
         elif table[fd] is not None:
             raise ValueError(f"descriptor {fd} is watched already")
-        (self.poller.behind if w.behind else self.poller.epoll).register(fd, mask)
+        self.poller.of(w.behind).register(fd, mask)
         table[fd] = w
         self._watched += 1
         w.mask = mask
@@ -199,7 +201,7 @@ class Loop:
         """Watch for ``mask`` instead (0: only errors and hang-ups, so a paused peer still tells its death)."""
         if mask == w.mask:
             return
-        epoll = self.poller.behind if w.behind else self.poller.epoll
+        epoll = self.poller.of(w.behind)
         if (w.mask | mask) & EXCLUSIVE:  # the kernel refuses to modify from and to this
             epoll.unregister(w.fd)
             epoll.register(w.fd, mask)
@@ -213,7 +215,7 @@ class Loop:
             return
         self.forget(w)
         try:
-            (self.poller.behind if w.behind else self.poller.epoll).unregister(w.fd)
+            self.poller.of(w.behind).unregister(w.fd)
         except OSError:
             pass  # closed first: the kernel has forgotten it (or _orphan will see to it)
 
@@ -346,7 +348,7 @@ class Loop:
                         continue
                     w = table[fd] if fd < len(table) else None
                     if w is None:
-                        if fd == self.poller.second:
+                        if fd == self.poller.second:  # somebody behind has something to say
                             others = True
                             self.events -= 1
                         else:
@@ -359,7 +361,7 @@ class Loop:
                 if not others:
                     break
                 others = False
-                events = self.poller.behind.poll(0, CROWD)
+                events = self.poller.behind.poll(0, min(CROWD, maxevents))
                 self.events += len(events)
                 if gone:
                     gone.clear()

@@ -32,6 +32,10 @@ class Poller(selectors.EpollSelector):
         self.second = self.behind.fileno()
         first.register(self.second, select.EPOLLIN)
 
+    def of(self, behind: bool) -> select.epoll:
+        """The list for those who are handled behind others, or the other one."""
+        return self.behind if behind else self.epoll
+
     def close(self) -> None:
         """Close both."""
         self.behind.close()
@@ -45,6 +49,6 @@ class Poller(selectors.EpollSelector):
         self._join(self._selector)
         for fd, mask, behind in watched:
             try:
-                (self.behind if behind else self.epoll).register(fd, mask)
+                self.of(behind).register(fd, mask)
             except OSError:
                 continue  # closed behind our back: its owner will find out

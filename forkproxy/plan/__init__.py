@@ -438,6 +438,7 @@ class Global:
     maxrewrite_bytes: int = 1024
     maxhdr: int = 101
     maxaccept: int = 0
+    maxpollevents: int = 0
     pipesize_bytes: int = 0
     maxpipes: int = 0
     rcvbuf_client_bytes: int = 0

@@ -45,14 +45,14 @@ class Flow:
     ``dst`` None discards (draining a body that nobody wants), or gathers in ``sink`` where that is a bytearray (a body that rules want to
     see). Bytes behind the end stay in ``src.inbuf``. ``full`` counts consecutive full buffers; ``pipe`` is held from the first splice to
     the end (or is a file, whose bytes nobody has to read). ``refresh``: bytes that go out count as activity of the destination, too
-    (always but under ``option independent-streams``). ``steady`` counts a relay's little pieces in a row. ``copy`` keeps what was
-    forwarded, as long as it fits a buffer, for a second attempt elsewhere; None: nobody wants it, or it became too much. ``pace``: limits
-    of its bandwidth.
+    (always but under ``option independent-streams``). ``copy`` keeps what was forwarded, as
+    long as it fits a buffer, for a second attempt elsewhere; None: nobody wants it, or it became too much. ``pace``: limits of its
+    bandwidth.
     """
 
     __slots__ = (
         "bufsize", "chunks", "copy", "done", "dst", "full", "last", "left", "moved", "pace", "pipe", "pipes", "refresh", "rest", "sink",
-        "spliced", "src", "steady", "why",
+        "spliced", "src", "why",
     )  # fmt: skip
 
     def __init__(
@@ -63,7 +63,6 @@ class Flow:
         self.left = left
         self.chunks = chunks
         self.bufsize = bufsize
-        self.steady = 0
         self.pipes = pipes
         self.pipe: Pipe | None = None
         self.rest = b""  # the unfinished beginning of a chunk line

@@ -25,12 +25,6 @@ if TYPE_CHECKING:
     from forkproxy.proxy.stream import Stream
     from forkproxy.proxy.upstream import Upstream
 
-#: So many pieces of less than :data:`LITTLE` in a row, and no more than that is asked for. A larger one then costs an event and two calls.
-STEADY: Final = 16
-#: Python has room of its own for objects up to 512 bytes; a whole buffer is made by the C library and cut down to what came, which is 5 %
-#: of a small exchange. Less than the smallest buffer that can be configured.
-LITTLE: Final = 448
-
 
 def join(s: Stream, up: Upstream, moved: int = 0) -> None:
     """From now on bytes pass between ``s.client`` and ``up`` until both sides ended.
@@ -154,8 +148,7 @@ def ready(side: Side, mask: int) -> None:
         if what >= flow.ENDED:
             outcome(side, what)
         return
-    asked = f.bufsize if f.steady < STEADY else LITTLE
-    got = side.rt.carry(side.fd, peer.fd, asked)
+    got = side.rt.carry(side.fd, peer.fd, f.bufsize)
     size: int
     if isinstance(got, tuple):
         size, rest = got
@@ -168,14 +161,9 @@ def ready(side: Side, mask: int) -> None:
             missing(side, size)
             return
     f.moved += size
-    if size < LITTLE:
-        f.full = 0
-        f.steady += 1
-    else:
-        f.steady = 0
-        f.full = f.full + 1 if size >= f.bufsize else 0
+    f.full = f.full + 1 if size >= f.bufsize else 0
     f.last = side.rt.clock.now  # both timers start anew: see due()
-    if mask & RDHUP and size < asked:
+    if mask & RDHUP and size < f.bufsize:
         ended(side)  # that was all: servers that answer and close are done with an event and a call less
 
 

@@ -8,7 +8,6 @@ tested too: the sentences and the lines that they speak of, without the punctuat
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,9 +17,9 @@ import pytest
 from forkproxy.config.diagnostics import Severity
 from forkproxy.config.load import load
 from forkproxy.config.options import Options
+from tests.peers import needs
 
 CASES = sorted((Path(__file__).parent / "cases").glob("*.cfg"))
-HAPROXY = shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin")
 #: sentences that only end the output
 _CLOSING = ("rror(s) found", "Fatal errors", "Could not open configuration file")
 SAME = [case for case in CASES if case.read_text().startswith("# haproxy: same")]
@@ -60,8 +59,7 @@ def ours(case: Path) -> set[tuple[str, str]]:
 
 def theirs(case: Path) -> set[tuple[str, str]]:
     """What haproxy says, as far as it is a sentence about the file."""
-    assert HAPROXY is not None
-    done = subprocess.run([HAPROXY, "-c", "-f", str(case)], capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run(["haproxy", "-c", "-f", str(case)], capture_output=True, text=True, timeout=20, check=False)
     out = set()
     for line in (done.stdout + done.stderr).splitlines():
         match = re.match(r"\[(ALERT|WARNING)\] +\(\d+\) : config : (.*)", line)
@@ -76,7 +74,7 @@ def theirs(case: Path) -> set[tuple[str, str]]:
     return out
 
 
-@pytest.mark.skipif(HAPROXY is None, reason="needs Debian's haproxy")
+@needs("haproxy")
 @pytest.mark.parametrize("case", SAME, ids=lambda c: c.stem)
 def test_haproxy_says_the_same(case: Path) -> None:
     assert ours(case) == theirs(case)

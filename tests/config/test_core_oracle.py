@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -12,9 +11,9 @@ import pytest
 from forkproxy.config.diagnostics import Severity
 from forkproxy.config.load import load
 from forkproxy.config.options import Options
+from tests.peers import needs
 
-HAPROXY = shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin")
-pytestmark = pytest.mark.skipif(HAPROXY is None, reason="haproxy is not installed")
+pytestmark = needs("haproxy")
 
 _ALERT = re.compile(r"\[ALERT\] +\(\d+\) : config : (?:parsing )?\[[^]]*:(\d+)\] ?: (.*)")
 
@@ -91,8 +90,7 @@ def ours(path: Path) -> list[tuple[int, str]]:
 
 
 def theirs(path: Path) -> list[tuple[int, str]]:
-    assert HAPROXY is not None
-    done = subprocess.run([HAPROXY, "-c", "-f", str(path)], capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(["haproxy", "-c", "-f", str(path)], capture_output=True, text=True, timeout=30, check=False)
     return [(int(m[1]), m[2].rstrip(".")) for line in done.stderr.splitlines() if (m := _ALERT.fullmatch(line))]
 
 
@@ -107,7 +105,6 @@ def test_formats_that_need_http_mode(tmp_path: Path) -> None:
     """The same aliases are refused in TCP mode, and none of ours in HTTP mode."""
     from forkproxy.registry import FORMATTERS
 
-    assert HAPROXY is not None
     path = tmp_path / "f.cfg"
 
     def refused(text: str) -> set[str]:
@@ -120,7 +117,7 @@ def test_formats_that_need_http_mode(tmp_path: Path) -> None:
 
     assert refused(told("http")) == set()
     mine = refused(told("tcp"))
-    done = subprocess.run([HAPROXY, "-c", "-f", str(path)], capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(["haproxy", "-c", "-f", str(path)], capture_output=True, text=True, timeout=30, check=False)
     assert mine == refused(done.stderr) and len(mine) > 10
 
 
@@ -135,6 +132,5 @@ CONDITIONS = (
 def test_conditions_answer_alike(condition: str) -> None:
     from forkproxy import cli
 
-    assert HAPROXY is not None
-    done = subprocess.run([HAPROXY, "-cc", condition], capture_output=True, timeout=30, check=False)
+    done = subprocess.run(["haproxy", "-cc", condition], capture_output=True, timeout=30, check=False)
     assert cli.main(["-cc", condition]) == done.returncode

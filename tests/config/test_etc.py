@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from forkproxy import cli
+from tests.peers import needs
 
 ETC = Path(__file__).resolve().parents[2] / "etc"
 FILES = sorted(ETC.rglob("*.cfg"))
@@ -41,13 +41,11 @@ def test_the_file_of_the_package_loads_without_a_word(tmp_path: Path, capfd: pyt
 
 
 @pytest.mark.system
+@needs("haproxy")
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.name)
 def test_haproxy_takes_it_too(path: Path, tmp_path: Path) -> None:
-    haproxy = shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin")
-    if haproxy is None:
-        pytest.skip("no haproxy")
     copy = tmp_path / path.name
     copy.write_text("".join(line for line in path.read_text().splitlines(True) if not line.split() or line.split()[0] not in OURS))
-    done = subprocess.run([haproxy, "-c", "-f", str(copy)], capture_output=True, text=True, timeout=20)
+    done = subprocess.run(["haproxy", "-c", "-f", str(copy)], capture_output=True, text=True, timeout=20)
     assert done.returncode == 0, done.stderr
     assert "WARNING" not in done.stderr

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from forkproxy.config.diagnostics import Severity
 from forkproxy.config.load import load, register
 from forkproxy.config.options import Options
 from scripts import compare_keywords as compare
+from tests.peers import needs
 
 register()
 ROOT = Path(__file__).resolve().parents[2]
@@ -122,7 +123,13 @@ def test_the_details_of_two_lists_are_compared_too(tmp_path: Path, capsys: pytes
     assert capsys.readouterr().out == "different converter (1):\n  base64: : bin => str | : str => bin\n"
 
 
-@pytest.mark.skipif("HAPROXY_KEYWORDS" not in os.environ, reason="HAPROXY_KEYWORDS does not name the output of haproxy -dKall")
-def test_the_page_of_what_is_missing_is_complete(capsys: pytest.CaptureFixture[str]) -> None:
+@needs("haproxy")
+def test_the_page_of_what_is_missing_is_complete(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever the installed haproxy registers, we have or the page says that we have not."""
+    words = ["haproxy", "-dKall", "-q", "-c", "-f", "/dev/null"]
+    theirs = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False).stdout
+    assert theirs.count("\n") > 1000
+    # Debian's 2.6 has OpenTracing compiled in, which is not of HAProxy's own tree
+    (tmp_path / "theirs").write_text("".join(line for line in theirs.splitlines(True) if not re.search("ot-group|opentracing", line)))
     page = str(ROOT / "docs" / "reference" / "not-supported.md")
-    assert compare.main([os.environ["HAPROXY_KEYWORDS"], "--allowed", page]) == 0, capsys.readouterr().out
+    assert compare.main([str(tmp_path / "theirs"), "--allowed", page]) == 0, capsys.readouterr().out

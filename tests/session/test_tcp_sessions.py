@@ -9,9 +9,7 @@ import pytest
 
 from forkproxy.net.loop import ERR, HUP, RDHUP, READ
 from forkproxy.proxy import flow, relay
-from forkproxy.proxy.flow import SPLICE_AFTER
 from forkproxy.proxy.outbox import BUSY, PATIENCE
-from forkproxy.proxy.relay import LITTLE, STEADY
 from forkproxy.rules.verdict import REJECT, WAIT
 from forkproxy.state import layout as L
 from tests.session.stage import Stage, Wire
@@ -215,41 +213,6 @@ def test_an_end_that_came_with_more_than_a_buffer_is_not_the_end(mp: pytest.Monk
     assert up.eof and len(c.got) == stage.rt.bufsize + 1
     stage.settle()
     assert c.ended and not c.closed and up.mask == 0
-
-
-def test_after_many_little_pieces_less_is_asked_for_and_nothing_is_lost(mp: pytest.MonkeyPatch) -> None:
-    stage = Stage(mp)
-    c, s = joined(stage)
-    up: Any = stage.watcher(s)
-    asked: list[int] = []
-    receive = s.recv
-
-    def recv(size: int) -> bytes:
-        asked.append(size)
-        return receive(size)
-
-    mp.setattr(s, "recv", recv)
-    for _ in range(STEADY):
-        stage.says(s, b"little")
-    s.said.append(b"x" * (LITTLE + 5))
-    up.ready(up, READ | RDHUP)
-    assert not up.eof, "more is there"
-    up.ready(up, READ | RDHUP)
-    assert up.eof and c.got == b"little" * STEADY + b"x" * (LITTLE + 5)
-    assert asked == [stage.rt.bufsize] * STEADY + [LITTLE, stage.rt.bufsize]
-
-
-def test_bulk_behind_little_pieces_is_spliced_as_ever(mp: pytest.MonkeyPatch) -> None:
-    stage = Stage(mp)
-    _, s = joined(stage)
-    up: Any = stage.watcher(s)
-    for _ in range(STEADY + 1):
-        stage.says(s, b"little")
-    s.said.append(b"x" * (LITTLE + SPLICE_AFTER * stage.rt.bufsize))
-    for n in range(SPLICE_AFTER + 1):
-        assert up.flow.full == max(0, n - 1)
-        up.ready(up, READ)
-    assert up.flow.full == SPLICE_AFTER and not s.said
 
 
 def test_an_end_behind_what_a_slow_client_does_not_take_waits(mp: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 import socket
 import struct
 import subprocess
@@ -25,12 +24,13 @@ from typing import NamedTuple
 import pytest
 
 from tests import ports
+from tests.peers import needs
 from tests.ports import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 #: marks of tests that need both balancers. A table of exchanges is one test, and on a busy machine a long one.
 BESIDE_HAPROXY = [
-    pytest.mark.system, pytest.mark.timeout(200), pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs haproxy"),
+    pytest.mark.system, pytest.mark.timeout(200), needs("haproxy"),
 ]  # fmt: skip
 
 Script = Callable[[socket.socket], object]

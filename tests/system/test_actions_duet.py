@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-import shutil
 import socket
 from pathlib import Path
 
 import pytest
 
+from tests.peers import needs
 from tests.system.duet import Duet, Side, read_all, read_head
 
-pytestmark = [pytest.mark.system, pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs haproxy")]
+pytestmark = [pytest.mark.system, needs("haproxy")]
 
 REQUEST_RULES = r"""
 set-header X-New %[src]-%[path]

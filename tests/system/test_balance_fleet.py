@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -13,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.peers import needs
 from tests.ports import free_ports
 
-HAPROXY = shutil.which("haproxy") or "/usr/sbin/haproxy"
 FORKPROXY = Path(__file__).parents[2] / "bin" / "forkproxy"
-pytestmark = [pytest.mark.system, pytest.mark.skipif(not os.path.exists(HAPROXY), reason="needs Debian's haproxy as oracle")]
+pytestmark = [pytest.mark.system, needs("haproxy")]
 
 BACKENDS = [
     ("hdr(k)", "map-based"),
@@ -70,7 +68,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, int]]
     (directory / "forkproxy.cfg").write_text("\n".join(common) + "\n" + text.format(port=other))
     running = []
     try:
-        running.append(start([HAPROXY, "-q", "-db", "-f", str(directory / "haproxy.cfg")], one))
+        running.append(start(["haproxy", "-q", "-db", "-f", str(directory / "haproxy.cfg")], one))
         running.append(start([sys.executable, str(FORKPROXY), "-q", "-db", "-f", str(directory / "forkproxy.cfg")], other))
         yield one, other
     finally:

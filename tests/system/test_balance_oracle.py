@@ -3,10 +3,8 @@ directly with a bare transaction, and every single choice must be equal."""
 
 from __future__ import annotations
 
-import os
 import random
 import selectors
-import shutil
 import socket
 import subprocess
 import threading
@@ -21,9 +19,9 @@ import pytest
 
 from forkproxy import plan
 from forkproxy.balance import Picker, build
+from tests.peers import needs
 
-HAPROXY = shutil.which("haproxy") or "/usr/sbin/haproxy"
-pytestmark = [pytest.mark.system, pytest.mark.skipif(not os.path.exists(HAPROXY), reason="needs Debian's haproxy as oracle")]
+pytestmark = [pytest.mark.system, needs("haproxy")]
 
 ADDRESS = plan.Address("ipv4", "127.0.0.1", 1)
 #: word of a server line -> fields of plan.Server
@@ -286,7 +284,7 @@ class Oracle:
         config = directory / "cfg"
         config.write_text("\n".join(lines) + "\n")
         with (directory / "err").open("wb") as err:
-            self.process = subprocess.Popen([HAPROXY, "-q", "-db", "-f", str(config)], stderr=err)
+            self.process = subprocess.Popen(["haproxy", "-q", "-db", "-f", str(config)], stderr=err)
         for _ in range(500):
             if self.process.poll() is not None:
                 raise RuntimeError((directory / "err").read_text())

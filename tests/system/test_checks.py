@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import socket
 import subprocess
 import threading
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests import ports
+from tests.peers import needs
 from tests.ports import free_ports
 from tests.system.conftest import Proxy, eventually, get
 
@@ -164,7 +164,7 @@ def origins() -> Iterator[tuple[Origin, Origin]]:
     two.shut()
 
 
-@pytest.mark.skipif(shutil.which("haproxy") is None, reason="Debian's haproxy is not installed")
+@needs("haproxy")
 def test_the_log_is_haproxys(tmp_path: Path, origins: tuple[Origin, Origin]) -> None:
     one, two = origins
     told = []

@@ -54,7 +54,6 @@ def _secret(home: Path) -> Path:
 
 
 def mariadb(home: Path, port: int) -> subprocess.Popen[bytes]:
-    program = shutil.which("mariadbd", path=SBIN) or "mariadbd"
     words = ["--no-defaults", f"--datadir={home}/data", "--innodb-log-file-size=4M"]
     (home / "data").mkdir()
     shutil.chown(home / "data", "nobody" if NOBODY else None, "nogroup" if NOBODY else os.getegid())
@@ -63,25 +62,24 @@ def mariadb(home: Path, port: int) -> subprocess.Popen[bytes]:
     script = home / "boot.sql"
     script.write_text("\n".join(("CREATE DATABASE mysql;\nUSE mysql;", *tables, "FLUSH PRIVILEGES;", users)))
     with script.open("rb") as file:
-        _call(program, *words, "--bootstrap", **{**NOBODY, "stdin": file})
+        _call("mariadbd", *words, "--bootstrap", **{**NOBODY, "stdin": file})
     words += [f"--port={port}", "--bind-address=127.0.0.1", f"--socket={home}/s", "--skip-name-resolve"]
-    return _run(program, *words, **NOBODY)
+    return _run("mariadbd", *words, **NOBODY)
 
 
 def smtpd(home: Path, port: int) -> subprocess.Popen[bytes]:
     file = home / "smtpd.conf"
     file.write_text(f'listen on 127.0.0.1 port {port}\naction "none" maildir "{home}/mail"\nmatch for local action "none"\n')
-    return _run(shutil.which("smtpd", path=SBIN) or "smtpd", "-d", "-f", file)
+    return _run("smtpd", "-d", "-f", file)
 
 
 def slapd(home: Path, port: int) -> subprocess.Popen[bytes]:
     file = home / "slapd.conf"
     file.write_text(f"pidfile {home}/pid\n")  # no database: an anonymous bind needs none
-    return _run(shutil.which("slapd", path=SBIN) or "slapd", "-d", "0", "-f", file, "-h", f"ldap://127.0.0.1:{port}")
+    return _run("slapd", "-d", "0", "-f", file, "-h", f"ldap://127.0.0.1:{port}")
 
 
 SQL = Path("/usr/share/mysql")
-SBIN = os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin"
 #: name → (programs that it needs, how to start it, whether that takes root)
 PEERS: dict[str, tuple[tuple[str, ...], Callable[[Path, int], subprocess.Popen[bytes]], bool]] = {
     "redis": (("redis-server",), redis, False),
@@ -129,7 +127,7 @@ def peers() -> Iterator[dict[str, tuple[subprocess.Popen[bytes], int]]]:
     starting: dict[str, tuple[Future[subprocess.Popen[bytes]], int]] = {}
     with contextlib.ExitStack() as stack, ThreadPoolExecutor() as pool:
         for name, (programs, start, as_root) in PEERS.items():
-            if any(shutil.which(program, path=SBIN) is None for program in programs) or (as_root and os.geteuid() != 0):
+            if any(shutil.which(program) is None for program in programs) or (as_root and os.geteuid() != 0):
                 continue
             home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=f"peer-{name}-", ignore_cleanup_errors=True)))
             if NOBODY and not as_root:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.peers import rest_needs
 from tests.ports import free_ports
 from tests.system.conftest import DEFAULTS, ROOT, Proxy, eventually, get
 
 pytestmark = pytest.mark.system
 
 Start = Callable[..., Proxy]
-HAPROXY = shutil.which("haproxy", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 GOOD = DEFAULTS + "frontend f\n  bind 127.0.0.1:18080\n"
 WARNED = "listen l\n  mode http\n  bind 127.0.0.1:18080\n  server s 127.0.0.1:1\n"
 NOTED = "global\n  thread-groups 1\n" + GOOD
@@ -81,9 +80,9 @@ NOBODY = "Configuration file has no error but will not start (no listener) => ex
 def test_statuses_and_output(files: Path, args: list[str], status: int, out: str) -> None:
     got = run(*args, cwd=files)
     assert got[:2] == (status, out)
-    if HAPROXY is not None and not {"-vq", "-vqb", "-fgood.cfg"} & set(args):  # which 2.6 does not know
-        theirs = run(*args, cwd=files, program=[HAPROXY])
-        assert theirs[0] == status
+    if not {"-vq", "-vqb", "-fgood.cfg"} & set(args):  # which 2.6 does not know
+        rest_needs("haproxy")
+        assert run(*args, cwd=files, program=["haproxy"])[0] == status
 
 
 def test_quiet_means_not_a_word(files: Path) -> None:
@@ -94,9 +93,9 @@ def test_quiet_means_not_a_word(files: Path) -> None:
     (files / "quiet.cfg").write_text("global\n  quiet\n" + WARNED)
     assert run("-c", "-f", "quiet.cfg", cwd=files) == (0, "", "")
     assert "missing timeouts" in run("-c", "-V", "-f", "quiet.cfg", cwd=files)[2]
-    if HAPROXY is not None:
-        assert run("-c", "-q", "-f", "wrong.cfg", cwd=files, program=[HAPROXY]) == (1, "", "")
-        assert run("-c", "-f", "quiet.cfg", cwd=files, program=[HAPROXY])[::2] == (0, "")
+    rest_needs("haproxy")
+    assert run("-c", "-q", "-f", "wrong.cfg", cwd=files, program=["haproxy"]) == (1, "", "")
+    assert run("-c", "-f", "quiet.cfg", cwd=files, program=["haproxy"])[::2] == (0, "")
 
 
 def test_an_error_shows_its_line_and_a_mark(files: Path) -> None:

@@ -11,11 +11,12 @@ import pytest
 from jwcrypto import jwk, jws
 
 from forkproxy.rules.aes import gcm_seal
+from tests.peers import needs
 from tests.system.conftest import Proxy
-from tests.system.test_language_duet import END, HAPROXY, both
+from tests.system.test_language_duet import END, both
 from tests.unit.rules.test_jwe import GCM, b64
 
-pytestmark = [pytest.mark.system, pytest.mark.skipif(HAPROXY is None, reason="haproxy is not installed")]
+pytestmark = [pytest.mark.system, needs("haproxy")]
 
 ALGORITHMS = ("HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "ES256", "ES384", "ES512")
 SECRET = "0123456789abcdef" * 4

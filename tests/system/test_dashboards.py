@@ -4,18 +4,19 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+
+from tests.peers import needs
 
 ETC = Path(__file__).resolve().parents[2] / "etc"
 RULES = ETC / "prometheus" / "forkproxy.rules.yml"
 DASHBOARD = json.loads((ETC / "grafana" / "forkproxy.json").read_text())
 EXPRESSIONS = [target["expr"] for panel in DASHBOARD["panels"] for target in panel.get("targets", ())]
 
-pytestmark = [pytest.mark.system, pytest.mark.skipif(shutil.which("promtool") is None, reason="needs promtool (prometheus)")]
+pytestmark = [pytest.mark.system, needs("promtool")]
 
 
 def promtool(*words: str | Path) -> str:

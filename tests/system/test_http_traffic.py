@@ -6,7 +6,6 @@ Where Debian's haproxy can be asked, it is: the two must use the same connection
 from __future__ import annotations
 
 import contextlib
-import shutil
 import socket
 import subprocess
 import threading
@@ -17,6 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.peers import needs
 from tests.system.duet import Side, read_head, read_until
 from tests.wire.http_samples import REQUESTS
 
@@ -252,7 +252,7 @@ SETTINGS: dict[str, tuple[str, str]] = {
 }
 
 
-@pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs haproxy")
+@needs("haproxy")
 @pytest.mark.parametrize("name", SETTINGS)
 def test_connections_are_used_as_by_haproxy(tmp_path: Path, name: str) -> None:
     text = REUSE % SETTINGS[name]

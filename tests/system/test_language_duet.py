@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -13,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.peers import needs
 from tests.ports import free_ports
 from tests.system.conftest import DEFAULTS, Proxy, eventually, refused
 from tests.unit.rules import condition_rows
@@ -20,7 +19,6 @@ from tests.unit.rules.rows import LIVE, MAPS, REQUEST, ROWS
 
 pytestmark = pytest.mark.system
 
-HAPROXY = shutil.which("haproxy", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 
 FILE = """
 {defaults}
@@ -54,8 +52,7 @@ def both(start: Callable[..., Proxy], where: Path, request: bytes, body: str, ru
     ours, theirs = free_ports(2)
     (where / "ha.cfg").write_text(FILE.format(defaults=DEFAULTS, port=theirs, body=where / "body", rules=rules))
     start(FILE.format(defaults=DEFAULTS, port=ours, body=where / "body", rules=rules)).ready()
-    assert HAPROXY is not None
-    process = subprocess.Popen([HAPROXY, "-db", "-f", str(where / "ha.cfg")], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(["haproxy", "-db", "-f", str(where / "ha.cfg")], stderr=subprocess.DEVNULL)
     try:
         eventually(lambda: not refused(theirs), "haproxy")
         return answer(ours, request).split(END.encode()), answer(theirs, request).split(END.encode())
@@ -64,7 +61,7 @@ def both(start: Callable[..., Proxy], where: Path, request: bytes, body: str, ru
         process.wait(5)
 
 
-@pytest.mark.skipif(HAPROXY is None, reason="haproxy is not installed")
+@needs("haproxy")
 def test_every_row(start: Callable[..., Proxy], tmp_path: Path) -> None:
     for name, text in MAPS.items():
         (tmp_path / name).write_text(text)
@@ -76,7 +73,7 @@ def test_every_row(start: Callable[..., Proxy], tmp_path: Path) -> None:
     assert not different and not stale
 
 
-@pytest.mark.skipif(HAPROXY is None, reason="haproxy is not installed")
+@needs("haproxy")
 def test_every_condition(start: Callable[..., Proxy], tmp_path: Path) -> None:
     rows = condition_rows.ROWS
     rules = "\n".join(f"  http-request set-var-fmt(txn.all) %[var(txn.all)],{i} if {row[0]}" for i, row in enumerate(rows))

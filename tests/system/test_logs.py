@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -18,11 +17,12 @@ from pathlib import Path
 import pytest
 
 from tests import ports
+from tests.peers import needs
 from tests.system.conftest import eventually
 from tests.system.duet import COMMANDS, Duet, Side, read_all
 from tests.system.scripts import LAST, OK, answer, ask, command, last, refuses
 
-pytestmark = [pytest.mark.system, pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs haproxy")]
+pytestmark = [pytest.mark.system, needs("haproxy")]
 
 DEFAULTS = """
 defaults
@@ -436,7 +436,7 @@ HALOG = [
 ]  # fmt: skip
 
 
-@pytest.mark.skipif(shutil.which("halog") is None, reason="needs halog")
+@needs("halog")
 @pytest.mark.parametrize("words", HALOG)
 def test_halog(files: dict[str, Path], words: list[str]) -> None:
     found = {}

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -13,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.peers import needs
 from tests.ports import free_ports
 from tests.system.conftest import DEFAULTS, Proxy, eventually, get
 
 pytestmark = pytest.mark.system
 
-HAPROXY = shutil.which("haproxy", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 
 FILE = """
 global
@@ -68,13 +66,12 @@ def write(directory: Path, name: str, port: int, more: str = "") -> str:
     return FILE.format(dir=directory, name=name, port=port, more=more, defaults=DEFAULTS)
 
 
-@pytest.mark.skipif(HAPROXY is None, reason="haproxy is not installed")
+@needs("haproxy")
 def test_commands_as_haproxy(start: Callable[..., Proxy], tmp_path: Path) -> None:
     ours, theirs = free_ports(2)
     (tmp_path / "ha.cfg").write_text(write(tmp_path, "ha", theirs))
     start(write(tmp_path, "fp", ours)).ready()
-    assert HAPROXY is not None
-    process = subprocess.Popen([HAPROXY, "-db", "-f", str(tmp_path / "ha.cfg")], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(["haproxy", "-db", "-f", str(tmp_path / "ha.cfg")], stderr=subprocess.DEVNULL)
     try:
         eventually((tmp_path / "ha.sock").exists, "haproxy's socket")
         for command in COMMANDS.replace("\n", ";").split(";"):

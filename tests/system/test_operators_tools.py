@@ -28,6 +28,7 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.peers import needs
 from tests.ports import free_ports
 from tests.system.conftest import ROOT, Proxy, eventually, get, gone
 
@@ -151,7 +152,7 @@ def test_haproxytool_and_haproxy_cli(service: Service) -> None:
     assert "1 (initial 1)" in run(client, "-k", service.socket, "-c", "get-weight", "-b", "be", "-s", "s2")
 
 
-@pytest.mark.skipif(shutil.which("hatop") is None, reason="needs hatop")
+@needs("hatop")
 def test_hatop(service: Service) -> None:
     """Its status screen, then a command in its shell."""
     pid, fd = pty.fork()
@@ -189,7 +190,7 @@ def test_hatop(service: Service) -> None:
         os.waitpid(pid, 0)
 
 
-@pytest.mark.skipif(shutil.which("prometheus-haproxy-exporter") is None, reason="needs prometheus-haproxy-exporter")
+@needs("prometheus-haproxy-exporter")
 def test_prometheus_exporter(service: Service) -> None:
     (port,) = free_ports(1)
     command = ["prometheus-haproxy-exporter", f"--haproxy.scrape-uri=unix:{service.socket}", f"--web.listen-address=127.0.0.1:{port}"]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from forkproxy import __version__
+from tests.peers import needs, rest_needs
 from tests.system.conftest import ROOT
 
 pytestmark = pytest.mark.system
@@ -23,8 +23,7 @@ def run(*words: str | Path) -> str:
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if shutil.which("dpkg-checkbuilddeps") is None:
-        pytest.skip("needs dpkg-dev")
+    rest_needs("dpkg-checkbuilddeps")
     lacking = subprocess.run(["dpkg-checkbuilddeps"], cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
     if lacking.returncode:
         pytest.skip(lacking.stderr.strip())
@@ -74,6 +73,6 @@ def test_the_unit_starts_the_package(package: Path, tmp_path: Path) -> None:
     assert "/opt/" not in text and text.startswith("[Unit]\n") and text.count("/usr/bin/forkproxy -Ws -f $CONFIG") == 2
 
 
-@pytest.mark.skipif(shutil.which("lintian") is None, reason="needs lintian")
+@needs("lintian")
 def test_lintian_finds_nothing(package: Path) -> None:
     assert not run("lintian", "--fail-on", "error,warning", package)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.peers import rest_needs
 from tests.ports import free_ports
 from tests.system.conftest import DEFAULTS, Proxy, eventually, get, hello, refused
 
@@ -133,11 +134,10 @@ def test_levels(start: Start, tmp_path: Path) -> None:
 @pytest.mark.parametrize("old", ["forkproxy", "haproxy"])
 def test_sockets_from_an_old_process_with_x(start: Start, tmp_path: Path, old: str) -> None:
     """``-x`` follows another forkproxy (of another file, so that the rendezvous does not help) and HAProxy itself."""
-    import shutil
     import subprocess
 
-    if shutil.which(old) is None and old == "haproxy":
-        pytest.skip("no haproxy here")
+    if old == "haproxy":
+        rest_needs("haproxy")
     (port,) = free_ports(1)
     config = with_sockets(port, tmp_path, "expose-fd listeners")
     if old == "haproxy":
@@ -159,11 +159,9 @@ def test_sockets_from_an_old_process_with_x(start: Start, tmp_path: Path, old: s
 
 
 def test_haproxy_follows_us_with_x(start: Start, tmp_path: Path) -> None:
-    import shutil
     import subprocess
 
-    if shutil.which("haproxy") is None:
-        pytest.skip("no haproxy here")
+    rest_needs("haproxy")
     (port,) = free_ports(1)
     first = start(with_sockets(port, tmp_path, "expose-fd listeners")).ready()
     config = tmp_path / "new.cfg"

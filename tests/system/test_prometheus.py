@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 import urllib.request
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from tests.peers import needs
 from tests.ports import free_ports
 from tests.system.conftest import ROOT, Proxy, eventually, get
 
@@ -180,7 +180,7 @@ def test_filters_and_errors(service: Service) -> None:
     assert get(service.endpoint, "/health") == (200, b"ok\n")
 
 
-@pytest.mark.skipif(shutil.which("haproxy") is None, reason="Debian's haproxy is not installed")
+@needs("haproxy")
 def test_labels_and_values_beside_haproxy(service: Service, tmp_path: Path) -> None:
     """Every sample of HAProxy's exporter about states, limits and weights comes with the same labels and value."""
     front, origin, dead = free_ports(3)
@@ -228,7 +228,7 @@ def test_labels_and_values_beside_haproxy(service: Service, tmp_path: Path) -> N
         oracle.wait(10)
 
 
-@pytest.mark.skipif(shutil.which("prometheus") is None, reason="Debian's prometheus is not installed")
+@needs("prometheus")
 def test_a_real_prometheus_scrapes_it(service: Service, tmp_path: Path) -> None:
     (port,) = free_ports(1)
     targets = f"['127.0.0.1:{service.endpoint}', '127.0.0.1:{service.front}']"

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import time
 from pathlib import Path
 
 import pytest
 
+from tests.peers import needs
 from tests.system.duet import Duet, Side
 
-pytestmark = [pytest.mark.system, pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs haproxy")]
+pytestmark = [pytest.mark.system, needs("haproxy")]
 
 #: options of the server now; operational and administrative state, user's and initial weight then
 CASES = [

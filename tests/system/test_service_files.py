@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -12,18 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.peers import needs
 from tests.ports import free_ports
 from tests.system.conftest import ROOT, Proxy, eventually, get, hello
 
 pytestmark = pytest.mark.system
 
 ETC = ROOT / "etc"
-
-
-def needs(*programs: str) -> pytest.MarkDecorator:
-    """Skipped where one of these is not installed."""
-    missing = [name for name in programs if shutil.which(name) is None]
-    return pytest.mark.skipif(bool(missing), reason=f"needs {', '.join(missing)}")
 
 
 def run(*words: str | Path) -> subprocess.CompletedProcess[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 import socket
 import subprocess
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests import ports
+from tests.peers import rest_needs
 from tests.ports import free_ports
 from tests.system.conftest import DEFAULTS, Proxy, eventually, get, hello, listening, refused
 
@@ -48,13 +48,11 @@ def test_end(start: Start, mode: str, signum: int, status: int) -> None:
 
 @pytest.mark.parametrize(("mode", "signum"), [("-db", signal.SIGINT), ("-db", signal.SIGTERM), ("-db", signal.SIGUSR1)])
 def test_end_as_haproxy(tmp_path: Path, start: Start, mode: str, signum: int) -> None:
-    haproxy = shutil.which("haproxy")
-    if haproxy is None:
-        pytest.skip("no haproxy here")
+    rest_needs("haproxy")
     one, two = free_ports(2)
     config = tmp_path / "oracle.cfg"
     config.write_text(f"{DEFAULTS}\nfrontend f\n  bind 127.0.0.1:{one}\n  http-request return status 200\n")
-    with subprocess.Popen([haproxy, mode, "-f", str(config)], stderr=subprocess.DEVNULL) as oracle:
+    with subprocess.Popen(["haproxy", mode, "-f", str(config)], stderr=subprocess.DEVNULL) as oracle:
         eventually(lambda: not refused(one), "haproxy listens")
         oracle.send_signal(signum)
         expected = oracle.wait(10)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import re
-import shutil
 import socket
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from forkproxy.stats import forms
+from tests.peers import needs
 from tests.ports import free_ports
 from tests.system.browser import CHROMIUM, Browser
 from tests.system.conftest import Proxy, eventually, get
@@ -124,7 +124,7 @@ def compared(seen: Seen, title: str) -> object:
     return first, found, rows, server, log
 
 
-@pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs haproxy")
+@needs("haproxy")
 def test_as_haproxy(tmp_path: Path) -> None:
     with Duet(tmp_path, PAGES) as both:
         wrong = differences(both, CASES, DIFFERENT, compared)
@@ -197,7 +197,7 @@ TOLD = {
 }
 
 
-@pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs haproxy")
+@needs("haproxy")
 def test_what_pages_tell_as_haproxy(tmp_path: Path) -> None:
     names = re.findall(r"(?m)^  stats uri /(\w+)", SHOWN)
     found = []
@@ -240,7 +240,7 @@ ACTS = [
 ]  # fmt: skip
 
 
-@pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs haproxy")
+@needs("haproxy")
 def test_actions_as_haproxy(tmp_path: Path) -> None:
     """Every action by POST: what the browser is told and the states that follow."""
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import re
 import select
 import socket
 import struct
-import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -18,8 +16,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.peers import needs
 from tests.system.conftest import Proxy, eventually
 from tests.system.tcp import MIB, Origin, config, echo, metric, receive
+from tests.system.traced import traced
 
 Serve = Callable[..., Proxy]
 
@@ -81,21 +81,11 @@ def test_content_is_untouched_at_the_switch_to_splice(serve: Serve, ports: list[
 
 
 def splices(worker: psutil.Process, exchange: Callable[[], object], where: Path) -> int:
-    """How many splice calls a worker makes during an exchange, as strace counts them."""
-    out = where / "strace"
-    tracer = subprocess.Popen(["strace", "-f", "-e", "trace=splice", "-o", str(out), "-p", str(worker.pid)], stderr=subprocess.PIPE)
-    assert tracer.stderr is not None
-    with tracer.stderr:
-        if b"attached" not in tracer.stderr.readline():
-            tracer.wait(5)
-            pytest.skip("strace may not attach here")
-        exchange()
-        tracer.terminate()
-        tracer.wait(5)
-    return len(re.findall(r"splice\(", out.read_text()))
+    """How many splice calls a worker makes during an exchange."""
+    return sum("splice(" in line for line in traced(worker.pid, "splice", exchange, where))
 
 
-@pytest.mark.skipif(subprocess.run(["which", "strace"], capture_output=True, check=False).returncode != 0, reason="needs strace")
+@needs("strace")
 @pytest.mark.parametrize(
     ("lines", "settings", "small", "large"),
     [((), "", False, True), (("option splice-response",), "", True, True), ((), "  nosplice", False, False)],

@@ -17,11 +17,12 @@ from typing import Any, NamedTuple, TypeVar
 
 import pytest
 
+from tests.peers import needs
 from tests.ports import free_ports
 from tests.system.conftest import Proxy, eventually, get
 from tests.system.duet import read_head
 
-pytestmark = [pytest.mark.system, pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs haproxy")]
+pytestmark = [pytest.mark.system, needs("haproxy")]
 
 T = TypeVar("T")
 _libc = ctypes.CDLL(None, use_errno=True)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import socket
 import subprocess
 import time
@@ -16,10 +14,10 @@ import pytest
 
 from forkproxy.wire.proxy_protocol import LOCAL_V2, TYPE_AUTHORITY, TYPE_UNIQUE_ID, build_v1, build_v2, parse
 from forkproxy.wire.syslog import FORMATS, make
+from tests.peers import needs
 from tests.ports import free_ports
 
-HAPROXY = shutil.which("haproxy") or "/usr/sbin/haproxy"
-pytestmark = [pytest.mark.system, pytest.mark.skipif(not os.path.exists(HAPROXY), reason="needs Debian's haproxy as oracle")]
+pytestmark = [pytest.mark.system, needs("haproxy")]
 
 TARGETS = [*FORMATS, "local 80", "rfc5424 90", "raw 80"]
 CONFIG = """\
@@ -96,7 +94,7 @@ class Oracle:
         self.ports = free_ports(2)
         config = directory / "cfg"
         config.write_text(CONFIG.format(dir=directory, logs="\n".join(lines), ports=self.ports))
-        self.process = subprocess.Popen([HAPROXY, "-q", "-db", "-f", str(config)])
+        self.process = subprocess.Popen(["haproxy", "-q", "-db", "-f", str(config)])
 
     def close(self) -> None:
         self.process.terminate()

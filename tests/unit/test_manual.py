@@ -7,7 +7,6 @@ import os
 import pty
 import re
 import select
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ import pytest
 
 from forkproxy import manual, registry
 from forkproxy.arguments import OPTIONS, Option, Takes, UsageError, parse, usage, without_effect
+from tests.peers import needs, rest_needs
 
 
 @pytest.fixture(scope="module")
@@ -39,19 +39,17 @@ def plain(path: Path) -> str:
 
 @pytest.mark.parametrize("name", PAGES)
 def test_pages_are_clean(written: Path, name: str) -> None:
-    if shutil.which("groff") is not None:
-        words = ["groff", "-k", "-man", "-ww", "-Tutf8", "-rLL=200n", "-z", str(written / name)]
-        done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
-        assert (done.returncode, done.stderr) == (0, "")
-    if shutil.which("mandoc") is not None:
-        words = ["mandoc", "-Tlint", "-Wwarning", str(written / name)]
-        done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
-        assert (done.returncode, done.stdout) == (0, "")
-    if shutil.which("groff") is None and shutil.which("mandoc") is None:
-        pytest.skip("needs groff or mandoc")
+    rest_needs("groff")
+    words = ["groff", "-k", "-man", "-ww", "-Tutf8", "-rLL=200n", "-z", str(written / name)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    rest_needs("mandoc")
+    words = ["mandoc", "-Tlint", "-Wwarning", str(written / name)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
 
 
-@pytest.mark.skipif(shutil.which("groff") is None, reason="needs groff")
+@needs("groff")
 def test_pages_hold_what_the_program_has(written: Path) -> None:
     command = plain(written / "forkproxy.1")
     missing = [option.flag for option in OPTIONS if f" -{option.flag} " not in command.replace("<", " <").replace("[", " [")]
@@ -156,8 +154,7 @@ def test_bash(written: Path, tmp_path: Path) -> None:
 @pytest.fixture
 def zsh(written: Path, tmp_path: Path) -> Iterator[int]:
     """A zsh on a terminal that has our completion; gives the terminal."""
-    if shutil.which("zsh") is None:
-        pytest.skip("needs zsh")
+    rest_needs("zsh")
     environment = {"PATH": os.environ["PATH"], "TERM": "dumb", "HOME": str(tmp_path), "LC_ALL": "C", "COLUMNS": "200", "LINES": "100"}
     child, terminal = pty.fork()
     if child == 0:

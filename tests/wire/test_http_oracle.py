@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import queue
-import shutil
 import socket
 import subprocess
 import threading
@@ -22,9 +21,10 @@ from forkproxy.http.body import payload
 from forkproxy.http.message import Head
 from forkproxy.http.reader import Limits, parse_request, parse_response
 from tests import ports
+from tests.peers import needs
 from tests.wire.http_samples import CHUNKED_BODIES, REQUESTS, RESPONSES, Outcome
 
-pytestmark = [pytest.mark.system, pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs haproxy")]
+pytestmark = [pytest.mark.system, needs("haproxy")]
 
 LIMITS = Limits()
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"

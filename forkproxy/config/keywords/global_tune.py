@@ -44,6 +44,12 @@ def maxaccept(draft: GlobalDraft, line: Line, count: int) -> None:
     draft.settings["maxaccept"] = count
 
 
+@keyword("global", "tune.maxpollevents", args=(Int(0, 1_000_000),), default=200)
+def maxpollevents(draft: GlobalDraft, line: Line, count: int) -> None:
+    """How many events a worker takes from the kernel in one turn of its loop; 0: as many as without this line."""
+    draft.settings["maxpollevents"] = count
+
+
 @keyword("global", "tune.pipesize", args=(Size(0, 2**31 - 1),))
 def pipesize(draft: GlobalDraft, line: Line, size: int) -> None:
     """Bytes of the pipes used for splicing; 0: as the system makes them."""
@@ -77,7 +83,7 @@ ACCEPTED: tuple[tuple[str, tuple[str, ...]], ...] = (
         "forkproxy's loop has epoll and nothing to tune",
         (
             "busy-polling", "noepoll", "noevports", "nokqueue", "nopoll", "tune.epoll.mask-events", "tune.events.max-events-at-once",
-            "tune.fd.edge-triggered", "tune.maxpollevents", "tune.runqueue-depth", "tune.sched.low-latency", "tune.max-rules-at-once",
+            "tune.fd.edge-triggered", "tune.runqueue-depth", "tune.sched.low-latency", "tune.max-rules-at-once",
             "tune.max-checks-per-thread", "tune.recv_enough", "tune.renice.runtime", "tune.renice.startup",
         ),
     ),

@@ -79,6 +79,7 @@ def complaint(tmp_path: Path, line: str) -> str:
         ("tune.maxrewrite 16384", "maxrewrite_bytes", 8192),
         ("tune.http.maxhdr 200", "maxhdr", 200),
         ("tune.maxaccept -1", "maxaccept", -1),
+        ("tune.maxpollevents 33", "maxpollevents", 33),
         ("tune.pipesize 1m", "pipesize_bytes", 1 << 20),
         ("tune.rcvbuf.client 4k", "rcvbuf_client_bytes", 4096),
         ("tune.rcvbuf.server 4k", "rcvbuf_server_bytes", 4096),
