@@ -43,8 +43,35 @@ class ServerRt:
         "alive", "backend", "base", "bounded", "count", "dial_options", "dialled", "exclusive", "fewest_idle", "first_takes_fresh",
         "first_takes_proven", "fleeting", "foreign", "fresh", "gate", "greets", "idle_limit", "index", "key", "label", "limits", "marked",
         "maxconn", "most_idle", "name", "named", "needed", "peak", "plan", "posing", "proven", "redirect", "rt", "served", "server_timeout",
-        "tallies", "tfo", "told", "usable", "watch", "way", "weight",
+        "tallies", "tally", "tfo", "told", "usable", "watch", "way", "weight",
     )  # fmt: skip
+
+    # What every request looks at: in a compiled class this is the order in memory, and a thousand servers do not stay in the cache.
+    alive: bool
+    usable: bool
+    exclusive: bool
+    first_takes_proven: bool
+    first_takes_fresh: bool
+    bounded: bool
+    tfo: bool
+    told: bool
+    marked: bool
+    served: int
+    peak: int
+    dialled: int
+    rt: Runtime
+    gate: Gate | None
+    label: bytes
+    named: Callable[[bytes], bytes] | None
+    proven: list[Upstream]
+    fresh: list[Upstream]
+    idle_limit: float
+    server_timeout: float | None
+    tally: Tally | None
+    count: counting.BackendCounters
+    watch: Watch | None
+    redirect: bytes
+    greets: int
 
     def __init__(self, rt: Runtime, backend: BackendRt, plan: plans.Server, index: int) -> None:
         self.rt = rt
@@ -56,10 +83,10 @@ class ServerRt:
         self.name = plan.name
         self.key = plan.key
         self.label = plan.name.encode()
-        self.proven: list[Upstream] = []
-        self.fresh: list[Upstream] = []
+        self.proven = []
+        self.fresh = []
         self.served = 0
-        self.gate: Gate | None = None
+        self.gate = None
         self.alive = self.usable = not plan.disabled
         self.weight = plan.weight * balance.SCALE
         #: what ``net.sockets.Way`` is told besides the address
@@ -89,6 +116,7 @@ class ServerRt:
         self.dialled = 0
         self.marked = False
         self.told = False  # whether the picker wants to hear of streams that begin and end
+        self.tally = None
         self.tallies: dict[FrontendRt, Tally] = {}
         #: where its row is in any worker's slot
         self.base = rt.state.rows.base(plan.key)
@@ -249,7 +277,7 @@ class BackendRt:
         "fullconn", "http", "keep_queue", "keeps_requests", "limits", "marked", "may_stay", "name", "offset", "originalto", "peak",
         "persistence", "persists", "picker", "plain", "plain_response", "plan", "prefer_last", "pretends", "queues", "reads_answers",
         "relaxed", "relay_options", "request_rules", "response_rules", "restrict", "retry_statuses", "round_robin", "rt", "server_fin_s",
-        "servers", "stick", "streams", "sums", "tallies", "tunnel_s", "tunnels", "use_server",
+        "servers", "stick", "streams", "sums", "tallies", "tally", "tunnel_s", "tunnels", "use_server",
     )  # fmt: skip
 
     def __init__(self, rt: Runtime, plan: plans.Backend) -> None:
@@ -307,7 +335,9 @@ class BackendRt:
         self.marked = False
         #: streams that came in this turn
         self.begun = 0
+        #: by which frontend its streams came; the one that was asked for last
         self.tallies: dict[FrontendRt, Tally] = {}
+        self.tally: Tally | None = None
         self.count = counting.BackendCounters(rt.row(backend_key(plan.name)))
         self.sums = Sums(self.count.row, shared=len(plan.servers) > 1)
         self.offset = rt.number - 1 if rt.number else 0

@@ -62,7 +62,7 @@ class FrontendRt:
         "forwardfor", "head_timeout", "http", "idle_timeout", "keeps_ends", "kept", "limits", "listeners", "log", "log_connect",
         "log_early", "log_steps", "marked", "most_own", "name", "originalto", "peak", "plain", "plain_response", "plan", "reads_answers",
         "relay_options", "request_rules", "response_rules", "restrict", "rt", "session_rules", "sessions", "socket_options", "sums",
-        "tallies", "told", "tracks", "tracks_connections", "tunnels", "twin", "unique_id_line", "verdicts", "went",
+        "tallies", "tally", "told", "tracks", "tracks_connections", "tunnels", "twin", "unique_id_line", "verdicts", "went",
     )  # fmt: skip
 
     def __init__(self, rt: Runtime, plan: plans.Frontend, backends: dict[str, BackendRt], log: AccessLog) -> None:
@@ -151,6 +151,7 @@ class FrontendRt:
         #: option contstats: what was counted already of streams that still run, (bytes in, bytes out)
         self.told: dict[Stream, tuple[int, int]] | None = {} if "contstats" in plan.options else None
         self.tallies: dict[FrontendRt, Tally] = {}
+        self.tally: Tally | None = None
         self.count = counting.FrontendCounters(rt.row(frontend_key(plan.name)))
         self.sums = Sums(self.count.row, rt.process)
 
@@ -281,10 +282,11 @@ class FrontendRt:
         """The stream ended: its tally, and its line in the log."""
         be: BackendRt | None = s.be
         srv: ServerRt | None = s.srv
-        tally = (srv or be or self).tallies.get(self) or self.tally(be, srv)
-        if not tally.ended:
+        tally = (srv or be or self).tally
+        if tally is None or tally.fe is not self.sums:
+            tally = self.tally_for(be, srv)
+        if tally.add(s):
             self.rt.poured.append(tally)
-        tally.ended.append(s)
         counted = _NOTHING
         if self.told:
             counted = self.told.pop(s, _NOTHING)
@@ -315,22 +317,25 @@ class FrontendRt:
         had_in, had_out = told.get(s, (0, 0))
         if (bytes_in, bytes_out) != (had_in, had_out):
             told[s] = (bytes_in, bytes_out)
-            tally = srv.tallies.get(self) or self.tally(be, srv)
+            tally = self.tally_for(be, srv)
             tally.forget((had_in - bytes_in, had_out - bytes_out))
             self.rt.poured.append(tally)
             if self.tracks:
                 tracking.moved(s, bytes_in - had_in, bytes_out - had_out)
 
-    def tally(self, be: BackendRt | None, srv: ServerRt | None) -> Tally:
-        """The tally for streams of this frontend that ended at ``be`` and ``srv``."""
+    def tally_for(self, be: BackendRt | None, srv: ServerRt | None) -> Tally:
+        """The tally for streams of this frontend that ended at ``be`` and ``srv``; from now on the one that is looked at first there."""
         party = self if be is None else be if srv is None else srv
-        metered = self.rt.plan.global_.metered
-        http = self.http or (be is not None and be.http)
-        new = party.tallies[self] = Tally(
-            self.sums, None if be is None else be.sums, None if srv is None else srv.count.row, http, metered,
-            by_bind="socket-stats" in self.plan.options, elects=be is not None and not be.by_algorithm,
-        )
-        return new
+        tally = party.tallies.get(self)
+        if tally is None:
+            metered = self.rt.plan.global_.metered
+            http = self.http or (be is not None and be.http)
+            tally = party.tallies[self] = Tally(
+                self.sums, None if be is None else be.sums, None if srv is None else srv.count.row, http, metered,
+                by_bind="socket-stats" in self.plan.options, elects=be is not None and not be.by_algorithm,
+            )
+        party.tally = tally
+        return tally
 
     def log_begin(self, s: Stream) -> None:
         """A stream begins, and lines are written before its end."""

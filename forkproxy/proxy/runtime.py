@@ -185,7 +185,7 @@ class Runtime:
         """Once a second: rates are taken."""
         if self._closed:
             return
-        rates.close_second(self._cells, self._bases, self.clock.now)
+        rates.close_second(self._cells, self._rates, self.clock.now)
         process = self.process
         for ref in self.plan.tables.values():
             if ref.table.ledger.late:
@@ -207,9 +207,10 @@ class Runtime:
 
     def list_rows(self) -> None:
         """Whose rates are taken: everything that there is now. To be called again after servers came or went."""
-        keys = [PROCESS, *map(frontend_key, self.frontends), *map(backend_key, self.backends)]
-        keys += [srv.key for be in self.backends.values() for srv in be.servers]
-        self._bases = [self.state.rows.base(key) for key in keys]
+        keys = [("P", PROCESS), *(("F", frontend_key(name)) for name in self.frontends)]
+        keys += [("B", backend_key(name)) for name in self.backends]
+        keys += [("S", srv.key) for be in self.backends.values() for srv in be.servers]
+        self._rates = [pair for scope, key in keys for pair in rates.pairs(self.state.rows.base(key), scope)]
 
     # -- listening
 

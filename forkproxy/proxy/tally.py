@@ -121,10 +121,10 @@ def count_statuses(row: memoryview, statuses: list[int]) -> None:
 class Tally:
     """Streams of one turn that took the same way. ``fe`` and ``be`` gather what the rows of frontend and backend get, ``srv`` is the
     server's row (be and srv may be None), ``elects`` whether something else than the algorithm may choose in this backend, ``by_bind``
-    whether bind lines count, too (option socket-stats), ``ended`` the streams, ``bytes_in`` and ``bytes_out`` what is to be counted
-    besides theirs."""
+    whether bind lines count, too (option socket-stats), ``first`` and ``more`` the streams, ``bytes_in`` and ``bytes_out`` what is to be
+    counted besides theirs."""
 
-    __slots__ = ("be", "by_bind", "bytes_in", "bytes_out", "elects", "ended", "fe", "histograms", "http", "srv")
+    __slots__ = ("be", "by_bind", "bytes_in", "bytes_out", "elects", "fe", "first", "histograms", "http", "more", "srv")
 
     def __init__(
         self, fe: Sums, be: Sums | None, srv: memoryview | None, http: bool, histograms: bool, by_bind: bool,
@@ -137,21 +137,30 @@ class Tally:
         self.histograms = histograms
         self.by_bind = by_bind
         self.elects = elects
-        self.ended: list[Stream] = []
+        self.first: Stream | None = None  # by itself: where each request has a server of its own the list's memory is touched by none
+        self.more: list[Stream] = []
         self.bytes_in = self.bytes_out = 0
+
+    def add(self, s: Stream) -> bool:
+        """``s`` ended; whether it is the first one of this turn."""
+        if self.first is None:
+            self.first = s
+            return True
+        self.more.append(s)
+        return False
 
     def forget(self, counted: tuple[int, int]) -> None:
         """These bytes (in, out) were counted while the stream ran (``option contstats``)."""
         self.bytes_in -= counted[0]
         self.bytes_out -= counted[1]
 
-    def single(self, full: list[Sums]) -> bool:
-        """Count the one stream of a turn, if it is an ordinary one: answered by the server with 2xx over a connection that stood, at once.
-        Where every request has a server of its own (or a backend) this is what nearly all tallies have; False: :meth:`pour` is to be asked.
+    def single(self, s: Stream, full: list[Sums]) -> bool:
+        """Count ``s``, the one stream of a turn, if it is an ordinary one: answered by the server with 2xx over a connection that stood, at
+        once. Where every request has a server of its own (or a backend) this is what nearly all tallies have; False: :meth:`pour` goes on.
 
         The row of a backend with one server is written at once: nobody else is likely to gather for it in the same turn. A thirteenth of
         all instructions with a thousand backends."""
-        s, be, srv, fe = self.ended[0], self.be, self.srv, self.fe
+        be, srv, fe = self.be, self.srv, self.fe
         status, res = s.status, s.res
         if not (200 <= status < 300 and res is not None and res.status == status and s.reused and s.t_queue) or be is None or srv is None:
             return False
@@ -185,14 +194,17 @@ class Tally:
             rates.times(row, TIMES, 1)
         srv[SESS_TOT] += 1  # those that opened a connection counted then
         srv[LAST_SESS] = int(s.clock.wall)
-        self.ended.clear()
         return True
 
     def pour(self, full: list[Sums]) -> None:
         """Add everything to the server's row and to the sums of frontend and backend, which then are in ``full``, and begin anew."""
-        if len(self.ended) == 1 and self.single(full):
-            return
-        ended, bytes_in, bytes_out = self.ended, self.bytes_in, self.bytes_out
+        first, ended = self.first, self.more
+        if first is not None:
+            self.first = None
+            if not ended and self.single(first, full):
+                return
+            ended.insert(0, first)
+        bytes_in, bytes_out = self.bytes_in, self.bytes_out
         fine = served = reused = 0
         others: list[Stream] | None = None
         queue_s = connect_s = response_s = total_s = 0.0

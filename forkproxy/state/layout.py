@@ -71,7 +71,13 @@ class Counter:
 
 
 COUNTERS: dict[str, Counter] = {}
-_next = 0
+#: What an ordinary request writes in its server's row stands together: two cache lines instead of five, where a thousand servers each
+#: have a row that has left the cache. One cell each; the last nine are those of ``rates.times``.
+_TOGETHER = (
+    "sess_tot", "req_tot", "lbtot", "reuses", "bytes_in", "bytes_out", "hrsp_2xx", "last_sess", "sess_cur", "sess_max",
+    "times", "qtime", "ctime", "rtime", "ttime", "qtime_max", "ctime_max", "rtime_max", "ttime_max",
+)  # fmt: skip
+_next = len(_TOGETHER)
 
 
 def _declare(
@@ -90,19 +96,20 @@ def _declare(
     info: str = "",
     of: str = "",
 ) -> int:
-    """Add a line; returns the offset of its first cell. ``family`` holds in ``family_in`` (all of the scopes L to S), ``also``
-    gives others."""
+    """Add a line; returns the offset of its first cell: the next one, or its place in :data:`_TOGETHER`. ``family`` holds in ``family_in``
+    (all of the scopes L to S), ``also`` gives others."""
     global _next
     if name in COUNTERS:
         raise RuntimeError(f"declared twice: {name}")
     families = dict.fromkeys(scopes.translate(_ONLY_OBJECTS) if family_in is None else family_in, family) if family else {}
     families.update(also or {})
     COUNTERS[name] = counter = Counter(
-        name=name, kind=kind, scopes=scopes, offset=_next, help=help,
+        name=name, kind=kind, scopes=scopes, offset=_TOGETHER.index(name) if name in _TOGETHER else _next, help=help,
         csv=csv, csv_in=(scopes.translate(_ONLY_OBJECTS) if csv_in is None else csv_in) if csv else "",
         family=families, label=label, scale=scale, info=info, of=of,
     )  # fmt: skip
-    _next += counter.width
+    if name not in _TOGETHER:
+        _next += counter.width
     return counter.offset
 
 
@@ -357,5 +364,5 @@ def offset(name: str) -> int:
 
 
 def of_kind(*kinds: Kind) -> tuple[Counter, ...]:
-    """All counters of some kinds, in the order of their offsets."""
+    """All counters of some kinds, in the order of the table."""
     return tuple(c for c in COUNTERS.values() if c.kind in kinds)

@@ -14,7 +14,7 @@ from forkproxy.plan import Address, Balance, Server
 from forkproxy.proxy.captures import locate
 from forkproxy.registry import ORDERS, gather
 from forkproxy.rules.patternfiles import PatternFiles
-from forkproxy.state import layout
+from forkproxy.state import layout, rates
 from forkproxy.state.doors import FULL, OPEN
 from forkproxy.state.servers import RUNNING
 from forkproxy.values import replace
@@ -199,14 +199,15 @@ def test_a_server_comes_and_goes(stage: Stage) -> None:
     for _ in range(3):
         asked(stage)
     assert sorted(stage.ports) == [1000, 1001, 3000]
-    assert row * layout.ROW_CELLS in stage.rt._bases
+    (its_rate,) = rates.pairs(row * layout.ROW_CELLS, "S")
+    assert its_rate in stage.rt._rates
     assert give(stage, "server busy", server="b/n") == 1
     stage.says(stage.dialled[stage.ports.index(3000)], OK)
     assert give(stage, "server busy", server="b/n") == 0
     assert [gate.owner.name for gate in stage.be.limit().gates] == ["n"]
     give(stage, "del server", server="b/n")
     assert not stage.be.limit().gates
-    assert stage.dialled[stage.ports.index(3000)].closed and row * layout.ROW_CELLS not in stage.rt._bases
+    assert stage.dialled[stage.ports.index(3000)].closed and its_rate not in stage.rt._rates
     for _ in range(4):
         asked(stage)
     assert stage.ports.count(3000) == 1 and [s.index for s in stage.be.servers] == [0, 1]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from forkproxy.clock import ManualClock
 from forkproxy.proxy.tally import Sums, Tally
-from forkproxy.state.layout import BYTES_IN, HRSP_2XX, LBTOT, REQ_TOT, REUSES, ROW_CELLS, SESS_TOT, TIMES
+from forkproxy.state.layout import BYTES_IN, HRSP_2XX, LBTOT, REQ_TOT, REUSES, ROW_CELLS, SESS_CUR, SESS_MAX, SESS_TOT, TIMES
 
 CLOCK = ManualClock()
 SERVER = object()
@@ -41,9 +41,9 @@ def counted(turns: list[list[Any]], elects: bool, shared: bool = True) -> list[l
     tally = Tally(fe, be, server, http=True, histograms=False, by_bind=False, elects=elects)
     for ended in turns:
         full: list[Sums] = []
-        tally.ended.extend(ended)
+        assert [tally.add(s) for s in ended] == [i == 0 for i in range(len(ended))]
         tally.pour(full)
-        assert tally.ended == []
+        assert tally.first is None and tally.more == []
         for sums in full:
             sums.pour()
     return [cells.tolist() for cells in rows]
@@ -72,10 +72,17 @@ def test_an_ordinary_stream_by_itself(shared: bool) -> None:
     assert server[SESS_TOT] == 1
 
 
+def test_an_ordinary_stream_writes_two_cache_lines_of_its_servers_row() -> None:
+    server = counted([[stream()]], elects=False)[3]
+    written = {at for at, cell in enumerate(server) if cell} | {SESS_CUR, SESS_MAX}
+    assert len(written) > 8
+    assert {at // 8 for at in written} == {0, 1}
+
+
 def test_what_was_counted_while_a_stream_ran_is_not_counted_again() -> None:
     rows = [row(), row(), row()]
     tally = Tally(Sums(rows[0]), Sums(rows[1]), rows[2], http=True, histograms=False, by_bind=False)
-    tally.ended.append(stream(bytes_in=100))
+    tally.add(stream(bytes_in=100))
     tally.forget((60, 0))
     full: list[Sums] = []
     tally.pour(full)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forkproxy.state import rates
-from forkproxy.state.layout import QTIME, ROW_CELLS, SECOND, SESS_RATE, SESS_RATE_MAX, SESS_TOT, TIMES, TTIME, TTIME_MAX
+from forkproxy.state.layout import QTIME, ROW_CELLS, SECOND, SESS_RATE, SESS_RATE_MAX, SESS_TOT, TIMES, TTIME, TTIME_MAX, Kind, of_kind
 
 
 def new_cells(rows: int = 2) -> memoryview:
@@ -15,6 +15,8 @@ def new_cells(rows: int = 2) -> memoryview:
 
 
 BASE = ROW_CELLS
+#: the row of the process and that of a server
+BOTH = rates.pairs(0, "P") + rates.pairs(BASE, "S")
 
 
 def rate(cells: memoryview, now: float) -> int:
@@ -25,38 +27,45 @@ def one(cells: memoryview, *times_ms: int) -> None:
     rates.times(cells, BASE + TIMES, 1, times_ms, times_ms)
 
 
+def test_what_is_looked_at_in_a_row_is_what_its_scope_has() -> None:
+    for scope in "FBSP":
+        declared = {c.offset for c in of_kind(Kind.RATE) if scope in c.scopes}
+        assert {at - BASE for at, _ in rates.pairs(BASE, scope)} == declared != set()
+        assert all((at - BASE, of - BASE) in rates.RATES for at, of in rates.pairs(BASE, scope))
+
+
 def test_the_previous_second_fades() -> None:
     cells = new_cells()
-    rates.close_second(cells, [0, BASE], 100.0)
+    rates.close_second(cells, BOTH, 100.0)
     cells[BASE + SESS_TOT] += 50
     assert rate(cells, 100.5) == 50
-    rates.close_second(cells, [0, BASE], 101.0)
+    rates.close_second(cells, BOTH, 101.0)
     assert [rate(cells, t) for t in (101.0, 101.5, 101.9)] == [50, 25, 5]
     cells[BASE + SESS_TOT] += 10
     assert rate(cells, 101.5) == 35
-    rates.close_second(cells, [0, BASE], 102.0)
+    rates.close_second(cells, BOTH, 102.0)
     assert rate(cells, 102.0) == 10
-    rates.close_second(cells, [0, BASE], 103.0)
+    rates.close_second(cells, BOTH, 103.0)
     assert rate(cells, 103.0) == 0
     assert cells[BASE + SESS_RATE_MAX] == 50
 
 
 def test_a_single_event_shows_for_its_second() -> None:
     cells = new_cells()
-    rates.close_second(cells, [0, BASE], 100.0)
+    rates.close_second(cells, BOTH, 100.0)
     cells[BASE + SESS_TOT] += 1
-    rates.close_second(cells, [0, BASE], 101.0)
+    rates.close_second(cells, BOTH, 101.0)
     assert rate(cells, 101.9) == 1
-    rates.close_second(cells, [0, BASE], 102.0)
+    rates.close_second(cells, BOTH, 102.0)
     assert rate(cells, 102.0) == 0
 
 
 def test_a_second_closed_late_is_scaled() -> None:
     cells = new_cells()
-    rates.close_second(cells, [0, BASE], 100.0)
+    rates.close_second(cells, BOTH, 100.0)
     cells[BASE + SESS_TOT] += 100
     assert rate(cells, 104.0) == 25  # a reader while the owner hangs
-    rates.close_second(cells, [0, BASE], 104.0)
+    rates.close_second(cells, BOTH, 104.0)
     assert rate(cells, 104.0) == 25
     assert cells[BASE + SESS_RATE_MAX] == 25
 
@@ -64,26 +73,26 @@ def test_a_second_closed_late_is_scaled() -> None:
 def test_the_first_call_takes_what_was_counted_before_for_nothing() -> None:
     cells = new_cells()
     cells[BASE + SESS_TOT] = 1_000_000  # e.g. a slot whose timer starts late
-    rates.close_second(cells, [0, BASE], 100.0)
+    rates.close_second(cells, BOTH, 100.0)
     assert rate(cells, 100.0) == 0
     assert cells[BASE + SESS_RATE_MAX] == 0
 
 
 def test_closing_twice_at_one_time_changes_nothing() -> None:
     cells = new_cells()
-    rates.close_second(cells, [0, BASE], 100.0)
+    rates.close_second(cells, BOTH, 100.0)
     cells[BASE + SESS_TOT] += 5
-    rates.close_second(cells, [0, BASE], 100.0)
+    rates.close_second(cells, BOTH, 100.0)
     assert rate(cells, 100.0) == 5
 
 
 @given(st.lists(st.integers(0, 1000), min_size=1, max_size=20))
 def test_the_maximum_is_the_busiest_second(seconds: list[int]) -> None:
     cells = new_cells()
-    rates.close_second(cells, [0, BASE], 100.0)
+    rates.close_second(cells, BOTH, 100.0)
     for i, events in enumerate(seconds):
         cells[BASE + SESS_TOT] += events
-        rates.close_second(cells, [0, BASE], 101.0 + i)
+        rates.close_second(cells, BOTH, 101.0 + i)
         assert rate(cells, 101.0 + i) == events
     assert cells[BASE + SESS_RATE_MAX] == max(seconds)
 
