@@ -1,5 +1,5 @@
-"""The compiled build, which has to be asked for: the same source through mypyc, for the modules that every request passes. One function
-that mypyc cannot make cheap enough is written a second time, for Cython (net/_carry.pyx, see net/carry.py).
+"""The compiled build, which has to be asked for: the same source through mypyc, for the modules that every request passes. What
+mypyc cannot make cheap enough is written a second time, for Cython: net/_carry.pyx (see net/carry.py) and state/_cells.pyx.
 
     FORKPROXY_COMPILED=1 pip wheel --no-build-isolation --no-deps -w dist .        (what `make compiled` does)
 
@@ -28,6 +28,9 @@ ALSO = {
     "worker": "turn",
 }
 
+#: and what Cython compiles
+CYTHON = ["forkproxy/net/_carry.pyx", "forkproxy/state/_cells.pyx"]
+
 extensions = []
 # pip asks for the metadata first, in which there is nothing of this: half a minute less
 if os.environ.get("FORKPROXY_COMPILED") == "1" and "dist_info" not in sys.argv:
@@ -37,6 +40,6 @@ if os.environ.get("FORKPROXY_COMPILED") == "1" and "dist_info" not in sys.argv:
     proxy = sorted(str(path) for path in Path("forkproxy/proxy").glob("*.py") if path.name != "__init__.py")
     also = [f"forkproxy/{room}/{name}.py" for room, names in ALSO.items() for name in names.split()]
     # of -O2 no difference was measured that was more than noise, and the C compiler takes twice as long for it
-    extensions = [*mypycify([*proxy, *also], opt_level="1", debug_level="0"), *cythonize("forkproxy/net/_carry.pyx", build_dir="build")]
+    extensions = [*mypycify([*proxy, *also], opt_level="1", debug_level="0"), *cythonize(CYTHON, build_dir="build")]
 
 setup(ext_modules=extensions)

@@ -5,16 +5,18 @@ The names of cells are ``state.layout``'s.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from forkproxy.errors import StreamError
 from forkproxy.proxy.tally import count_statuses
+from forkproxy.state import cells
 from forkproxy.state import layout as L
 
 if TYPE_CHECKING:
     from forkproxy.proxy.frontend import BindRt
     from forkproxy.proxy.stream import Stream
 
+_GAUGE: Final = cells.best.gauge
 #: counters of errors.ERRORS that belong to the frontend; the others are the backend's and the server's
 _FRONT = frozenset({"req_errors", "req_denied"})
 
@@ -29,10 +31,7 @@ class FrontendCounters:
 
     def gauge(self, now: int, peak: int) -> None:
         """How many connections it has now, and had at most."""
-        row = self.row
-        row[L.SESS_CUR] = now
-        if peak > row[L.SESS_MAX]:
-            row[L.SESS_MAX] = peak
+        _GAUGE(self.row, L.SESS_CUR, now, peak)  # SESS_MAX is behind it
 
     def came(self, connections: int, process: memoryview) -> None:
         """So many came from outside."""
@@ -64,10 +63,7 @@ class BackendCounters:
 
     def gauge(self, now: int, peak: int) -> None:
         """How many streams it has now, and had at most."""
-        row = self.row
-        row[L.SESS_CUR] = now
-        if peak > row[L.SESS_MAX]:
-            row[L.SESS_MAX] = peak
+        _GAUGE(self.row, L.SESS_CUR, now, peak)  # SESS_MAX is behind it
 
     def queued(self, change: int) -> None:
         """The queue grew or shrank."""
@@ -117,9 +113,7 @@ class BackendCounters:
 
 def port_opened(row: memoryview, now_open: int) -> None:
     """So many connections are open at an address now (option socket-stats)."""
-    row[L.SESS_CUR] = now_open
-    if now_open > row[L.SESS_MAX]:
-        row[L.SESS_MAX] = now_open
+    _GAUGE(row, L.SESS_CUR, now_open, now_open)
 
 
 def event(row: memoryview, name: str) -> None:

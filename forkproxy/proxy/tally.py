@@ -9,10 +9,10 @@ are ``state.layout``'s.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from forkproxy.proxy import histograms
-from forkproxy.state import rates
+from forkproxy.state import cells, rates
 from forkproxy.state.layout import (
     BYTES_IN,
     BYTES_OUT,
@@ -35,19 +35,22 @@ if TYPE_CHECKING:
 
 
 #: Of what took less in all, every time is rounded to 0 ms, and so is the longest.
-_AT_ONCE_S = 0.0005
-
+_AT_ONCE_S: Final = 0.0005
+#: What one stream is in the row of who served it.
+_SERVED: Final = (BYTES_IN, BYTES_OUT, REQ_TOT, HRSP_2XX, REUSES, LBTOT)
+_ADD: Final = cells.best.add
+_TOOK: Final = cells.best.took
 
 
 class Sums:
     """What the row of one frontend or backend gets in a turn, gathered from its tallies. ``requests`` are those of the ``streams`` that
     HTTP counts, ``fine`` those answered with 2xx and ``others`` all other statuses of them; ``served`` of them ``reused`` a connection,
-    ``elected`` did not ask the algorithm. The eight times are as in ``rates.times``. ``shared``: other tallies of a turn are likely to have
-    it in common."""
+    ``elected`` did not ask the algorithm. The times are those of ``rates.times``, sums and maxima in seconds, ``timed`` whether there are
+    any. ``shared``: other tallies of a turn are likely to have it in common."""
 
     __slots__ = (
-        "bytes_in", "bytes_out", "elected", "fine", "longest", "others", "process", "requests", "reused", "row", "served", "shared",
-        "streams", "times",
+        "bytes_in", "bytes_out", "connect_max", "connect_s", "elected", "fine", "others", "process", "queue_max", "queue_s", "requests",
+        "response_max", "response_s", "reused", "row", "served", "shared", "streams", "timed", "total_max", "total_s",
     )  # fmt: skip
 
     def __init__(self, row: memoryview, process: memoryview | None = None, shared: bool = True) -> None:
@@ -57,19 +60,28 @@ class Sums:
         self.shared = shared
         self.others: list[int] = []
         self.streams = self.requests = self.fine = self.bytes_in = self.bytes_out = self.served = self.reused = self.elected = 0
-        self.times: list[float] | None = None
-        self.longest: list[float] | None = None
+        self.timed = False
+        self.queue_s = self.connect_s = self.response_s = self.total_s = 0.0
+        self.queue_max = self.connect_max = self.response_max = self.total_max = 0.0
 
-    def took(self, times: list[float], longest: list[float]) -> None:
-        """Streams took so long in sum, and at most."""
-        had, most = self.times, self.longest
-        if had is None or most is None:
-            self.times, self.longest = times, longest
-            return
-        for i in range(4):
-            had[i] += times[i]
-            if longest[i] > most[i]:
-                most[i] = longest[i]
+    def took(self, queue_s: float, connect_s: float, response_s: float, total_s: float) -> None:
+        """Streams took so long in sum."""
+        self.timed = True
+        self.queue_s += queue_s
+        self.connect_s += connect_s
+        self.response_s += response_s
+        self.total_s += total_s
+
+    def at_most(self, queue: float, connect: float, response: float, total: float) -> None:
+        """The longest of them, seconds."""
+        if queue > self.queue_max:
+            self.queue_max = queue
+        if connect > self.connect_max:
+            self.connect_max = connect
+        if response > self.response_max:
+            self.response_max = response
+        if total > self.total_max:
+            self.total_max = total
 
     def pour(self) -> None:
         """Add everything to the row and begin anew."""
@@ -96,11 +108,15 @@ class Sums:
             if self.served:
                 row[LBTOT] += self.served - self.elected
                 row[REUSES] += self.reused
-                if self.times is None or self.longest is None:
+                if not self.timed:
                     rates.times(row, TIMES, self.served)
                 else:
-                    rates.times(row, TIMES, self.served, milliseconds(self.times), [int(t * 1000.0) for t in self.longest])
-                    self.times = self.longest = None
+                    times = [self.queue_s, self.connect_s, self.response_s, self.total_s]
+                    longest = [self.queue_max, self.connect_max, self.response_max, self.total_max]
+                    rates.times(row, TIMES, self.served, milliseconds(times), [int(t * 1000.0) for t in longest])
+                    self.timed = False
+                    self.queue_s = self.connect_s = self.response_s = self.total_s = 0.0
+                    self.queue_max = self.connect_max = self.response_max = self.total_max = 0.0
                 self.served = self.reused = self.elected = 0
         self.streams = self.requests = self.fine = self.bytes_in = self.bytes_out = 0
         if self.others:
@@ -164,7 +180,7 @@ class Tally:
         status, res = s.status, s.res
         if not (200 <= status < 300 and res is not None and res.status == status and s.reused and s.t_queue) or be is None or srv is None:
             return False
-        if not self.http or self.histograms or self.by_bind or s.t_end - s.t_first >= _AT_ONCE_S:
+        if not self.http or self.histograms or self.by_bind:
             return False
         if self.bytes_in or self.bytes_out:
             return False
@@ -178,20 +194,23 @@ class Tally:
             sums.fine += 1
             sums.bytes_in += bytes_in
             sums.bytes_out += bytes_out
+        queue = connect = response = 0.0
+        if s.t_connect != s.t_request:
+            queue, connect = max(0.0, s.t_queue - s.t_request), max(0.0, s.t_connect - s.t_queue)
+        if s.t_response and s.t_connect:
+            response = s.t_response - s.t_connect
+        total = s.t_end - s.t_first
         if be.shared:
             be.served += 1
             be.reused += 1
             if elected:
                 be.elected += 1
+            if queue + connect + response + total >= _AT_ONCE_S:
+                be.took(queue, connect, response, total)
+                be.at_most(queue, connect, response, total)
         for row in (srv,) if be.shared else (be.row, srv):
-            row[BYTES_IN] += bytes_in
-            row[BYTES_OUT] += bytes_out
-            row[REQ_TOT] += 1
-            row[HRSP_2XX] += 1
-            row[REUSES] += 1
-            if not elected:
-                row[LBTOT] += 1
-            rates.times(row, TIMES, 1)
+            _ADD(row, _SERVED, (bytes_in, bytes_out, 1, 1, 1, 0 if elected else 1))
+            _TOOK(row, TIMES, queue, connect, response, total)
         srv[SESS_TOT] += 1  # those that opened a connection counted then
         srv[LAST_SESS] = int(s.clock.wall)
         return True
@@ -288,7 +307,8 @@ class Tally:
                     times = [queue_s, connect_s, response_s, total_s]
                     longest = [queue_max, connect_max, response_max, total_max]
                     rates.times(srv, TIMES, served, milliseconds(times), [int(t * 1000.0) for t in longest])
-                    be.took(times, longest)
+                    be.took(queue_s, connect_s, response_s, total_s)
+                    be.at_most(queue_max, connect_max, response_max, total_max)
         if self.by_bind:
             for s in ended:
                 row = s.client.at.row
