@@ -41,7 +41,7 @@ def pairs(base: int, scope: str) -> list[tuple[int, int]]:
 def close_second(cells: memoryview, rates: Iterable[tuple[int, int]], now_s: float) -> None:
     """End the present second of a slot and begin the next; to be called by the owner once a second, and once at its start.
 
-    ``rates`` are the :func:`pairs` of its rows, ``now_s`` is monotonic. A thousand servers are 0.2 ms.
+    ``rates`` are the :func:`pairs` of its rows, ``now_s`` is monotonic. A thousand servers are 0.3 ms.
     """
     now_ms = int(now_s * 1000.0)
     length = now_ms - cells[SECOND]

@@ -23,14 +23,16 @@ def row() -> memoryview:
 
 def stream(  # one that was served at once and well, or not
     status: int = 200, said: int | None = 200, reused: bool = True, served: bool = True, elected: bool = False, ms: int = 0,
-    bytes_in: int = 7,
+    bytes_in: int = 7, queue_ms: int = 0, connect_ms: int = 0,
 ) -> Any:  # fmt: skip
     began = 100.0
+    queued = began + queue_ms / 1000
+    connected = queued + connect_ms / 1000
     return SimpleNamespace(
         status=status, res=None if said is None else SimpleNamespace(status=said), reused=reused, srv=SERVER, clock=CLOCK,
         elected=SERVER if elected else None, bytes_in=bytes_in, bytes_out=11, t_first=began, t_request=began,
-        t_queue=began if served else 0.0, t_connect=began if served else 0.0, t_response=began + ms / 1000 if said else 0.0,
-        t_end=began + ms / 1000 + 0.00001,
+        t_queue=queued if served else 0.0, t_connect=connected if served else 0.0, t_response=connected + ms / 1000 if said else 0.0,
+        t_end=connected + ms / 1000 + 0.00001,
     )  # fmt: skip
 
 
@@ -52,6 +54,7 @@ def counted(turns: list[list[Any]], elects: bool, shared: bool = True) -> list[l
 streams = st.builds(
     stream, status=st.sampled_from([200, 204, 304, 404, 503]), said=st.sampled_from([200, 204, 304, 404, None]), reused=st.booleans(),
     served=st.booleans(), elected=st.booleans(), ms=st.sampled_from([0, 0, 0, 3, 20]), bytes_in=st.integers(0, 10**6),
+    queue_ms=st.sampled_from([0, 0, 0, 7]), connect_ms=st.sampled_from([0, 0, 0, 2]),
 )  # fmt: skip
 
 
@@ -70,6 +73,14 @@ def test_an_ordinary_stream_by_itself(shared: bool) -> None:
     assert [cells[REUSES] for cells in (backend, server)] == [1, 1]
     assert [cells[TIMES] for cells in (backend, server)] == [1, 1]
     assert server[SESS_TOT] == 1
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_the_times_of_a_stream_by_itself(shared: bool) -> None:
+    _process, _frontend, backend, server = counted([[stream(queue_ms=7, connect_ms=2, ms=20)]], elects=False, shared=shared)
+    for cells in (backend, server):
+        assert cells[TIMES : TIMES + 5] == [1, 7, 2, 20, 29]
+        assert [abs(cells[TIMES + 5 + i] - ms) <= 1 for i, ms in enumerate((7, 2, 20, 29))] == [True] * 4  # whole ones, cut off
 
 
 def test_an_ordinary_stream_writes_two_cache_lines_of_its_servers_row() -> None:
