@@ -76,6 +76,13 @@ def test_an_ordinary_stream_by_itself(shared: bool) -> None:
 
 
 @pytest.mark.parametrize("shared", [False, True])
+def test_who_was_not_chosen_by_the_algorithm_is_not_counted_as_such(shared: bool) -> None:
+    for turns in ([[stream(elected=True)]], [[stream(elected=True), stream()]], [[stream(elected=True)], [stream()]]):
+        _process, _frontend, backend, server = counted(turns, elects=True, shared=shared)
+        assert backend[LBTOT] == server[LBTOT] == sum(map(len, turns)) - 1
+
+
+@pytest.mark.parametrize("shared", [False, True])
 def test_the_times_of_a_stream_by_itself(shared: bool) -> None:
     _process, _frontend, backend, server = counted([[stream(queue_ms=7, connect_ms=2, ms=20)]], elects=False, shared=shared)
     for cells in (backend, server):

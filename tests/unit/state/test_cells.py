@@ -37,7 +37,7 @@ def test_numbers_are_added(build: Any) -> None:
 @in_both
 def test_a_gauge_and_its_maximum(build: Any) -> None:
     those = row()
-    for now, peak, most in ((3, 5, 5), (0, 0, 5), (9, 9, 9), (1, 4, 9)):
+    for now, peak, most in ((3, 5, 5), (0, 0, 5), (9, 9, 9), (1, 4, 9), (2, 11, 11)):
         build.gauge(those, 2, now, peak)
         assert those.tolist() == [0, 0, now, most, *[0] * 8]
 
