@@ -3,7 +3,7 @@
 # Debian's packages need root. What comes from PyPI and npm goes into build/peers of the checkout: nothing else of the machine changes.
 set -u
 cd "$(dirname "$0")/.." || exit 1
-wanted="haproxy hatop prometheus-haproxy-exporter monitoring-plugins-contrib nginx-light wrk hey curl prometheus redis-server mariadb-server-core postgresql slapd opensmtpd chromium strace iproute2"
+wanted="haproxy hatop prometheus-haproxy-exporter monitoring-plugins-contrib nginx-light wrk hey curl prometheus redis-server mariadb-server-core postgresql slapd opensmtpd strace iproute2"
 # what takes the files of etc/ and of the package
 wanted="$wanted rsyslog logrotate groff-base mandoc zsh"
 wanted="$wanted dpkg-dev debhelper dh-python pybuild-plugin-pyproject python3-setuptools python3-psutil python3-setproctitle python3-prometheus-client lintian"
@@ -11,7 +11,7 @@ wanted="$wanted dpkg-dev debhelper dh-python pybuild-plugin-pyproject python3-se
 # Services that the packages would start are held back: tests start their own, on ports of their own.
 debian() {
     missing=""
-    for package in $wanted; do
+    for package in "$@"; do
         dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing="$missing $package"
     done
     [ -n "$missing" ] || return 0
@@ -72,7 +72,9 @@ node() {
 }
 
 python="${1:-python3}"
-debian
+# shellcheck disable=SC2086
+debian $wanted
+debian chromium  # by itself: it is large, and where it cannot be had the others still can
 ansible
 node
 exit 0
