@@ -50,7 +50,8 @@ def run(plan: Plan, options: Options, *, runtime_factory: RuntimeFactory | None 
             return status
     spawner = Inline(factory) if options.debug else Forker(factory, inherited)
     try:
-        master = Master(plan, options, loop=Loop(), spawner=spawner, load=load or loader(options), messages=messages)
+        loop = Loop(maxevents=plan.global_.maxpollevents)  # with -d it is the worker's, too
+        master = Master(plan, options, loop=loop, spawner=spawner, load=load or loader(options), messages=messages)
     except (ConfigError, OSError) as exc:
         messages.alert(f"[forkproxy.main()] No memory to share between the processes: {exc}.")
         return 1

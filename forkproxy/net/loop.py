@@ -45,8 +45,6 @@ ET: Final = 1 << 31
 #: "No deadline", for :attr:`Watched.deadline`.
 INF: Final = float("inf")
 
-#: How many events one turn handles where nobody says otherwise.
-MAXEVENTS: Final = 200
 #: How many events in a turn come from those that are handled behind others.
 CROWD: Final = 64
 
@@ -147,7 +145,7 @@ class Loop:
         "_watched", "busy_s", "clock", "events", "lag_s", "on_error", "on_ready", "on_turn", "on_wake", "poller", "turns",
     )  # fmt: skip
 
-    def __init__(self, clock: Clock | None = None, *, maxevents: int = MAXEVENTS) -> None:
+    def __init__(self, clock: Clock | None = None, *, maxevents: int = 200) -> None:
         self.clock = clock or Clock()
         self.poller = Poller()
         #: Run once per turn, after the waiting and before everything else: what the handlers rely on is looked at anew.

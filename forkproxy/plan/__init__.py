@@ -437,8 +437,8 @@ class Global:
     bufsize_bytes: int = 16384
     maxrewrite_bytes: int = 1024
     maxhdr: int = 101
-    maxaccept: int = 0
-    maxpollevents: int = 0
+    maxaccept: int = 64
+    maxpollevents: int = 200
     pipesize_bytes: int = 0
     maxpipes: int = 0
     rcvbuf_client_bytes: int = 0

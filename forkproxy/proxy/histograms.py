@@ -6,8 +6,9 @@ of a time is the number of bits of its half milliseconds. Added to the rows of t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from forkproxy.state import cells
 from forkproxy.state import layout as L
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ _STEP_S = L.HISTOGRAM_S[0]
 _LAST = len(L.HISTOGRAM_S)
 #: where the sum stands, behind the buckets
 _SUM = _LAST + 1
+_ADD: Final = cells.best.add
 
 
 def bucket(seconds: float) -> int:
@@ -30,10 +32,10 @@ def add(ended: list[Stream], rows: tuple[memoryview | None, ...]) -> None:
     found: dict[int, int] = {}
 
     def count(histogram: int, seconds: float) -> None:
-        at = histogram + bucket(seconds)
-        found[at] = found.get(at, 0) + 1
-        at = histogram + _SUM
-        found[at] = found.get(at, 0) + int(seconds * 1e6)
+        cell = histogram + bucket(seconds)
+        found[cell] = found.get(cell, 0) + 1
+        cell = histogram + _SUM
+        found[cell] = found.get(cell, 0) + int(seconds * 1e6)
 
     for s in ended:
         if not s.t_queue:
@@ -44,7 +46,7 @@ def add(ended: list[Stream], rows: tuple[memoryview | None, ...]) -> None:
             if s.t_response:
                 count(L.RESPONSE_HISTOGRAM, s.t_response - s.t_connect)
         count(L.TOTAL_HISTOGRAM, s.t_end - s.t_first)
+    at, more = tuple(found), tuple(found.values())
     for row in rows:
         if row is not None:
-            for at, more in found.items():
-                row[at] += more
+            _ADD(row, at, more)

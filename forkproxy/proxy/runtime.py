@@ -10,7 +10,7 @@ import os
 import random
 import socket
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from forkproxy.errors import ERRORS, StreamError
 from forkproxy.net import carry
@@ -44,9 +44,6 @@ if TYPE_CHECKING:
     from forkproxy.proxy.profiling import Profiler
     from forkproxy.proxy.stream import Stream
 
-#: ``tune.maxaccept -1``: more connections than ever wait at a listener.
-_ALL: Final = 1 << 20
-
 
 class Runtime:
     """See the head of this file. ``leaving`` is set while the worker drains; ``process`` is row 0 of the worker's slot."""
@@ -64,7 +61,7 @@ class Runtime:
         self.workers = max(1, settings.nbproc)
         variables.begin(plan.objects.get("variables") or {})
         self.bufsize = settings.bufsize_bytes
-        self.maxaccept = _ALL if settings.maxaccept < 0 else settings.maxaccept or 64
+        self.maxaccept = settings.maxaccept
         self.area: Area = state.limits.of(slot, number)
         self._alarms = 0
         self._bell = Watched(os.dup(self.area.bell), lambda _w, _mask: self.ring())  # with -d two of us may share a loop

@@ -180,7 +180,7 @@ class Tally:
         status, res = s.status, s.res
         if not (200 <= status < 300 and res is not None and res.status == status and s.reused and s.t_queue) or be is None or srv is None:
             return False
-        if not self.http or self.histograms or self.by_bind:
+        if not self.http or self.by_bind:
             return False
         if self.bytes_in or self.bytes_out:
             return False
@@ -213,6 +213,8 @@ class Tally:
             _TOOK(row, TIMES, queue, connect, response, total)
         srv[SESS_TOT] += 1  # those that opened a connection counted then
         srv[LAST_SESS] = int(s.clock.wall)
+        if self.histograms:
+            histograms.add([s], (fe.row, be.row, srv))
         return True
 
     def pour(self, full: list[Sums]) -> None:

@@ -55,11 +55,6 @@ class Rows:
         """The cells of a slot: ``cells[base + REQ_TOT] += 1``. Only the slot's owner writes."""
         return self.segment.slot(slot)
 
-    def close_second(self, slot: int) -> None:
-        """End the present second of the rates in a slot; its owner calls this once a second, and once at its start."""
-        every = [(row * ROW_CELLS + at, row * ROW_CELLS + of) for row in self.names.rows() for at, of in rates.RATES]
-        rates.close_second(self.segment.slot(slot), every, self.clock.now)
-
     def rate(self, slot: int, base: int, offset: int) -> int:
         """A rate of one slot alone (``layout.SESS_RATE`` …), for rules and limits of a worker."""
         cells = self.segment.slot(slot)

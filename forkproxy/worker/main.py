@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from setproctitle import setproctitle
 
-from forkproxy.net.loop import MAXEVENTS, Loop, Timer, Watched
+from forkproxy.net.loop import Loop, Timer, Watched
 from forkproxy.registry import ORDERS
 from forkproxy.state import layout
 from forkproxy.stats import service
@@ -351,7 +351,7 @@ def run(
     is ready: until then what it complains of reaches the terminal."""
     status = 70
     try:
-        loop = Loop(heritage.state.rows.clock, maxevents=heritage.plan.global_.maxpollevents or MAXEVENTS)
+        loop = Loop(heritage.state.rows.clock, maxevents=heritage.plan.global_.maxpollevents)
         box = [0]
 
         def done(code: int) -> None:

@@ -6,7 +6,6 @@ Answers that the versions word differently, that hold times or numbers of the in
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import re
 import socket
 import subprocess
@@ -559,7 +558,6 @@ set server known/a addr 127.0.0.1 port 8009
 """.strip().split("\n")
 
 
-@pytest.mark.skipif(importlib.util.find_spec("xxhash") is None, reason="needs xxhash")
 def test_dynamic_cookies(pair: Pair) -> None:
     def cookies(answer: str) -> list[str]:
         rows = [line.removeprefix("# ").split(",") for line in answer.splitlines() if line]

@@ -16,7 +16,7 @@ import pytest
 from forkproxy.stats import forms
 from tests.peers import needs
 from tests.ports import free_ports
-from tests.system.browser import CHROMIUM, Browser
+from tests.system.browser import Browser
 from tests.system.conftest import Proxy, eventually, get
 from tests.system.duet import Duet, Seen, Side, read_all
 from tests.system.scripts import OK, Case, Different, answer, ask, differences, last, told
@@ -370,10 +370,9 @@ def test_forms_act_on_all_workers(service: tuple[Proxy, int]) -> None:
         assert {row[6] for row in rows if row[0] == "origin"} == {"77"} and ["shop", "new"] in [row[:2] for row in rows]
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
+@needs("chromium")
 def test_in_a_browser(service: tuple[Proxy, int], tmp_path: Path) -> None:
     _, port = service
-    pytest.importorskip("websockets.sync.client")
     for path in ["/"] * 20 + ["/broken"] * 3:
         get(port, path)
     with Browser(tmp_path) as page:

@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from websockets.sync import client as websockets_client
+from websockets.sync import server as websockets_server
 
 from tests.system.duet import Side, read_all, read_head, read_until
-
-websockets_client = pytest.importorskip("websockets.sync.client")
-websockets_server = pytest.importorskip("websockets.sync.server")
 
 pytestmark = pytest.mark.system
 

@@ -9,7 +9,12 @@ from __future__ import annotations
 from forkproxy.config.args import Int, Rest, Size
 from forkproxy.config.drafts import GlobalDraft
 from forkproxy.config.line import Line
+from forkproxy.plan import Global
 from forkproxy.registry import keyword
+
+_UNSET = Global()
+#: ``tune.maxaccept -1``: more connections than ever wait at a listener
+_ALL = 1 << 20
 
 
 @keyword("global", "tune.bufsize", args=(Size(1024, 2**31 - 1),), default=16384)
@@ -41,13 +46,13 @@ def stick_counters(draft: GlobalDraft, line: Line, count: int) -> None:
 @keyword("global", "tune.maxaccept", args=(Int(-1, 2**31 - 1),))
 def maxaccept(draft: GlobalDraft, line: Line, count: int) -> None:
     """How many connections a worker accepts in a row from one listener; -1: without limit."""
-    draft.settings["maxaccept"] = count
+    draft.settings["maxaccept"] = _ALL if count < 0 else count or _UNSET.maxaccept
 
 
-@keyword("global", "tune.maxpollevents", args=(Int(0, 1_000_000),), default=200)
+@keyword("global", "tune.maxpollevents", args=(Int(0, 1_000_000),), default=_UNSET.maxpollevents)
 def maxpollevents(draft: GlobalDraft, line: Line, count: int) -> None:
     """How many events a worker takes from the kernel in one turn of its loop; 0: as many as without this line."""
-    draft.settings["maxpollevents"] = count
+    draft.settings["maxpollevents"] = count or _UNSET.maxpollevents
 
 
 @keyword("global", "tune.pipesize", args=(Size(0, 2**31 - 1),))

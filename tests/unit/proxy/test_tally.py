@@ -11,7 +11,20 @@ from hypothesis import strategies as st
 
 from forkproxy.clock import ManualClock
 from forkproxy.proxy.tally import Sums, Tally
-from forkproxy.state.layout import BYTES_IN, HRSP_2XX, LBTOT, REQ_TOT, REUSES, ROW_CELLS, SESS_CUR, SESS_MAX, SESS_TOT, TIMES
+from forkproxy.state.layout import (
+    BYTES_IN,
+    HISTOGRAM_S,
+    HRSP_2XX,
+    LBTOT,
+    REQ_TOT,
+    REUSES,
+    ROW_CELLS,
+    SESS_CUR,
+    SESS_MAX,
+    SESS_TOT,
+    TIMES,
+    TOTAL_HISTOGRAM,
+)
 
 CLOCK = ManualClock()
 SERVER = object()
@@ -36,11 +49,11 @@ def stream(  # one that was served at once and well, or not
     )  # fmt: skip
 
 
-def counted(turns: list[list[Any]], elects: bool, shared: bool = True) -> list[list[int]]:
+def counted(turns: list[list[Any]], elects: bool, shared: bool = True, metered: bool = False) -> list[list[int]]:
     """The rows of process, frontend, backend and server after ``turns``, each a list of streams."""
     process, frontend, backend, server = rows = [row() for _ in range(4)]
     fe, be = Sums(frontend, process), Sums(backend, shared=shared)
-    tally = Tally(fe, be, server, http=True, histograms=False, by_bind=False, elects=elects)
+    tally = Tally(fe, be, server, http=True, histograms=metered, by_bind=False, elects=elects)
     for ended in turns:
         full: list[Sums] = []
         assert [tally.add(s) for s in ended] == [i == 0 for i in range(len(ended))]
@@ -58,9 +71,16 @@ streams = st.builds(
 )  # fmt: skip
 
 
-@given(st.lists(streams, max_size=6), st.booleans(), st.booleans())
-def test_one_turn_or_many_come_to_the_same(ended: list[Any], elects: bool, shared: bool) -> None:
-    assert counted([ended], elects) == counted([[s] for s in ended], elects, shared)
+@given(st.lists(streams, max_size=6), st.booleans(), st.booleans(), st.booleans())
+def test_one_turn_or_many_come_to_the_same(ended: list[Any], elects: bool, shared: bool, metered: bool) -> None:
+    assert counted([ended], elects, metered=metered) == counted([[s] for s in ended], elects, shared, metered)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_an_ordinary_stream_by_itself_is_in_the_distributions(shared: bool) -> None:
+    _process, *rows = counted([[stream(ms=20)]], elects=False, shared=shared, metered=True)
+    for cells in rows:
+        assert sum(cells[TOTAL_HISTOGRAM : TOTAL_HISTOGRAM + len(HISTOGRAM_S) + 1]) == 1
 
 
 @pytest.mark.parametrize("shared", [False, True])

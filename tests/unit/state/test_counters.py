@@ -34,6 +34,11 @@ from forkproxy.state.segment import Segment
 KEY = "b/s1"
 
 
+def close_second(rows: Rows, slot: int) -> None:
+    """What the worker of a slot does once a second."""
+    rates.close_second(rows.cells(slot), rates.pairs(rows.base(KEY), "S"), rows.clock.now)
+
+
 @pytest.fixture
 def rows() -> Iterator[Rows]:
     segment = Segment.create(slots=4, rows=50)
@@ -102,13 +107,13 @@ def test_rates_add_up(rows: Rows) -> None:
     clock = rows.clock
     assert isinstance(clock, ManualClock)
     for slot in (0, 1):
-        rows.close_second(slot)
+        close_second(rows, slot)
         rows.cells(slot)[base + SESS_TOT] += 10 * (slot + 1)
     assert rows.totals(KEY)[SESS_RATE] == 30
     assert rows.rate(1, base, SESS_RATE) == 20
     clock.advance(1)
-    rows.close_second(0)
-    rows.close_second(1)
+    close_second(rows, 0)
+    close_second(rows, 1)
     clock.advance(0.5)
     total = rows.totals(KEY)
     assert total[SESS_RATE] == 15
@@ -138,7 +143,7 @@ def test_means_are_weighed_by_samples(rows: Rows) -> None:
 def test_retire_keeps_counters_and_drops_gauges(rows: Rows) -> None:
     base = rows.base(KEY)
     a, b = claim(rows, 0, 1)
-    rows.close_second(0)
+    close_second(rows, 0)
     for cells in (a, b):
         cells[base + BYTES_IN] = 1000
         cells[base + SESS_CUR] = 4
@@ -174,7 +179,7 @@ def test_names_of_a_reload_get_rows_while_others_keep_theirs(rows: Rows) -> None
 def test_clear_counters(rows: Rows) -> None:
     base = rows.base(KEY)
     (a,) = claim(rows, 0)
-    rows.close_second(0)
+    close_second(rows, 0)
     a[base + REQ_TOT], a[base + SESS_CUR], a[base + SESS_MAX], a[base + TTIME_MAX] = 5, 2, 9, 800
     a[base + SESS_TOT] = 7
     rates.times(a, base + TIMES, 1, (0, 0, 10, 900), (0, 0, 10, 900))
