@@ -60,6 +60,12 @@ def get(port: int, path: str = "/", timeout_s: float = 5.0) -> tuple[int, bytes]
     return int(head.split(b" ", 2)[1]), body
 
 
+def listens(path: Path) -> bool:
+    """Whether somebody listens at a socket in the file system: its file is there a moment earlier."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        return sock.connect_ex(str(path)) == 0
+
+
 def refused(port: int) -> bool:
     """Whether nobody listens there."""
     with socket.socket() as sock:

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.system.conftest import eventually
+from tests.system.conftest import eventually, listens
 from tests.system.duet import BESIDE_HAPROXY, Script, Side, read_all
 from tests.system.scripts import OK, answer, ask, command, last, leaves, refuses
 
@@ -117,7 +117,7 @@ def rows(side: Side, directory: Path) -> list[dict[str, str]]:
 
 
 def settled(side: Side, directory: Path) -> bool:
-    if not (directory / f"{side.name}.sock").exists():  # it serves already, and binds this a moment later
+    if not listens(directory / f"{side.name}.sock"):  # it serves already, and binds this a moment later
         return False
     found = {(row["pxname"], row["svname"]): row for row in rows(side, directory)}
     return found["be", "asked"]["agent_status"] == found["be", "asked"]["check_status"] == found["be", "checked"]["check_status"] == "L4CON"

@@ -13,7 +13,7 @@ import pytest
 
 from tests.peers import needs
 from tests.ports import free_ports
-from tests.system.conftest import DEFAULTS, Proxy, eventually, get
+from tests.system.conftest import DEFAULTS, Proxy, eventually, get, listens
 
 pytestmark = pytest.mark.system
 
@@ -73,7 +73,7 @@ def test_commands_as_haproxy(start: Callable[..., Proxy], tmp_path: Path) -> Non
     start(write(tmp_path, "fp", ours)).ready()
     process = subprocess.Popen(["haproxy", "-db", "-f", str(tmp_path / "ha.cfg")], stderr=subprocess.DEVNULL)
     try:
-        eventually((tmp_path / "ha.sock").exists, "haproxy's socket")
+        eventually(lambda: listens(tmp_path / "ha.sock"), "haproxy's socket")
         for command in COMMANDS.replace("\n", ";").split(";"):
             line = command.replace("D/", f"{tmp_path}/").replace("~", "\n")
             said = [re.sub("0x[0-9a-f]{6,}", "REF", ask(tmp_path / f"{name}.sock", line)) for name in ("ha", "fp")]

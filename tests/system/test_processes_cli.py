@@ -14,7 +14,7 @@ import pytest
 
 from tests.peers import rest_needs
 from tests.ports import free_ports
-from tests.system.conftest import DEFAULTS, Proxy, eventually, get, hello, refused
+from tests.system.conftest import DEFAULTS, Proxy, eventually, get, hello, listens, refused
 
 pytestmark = pytest.mark.system
 
@@ -146,7 +146,7 @@ def test_sockets_from_an_old_process_with_x(start: Start, tmp_path: Path, old: s
     else:
         first = start(config, "-W", name="old.cfg").ready().process
     try:
-        eventually((tmp_path / "s").exists, "the old process")
+        eventually(lambda: listens(tmp_path / "s"), "the old process")
         second = start(hello(port, text="second"), "-W", "-x", str(tmp_path / "s"), "-sf", str(first.pid)).ready()
         assert first.wait(10) == 0
     finally:

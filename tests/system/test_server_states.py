@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import socket
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.peers import needs
+from tests.system.conftest import eventually, listens
 from tests.system.duet import Duet, Side
 
 pytestmark = [pytest.mark.system, needs("haproxy")]
@@ -64,9 +64,8 @@ backend none
   server s 127.0.0.1:{{origin}}
 """
     with Duet(tmp_path, text) as both:
-        end = time.monotonic() + 5
-        while not (tmp_path / "forkproxy.sock").exists() and time.monotonic() < end:
-            time.sleep(0.01)
+        for name in ("haproxy", "forkproxy"):
+            eventually(lambda name=name: listens(tmp_path / f"{name}.sock"), name)  # type: ignore[misc]
         theirs = states(both.reference, tmp_path / "haproxy.sock")
         assert states(both.ours, tmp_path / "forkproxy.sock") == theirs
         assert len(theirs) == len(CASES) + 2

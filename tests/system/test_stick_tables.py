@@ -18,7 +18,7 @@ import pytest
 
 from tests.peers import needs
 from tests.ports import free_ports
-from tests.system.conftest import DEFAULTS, ROOT, Load, Proxy, eventually, gone
+from tests.system.conftest import DEFAULTS, ROOT, Load, Proxy, eventually, gone, listens
 
 pytestmark = pytest.mark.system
 
@@ -227,7 +227,7 @@ def test_three_workers_count_what_haproxy_counts(start: Start, tmp_path: Path) -
     haproxy = subprocess.Popen(["haproxy", "-db", "-f", str(config)], stderr=subprocess.DEVNULL)
     try:
         start(text("ours", ours, "nbthread 3")).ready()
-        eventually(lambda: (tmp_path / "theirs").exists(), "haproxy")
+        eventually(lambda: listens(tmp_path / "theirs"), "haproxy")
         expected, got = exchange(theirs), exchange(ours)
         assert got == expected
         a, b = tmp_path / "theirs", tmp_path / "ours"

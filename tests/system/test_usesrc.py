@@ -19,7 +19,7 @@ import pytest
 
 from tests.peers import needs
 from tests.ports import free_ports
-from tests.system.conftest import Proxy, eventually, get
+from tests.system.conftest import Proxy, eventually, get, listens
 from tests.system.duet import read_head
 
 pytestmark = [pytest.mark.system, needs("haproxy")]
@@ -165,7 +165,7 @@ def test_servers_see_who_asks(tmp_path: Path, start: Callable[..., Proxy], wire:
     reference = subprocess.Popen(["haproxy", "-db", "-f", str(config)], preexec_fn=lambda: move(wire.here), stderr=subprocess.DEVNULL)
     try:
         start(TEXT.format(directory=tmp_path, name="ours", port=8002), preexec_fn=lambda: move(wire.here)).ready()
-        eventually((tmp_path / "haproxy.sock").exists, "haproxy")
+        eventually(lambda: listens(tmp_path / "haproxy.sock"), "haproxy")
         theirs = inside(wire.here, exchange, 8001, 20000)
         ours = inside(wire.here, exchange, 8002, 21000)
         # Where a field has no address the manual wants our own to be seen; 2.6 answers with 500.

@@ -14,7 +14,7 @@ from typing import Any
 
 from forkproxy.wire.proxy_protocol import parse
 from tests.ports import free_ports
-from tests.system.conftest import eventually
+from tests.system.conftest import eventually, listens
 from tests.system.duet import BESIDE_HAPROXY, Origin, Side, read_all
 from tests.system.scripts import command
 
@@ -63,11 +63,6 @@ def get(port: int, path: str, fields: str = "", method: str = "GET") -> bytes:
     with socket.create_connection(("127.0.0.1", port), 10) as sock:
         sock.sendall(f"{method} {path} HTTP/1.1\r\nHost: t\r\n{fields}Connection: close\r\n\r\n".encode())
         return read_all(sock)
-
-
-def listens(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX) as sock:
-        return sock.connect_ex(str(path)) == 0
 
 
 def beside(directory: Path, text: str, words: tuple[str, ...], story: Callable[[Side, dict[str, int]], Any]) -> tuple[Any, Any]:
