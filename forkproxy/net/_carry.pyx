@@ -1,46 +1,121 @@
 # cython: language_level=3, binding=False
 """``carry`` of the compiled build; ``carry.py`` says what it promises.
 
-The bytes lie in one buffer of the process, as large as the largest piece that was asked for. The interpreter's lock is not given back:
-neither call blocks, and a worker has one thread.
+What is received lies in one buffer of the process first, as large as the largest piece that was asked for. The interpreter's lock is not
+given back: no call blocks, and a worker has one thread.
 """
 
-from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.exc cimport PyErr_SetFromErrno
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdlib cimport realloc
+from libc.string cimport memset
+
+from forkproxy.net.connection import Connection
 
 
 cdef extern from "<sys/socket.h>" nogil:
     enum:
         MSG_NOSIGNAL
-    ssize_t receive "recv"(int fd, void *data, size_t size, int flags)
-    ssize_t send(int fd, const void *data, size_t size, int flags)
+    ssize_t c_recv "recv"(int fd, void *data, size_t size, int flags)
+    ssize_t c_send "send"(int fd, const void *data, size_t size, int flags)
+    struct iovec:
+        void *iov_base
+        size_t iov_len
+    struct msghdr:
+        iovec *msg_iov
+        size_t msg_iovlen
+    struct mmsghdr:
+        msghdr msg_hdr
+    int sendmmsg(int fd, mmsghdr *messages, unsigned int count, int flags)
+
+cdef enum:
+    AT_ONCE = 64
 
 
 cdef char *_room = NULL
 cdef int _size = 0
 
 
-def carry(int source, int target, int size):
-    """See ``carry.py``."""
+cdef char *room(int size) except NULL:
+    """A place for so many bytes."""
     global _room, _size
     cdef char *larger
-    cdef ssize_t came, sent
     if size > _size:
         larger = <char *> realloc(_room, size)
         if larger is NULL:
             raise MemoryError
         _room, _size = larger, size
-    came = receive(source, _room, size, 0)
+    return _room
+
+
+def receive(sock, int fd, int size):
+    """See ``carry.py``."""
+    cdef char *place
+    cdef ssize_t came
+    if type(sock) is not Connection:
+        return sock.recv(size)
+    place = room(size)
+    while True:
+        came = c_recv(fd, place, size, 0)
+        if came >= 0:
+            return PyBytes_FromStringAndSize(place, came)
+        if errno != EINTR:
+            PyErr_SetFromErrno(OSError)
+
+
+def send(sock, int fd, data):
+    """See ``carry.py``."""
+    cdef ssize_t sent
+    if type(sock) is not Connection or not PyBytes_CheckExact(data):
+        return sock.send(data)
+    while True:
+        sent = c_send(fd, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), MSG_NOSIGNAL)
+        if sent >= 0:
+            return sent
+        if errno != EINTR:
+            PyErr_SetFromErrno(OSError)
+
+
+def send_each(sock, int fd, list data, Py_ssize_t start):
+    """See ``carry.py``."""
+    cdef mmsghdr messages[AT_ONCE]
+    cdef iovec pieces[AT_ONCE]
+    cdef Py_ssize_t i, count = min(len(data) - start, AT_ONCE)
+    cdef int sent
+    if count <= 0:
+        return 0
+    memset(messages, 0, sizeof(messages))
+    for i in range(count):
+        piece = data[start + i]
+        if type(piece) is not bytes:
+            raise TypeError("a datagram is bytes")
+        pieces[i].iov_base = PyBytes_AS_STRING(piece)
+        pieces[i].iov_len = PyBytes_GET_SIZE(piece)
+        messages[i].msg_hdr.msg_iov = &pieces[i]
+        messages[i].msg_hdr.msg_iovlen = 1
+    while True:
+        sent = sendmmsg(fd, messages, count, MSG_NOSIGNAL)
+        if sent >= 0:
+            return sent
+        if errno != EINTR:
+            PyErr_SetFromErrno(OSError)
+
+
+def carry(int source, int target, int size):
+    """See ``carry.py``."""
+    cdef char *place = room(size)
+    cdef ssize_t came, sent
+    came = c_recv(source, place, size, 0)
     if came <= 0:
         if came == 0:
             return 0
         return -1 if errno == EAGAIN or errno == EINTR else -2
-    sent = send(target, _room, came, MSG_NOSIGNAL)
+    sent = c_send(target, place, came, MSG_NOSIGNAL)
     if sent == came:
         return came
     if sent < 0:
         if errno != EAGAIN and errno != EINTR:
             return -3
         sent = 0
-    return came, PyBytes_FromStringAndSize(_room + sent, came - sent)
+    return came, PyBytes_FromStringAndSize(place + sent, came - sent)

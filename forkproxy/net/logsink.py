@@ -18,8 +18,11 @@ import socket
 import stat
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import Final
 
 from forkproxy.compiled import mypyc_attr
+from forkproxy.net import carry
+from forkproxy.net.connection import Connection
 from forkproxy.net.loop import Loop, Timer
 from forkproxy.net.sockets import AddressLike, sockaddr
 
@@ -30,6 +33,7 @@ WAITING = 1000
 _ASK_S = 0.005
 #: How many lines leave together; a unix socket's queue has room for ten where nobody changed net.unix.max_dgram_qlen.
 TOGETHER = 8
+_SEND_EACH: Final = carry.best.send_each
 _GONE = frozenset((errno.ECONNREFUSED, errno.ENOTCONN, errno.ENOENT, errno.ECONNRESET, errno.EPIPE, errno.EDESTADDRREQ))
 _FAMILIES = {"ipv4": socket.AF_INET, "ipv6": socket.AF_INET6, "unix": socket.AF_UNIX, "abns": socket.AF_UNIX}
 
@@ -78,7 +82,7 @@ class DatagramSink(Sink):
         self._enough = TOGETHER  # with so many lines it is called before
         self._asking: Timer | None = None  # flush is called again because the receiver was full
         self._wait_until = 0.0
-        self._sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self._sock = Connection(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self._connect()
 
     def _connect(self) -> bool:
@@ -111,16 +115,14 @@ class DatagramSink(Sink):
             self._asking = None
         lines, self._lines = self._lines, []
         self._enough = TOGETHER
-        send = self._sock.send
+        sock = self._sock
         done = 0
         while done < len(lines):
             if self._wait_until and (self._loop.clock.now < self._wait_until or not self._connect()):
                 self._drop(len(lines) - done)
                 return
             try:
-                for line in lines[done:] if done else lines:
-                    send(line)
-                    done += 1
+                done += _SEND_EACH(sock, sock.fileno(), lines, done)
             except BlockingIOError:
                 self._lines = lines[done : done + WAITING]
                 self._drop(len(lines) - done - len(self._lines))

@@ -13,6 +13,7 @@ from forkproxy.errors import ERRORS, ProtocolError
 from forkproxy.http.body import Chunks
 from forkproxy.http.message import BodyKind
 from forkproxy.http.reader import parse_request
+from forkproxy.net import carry
 from forkproxy.net.loop import ERR, HUP, INF, READ, WRITE
 from forkproxy.proxy import captures, finish, flow, marks, request
 from forkproxy.proxy.sides import Side, flush, pause, resume
@@ -87,7 +88,7 @@ def await_head(c: Client, mask: int) -> None:
         if not mask & ~WRITE:
             return
     try:
-        data = c.sock.recv(c.rt.bufsize)
+        data: bytes = _RECEIVE(c.sock, c.fd, c.rt.bufsize)
     except (BlockingIOError, InterruptedError):
         return
     except OSError:
@@ -356,5 +357,6 @@ def last_look(c: Client) -> None:
 
 # States as values: see ``sides``.
 _AWAIT_HEAD: Final = await_head
+_RECEIVE: Final = carry.best.receive
 _HEAD_TIMEOUT: Final = head_timeout
 _BUSY: Final = busy

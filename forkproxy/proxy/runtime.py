@@ -71,7 +71,7 @@ class Runtime:
         #: begins connections to servers
         self.connect: Callable[[Way], tuple[socket.socket, bool]] = connect
         #: moves a small piece of bytes: ``net.carry``
-        self.carry: Any = carry.best
+        self.carry: Any = carry.best.carry
         self.connections = 0
         self.profiler: Profiler | None = None
         self.leaving = False

@@ -9,8 +9,9 @@ loop, not HTTP.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from forkproxy.net import carry
 from forkproxy.net.loop import RDHUP, READ, WRITE, Watched
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
     from forkproxy.net.loop import Loop
     from forkproxy.proxy.runtime import Runtime
+
+_SEND: Final = carry.best.send
 
 
 class Side(Watched):
@@ -46,7 +49,7 @@ def send(side: Side, data: bytes) -> bool:
         side.out = bytes(side.out) + data
         return False
     try:
-        sent = side.sock.send(data)
+        sent: int = _SEND(side.sock, side.fd, data)
     except (BlockingIOError, InterruptedError):
         sent = 0
     if sent == len(data):
@@ -61,7 +64,7 @@ def flush(side: Side) -> bool:
     out = side.out
     if out:
         try:
-            sent = side.sock.send(out)
+            sent: int = _SEND(side.sock, side.fd, out)
         except (BlockingIOError, InterruptedError):
             return False
         if sent < len(out):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from forkproxy.errors import ERRORS, ProtocolError
 from forkproxy.http.reader import parse_response
+from forkproxy.net import carry
 from forkproxy.net.loop import INF, READ, WRITE
 from forkproxy.net.sockets import outcome
 from forkproxy.proxy import captures, dispatch, finish, flow, greeting, marks, relay, response
@@ -148,7 +149,7 @@ def established(up: Upstream, s: Stream) -> bool:
             data = s.client.inbuf
             early = len(data)
         try:
-            sent = up.sock.send(data)
+            sent: int = _SEND(up.sock, up.fd, data)
         except (BlockingIOError, InterruptedError):
             return False  # the write event comes when the connection stands
         except OSError as exc:
@@ -214,7 +215,7 @@ def ask(up: Upstream, s: Stream) -> bool:
     """Hand what is to be sent first to the kernel, over a connection that stood before; False: it is broken, which was dealt with."""
     data = s.sending
     try:
-        sent = up.sock.send(data)
+        sent: int = _SEND(up.sock, up.fd, data)
     except (BlockingIOError, InterruptedError):
         sent = 0
     except OSError:
@@ -283,7 +284,7 @@ def await_answer(up: Upstream, mask: int) -> None:
         if not mask & ~WRITE:
             return
     try:
-        data = up.sock.recv(up.rt.bufsize)
+        data: bytes = _RECEIVE(up.sock, up.fd, up.rt.bufsize)
     except (BlockingIOError, InterruptedError):
         return
     except OSError as exc:
@@ -391,4 +392,6 @@ def answer_timeout(up: Upstream) -> None:
 _CONNECTING: Final = connecting
 _CONNECT_TIMEOUT: Final = connect_timeout
 _AWAIT_ANSWER: Final = await_answer
+_RECEIVE: Final = carry.best.receive
+_SEND: Final = carry.best.send
 _ANSWER_TIMEOUT: Final = answer_timeout

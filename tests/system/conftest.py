@@ -149,12 +149,12 @@ class Proxy:
 
     @property
     def workers(self) -> list[psutil.Process]:
-        """Living children, oldest first."""
+        """Living children, oldest first; numbers of processes begin anew some day, so that these do not tell."""
         try:
             children = psutil.Process(self.pid).children()
         except psutil.NoSuchProcess:
             return []
-        return [c for c in children if _living(c)]
+        return sorted([c for c in children if _living(c)], key=lambda child: child.create_time())
 
     def signal(self, signum: int) -> None:
         os.kill(self.pid, signum)

@@ -1,28 +1,36 @@
-"""A piece of bytes from one socket to another, in Python and as the compiled build has it."""
+"""Bytes from a socket, to a socket, and from one to another: in Python and as the compiled build has it."""
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import socket
 from collections.abc import Callable, Iterator
+from types import ModuleType
 
 import pytest
 
 from forkproxy.net import carry, loop
+from forkproxy.net.connection import Connection
 
 Carry = Callable[[int, int, int], int | tuple[int, bytes]]
 Pair = tuple[socket.socket, socket.socket]
 
 
-@pytest.fixture(params=dict.fromkeys((carry.carry, carry.best)), ids=lambda move: move.__module__)
-def moves(request: pytest.FixtureRequest) -> Carry:
+@pytest.fixture(params=dict.fromkeys((carry, carry.best)), ids=lambda module: module.__name__)
+def form(request: pytest.FixtureRequest) -> ModuleType:
     return request.param  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def moves(form: ModuleType) -> Carry:
+    return form.carry  # type: ignore[no-any-return]
 
 
 def test_the_compiled_build_has_its_own() -> None:
     compiled = not loop.__file__.endswith(".py")
-    assert (carry.best is not carry.carry) == compiled
+    assert (carry.best is not carry) == compiled
 
 
 def tcp() -> Pair:
@@ -146,3 +154,111 @@ def test_a_target_that_takes_a_part(moves: Carry) -> None:
 
 def wait(sock: socket.socket) -> None:
     select.select([sock], [], [], 5)
+
+
+@pytest.fixture(params=[Connection, socket.socket])
+def two(request: pytest.FixtureRequest) -> Iterator[Pair]:
+    """The ends of a connection, as requests have them, and as anybody may."""
+    near, far = (request.param(fileno=sock.detach()) for sock in tcp())
+    with near, far:
+        near.setblocking(False)
+        far.setblocking(False)
+        yield near, far
+
+
+def test_received(form: ModuleType, two: Pair) -> None:
+    near, far = two
+    with pytest.raises(BlockingIOError):
+        form.receive(near, near.fileno(), 100)
+    far.send(b"0123456789" * 3000)
+    assert form.receive(near, near.fileno(), 7) == b"0123456"
+    got = b""
+    while len(got) < 20000:
+        wait(near)
+        got += form.receive(near, near.fileno(), 20000 - len(got))  # more than ever before
+    assert got == (b"0123456789" * 3000)[7:20007]
+    first = form.receive(near, near.fileno(), 3)
+    assert form.receive(near, near.fileno(), 3) == b"012" and first == b"789", "what was given stays as it was"
+    while len(got) < 29987:
+        got += form.receive(near, near.fileno(), 16384)
+    far.shutdown(socket.SHUT_WR)
+    wait(near)
+    assert form.receive(near, near.fileno(), 100) == b"" == form.receive(near, near.fileno(), 100)
+
+
+def test_sent(form: ModuleType, two: Pair) -> None:
+    near, far = two
+    for said in (b"a", b"\0" * 700, memoryview(b"whole")[1:], memoryview(bytearray(b"view"))):
+        assert form.send(near, near.fileno(), said) == len(said)
+        wait(far)
+        assert far.recv(1000) == bytes(said)
+    assert form.send(near, near.fileno(), b"") == 0
+    near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    said = os.urandom(1 << 20)
+    took = form.send(near, near.fileno(), said)
+    assert 0 < took < len(said)
+    while True:
+        try:
+            form.send(near, near.fileno(), b"f" * 65536)
+        except BlockingIOError:
+            break
+    got = b""
+    while len(got) < took:
+        wait(far)
+        got += far.recv(1 << 20)
+    assert got[:took] == said[:took]
+
+
+def test_a_connection_that_broke(form: ModuleType, two: Pair) -> None:
+    near, far = two
+    far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    far.close()  # by RST
+    with pytest.raises(ConnectionResetError):
+        form.receive(near, near.fileno(), 100)
+    with pytest.raises(BrokenPipeError):  # nobody is killed by a signal
+        form.send(near, near.fileno(), b"lost")
+    near.close()
+    for lost in (lambda: form.receive(near, -1, 100), lambda: form.send(near, -1, b"lost")):
+        with pytest.raises(OSError, match="Bad file descriptor") as told:
+            lost()
+        assert told.value.errno == errno.EBADF
+
+
+def test_any_other_socket_says_how(form: ModuleType) -> None:
+    """What is not a plain connection (one of a test, one of TLS) has its own ways."""
+
+    class Own:
+        def recv(self, size: int) -> bytes:
+            return b"r" * size
+
+        def send(self, data: bytes) -> int:
+            return len(data) - 1
+
+    assert form.receive(Own(), 0, 3) == b"rrr"
+    assert form.send(Own(), 0, b"abc") == 2
+
+
+def test_datagrams(form: ModuleType) -> None:
+    near, far = (Connection(fileno=sock.detach()) for sock in socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM))
+    with near, far:
+        near.setblocking(False)
+        fd = near.fileno()
+        lines = [b"%d." % n * n for n in range(1, 9)]
+        assert form.send_each(near, fd, lines, 0) == 8
+        assert [far.recv(100) for _ in lines] == lines
+        assert form.send_each(near, fd, lines, 5) == 3
+        assert [far.recv(100) for _ in range(3)] == lines[5:]
+        assert form.send_each(near, fd, lines, 8) == 0
+        many = [b"%d" % n for n in range(5000)]  # more than a receiver's queue holds
+        took, more = 0, True
+        while more:
+            try:
+                took += form.send_each(near, fd, many, took)
+            except BlockingIOError:
+                more = False
+        assert 0 < took < 5000
+        assert [far.recv(100) for _ in range(took)] == many[:took]
+        assert form.send_each(near, fd, many, took) > 0, "there is room again"
+        far.close()
+        with pytest.raises(ConnectionRefusedError):
+            form.send_each(near, fd, lines, 0)
