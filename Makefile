@@ -101,7 +101,8 @@ compiled: $(VENV)/.dev
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target build/compiled dist/forkproxy-*-linux_*.whl
 	$(BIN)/pytest -o pythonpath="build/compiled ." tests/session tests/unit/rules tests/unit/http tests/unit/state tests/unit/balance \
 	    tests/unit/net tests/unit/wire tests/unit/test_reference.py
-	FORKPROXY_PACKAGE=$(CURDIR)/build/compiled $(BIN)/pytest -m system tests/system/test_http_duet.py tests/system/test_tcp_duet.py tests/system/test_processes.py
+	FORKPROXY_PACKAGE=$(CURDIR)/build/compiled $(BIN)/pytest -m system tests/system/test_http_duet.py tests/system/test_tcp_duet.py tests/system/test_processes.py \
+	    tests/system/test_abuse.py
 	@ls dist/forkproxy-*-linux_*.whl
 
 clean:

@@ -126,15 +126,13 @@ class Outbox:
                     self._loop.fault(s.client, exc)
         busy = len(begun) > 1  # what clients say first in TCP mode is likely to be there by now: it leaves with the first call
         for up, s in begun:
-            if s.up is up:
-                try:
-                    if busy and not s.mode_http:
-                        tcp.first_bytes(s)
-                        if s.up is not up:
-                            continue
+            try:
+                if busy and s.up is up and not s.mode_http:
+                    tcp.first_bytes(s)
+                if s.up is up:
                     upstream.try_at_once(up, s)
-                except Exception as exc:
-                    self._loop.fault(s.client, exc)
+            except Exception as exc:
+                self._loop.fault(s.client, exc)
 
     def close(self) -> None:
         """Send what waits; nothing more will."""

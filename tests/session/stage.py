@@ -10,6 +10,8 @@ import os
 import types
 from typing import Any
 
+import pytest
+
 from forkproxy.clock import ManualClock
 from forkproxy.net import carry
 from forkproxy.net.loop import ERR, HUP, READ, WRITE, Loop
@@ -34,6 +36,11 @@ def opened(fd: int) -> int:
     """Note that ``fd`` is to be closed when the test is over."""
     OPEN.add(fd)
     return fd
+
+
+def unexpected(w: object, exc: Exception) -> None:
+    """A handler raised: no test is passed that way (who expects it sets something else)."""
+    pytest.fail(f"a fault of {w}: {exc!r}")
 
 
 class Wire:
@@ -152,6 +159,7 @@ class Stage:
         state = types.SimpleNamespace(segment=segment, rows=rows, servers=table, limits=area)
         self.rt = Runtime(plan, self.loop, segment.slot(0), state, 1)
         opened(self.rt._bell.fd)
+        monkeypatch.setattr(self.rt, "_others_fault", unexpected)
         self.fe = self.rt.frontends["f"]
         self.be = self.rt.backends["b"]
         self.fe.log.targets = [Target(7, 0, lambda level, wall, line: None)]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from forkproxy.net import loop
 from forkproxy.rules.verdict import Reply
 from forkproxy.values import replace
 from tests.session.stage import Stage, Wire
@@ -314,6 +315,7 @@ def test_a_fault_of_ours(mp: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
     if said:
         stage.says(up, said)
     side = stage.watcher(up)
+    mp.setattr(stage.rt, "_others_fault", loop._complain)
     stage.rt._fault(side, ValueError("of ours"))
     assert c.closed and up.closed and stage.log[-1][0] == flags
     assert "of ours" in capsys.readouterr().err
