@@ -95,14 +95,13 @@ image-test:
 bench: $(VENV)/.dev peers
 	$(BIN)/python -m bench
 
-compiled: $(VENV)/.dev
+compiled: $(VENV)/.dev peers
 	rm -rf build
 	FORKPROXY_COMPILED=1 $(BIN)/pip wheel --quiet --disable-pip-version-check --no-build-isolation --no-deps -w dist .
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target build/compiled dist/forkproxy-*-linux_*.whl
 	$(BIN)/pytest -o pythonpath="build/compiled ." tests/session tests/unit/rules tests/unit/http tests/unit/state tests/unit/balance \
 	    tests/unit/net tests/unit/wire tests/unit/test_reference.py
-	FORKPROXY_PACKAGE=$(CURDIR)/build/compiled $(BIN)/pytest -m system tests/system/test_http_duet.py tests/system/test_tcp_duet.py tests/system/test_processes.py \
-	    tests/system/test_abuse.py
+	FORKPROXY_PACKAGE=$(CURDIR)/build/compiled $(BIN)/pytest -rs -m "system and not interpreted" tests $(PARALLEL)
 	@ls dist/forkproxy-*-linux_*.whl
 
 clean:

@@ -327,6 +327,7 @@ def test_answers_are_the_same(pair: Pair) -> None:
     assert wrong == []
 
 
+@pytest.mark.interpreted
 def test_profiling(pair: Pair) -> None:
     """What was measured has HAProxy's columns for calls and time; what else is there is of another program."""
     pair.both("set profiling tasks on; set profiling memory on", "sock")
