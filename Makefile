@@ -16,7 +16,7 @@ help:
 	@echo "make check   linters, types, import layers and the quick tests, under a minute"
 	@echo "make fuzz    the fuzz targets, longer than in the tests"
 	@echo "make bench   side by side with Debian's haproxy; results go to bench/results/"
-	@echo "make compiled   a wheel in dist/ whose data path is compiled by mypyc (a C compiler is needed), tested"
+	@echo "make compiled   a wheel in dist/ whose data path is compiled by mypyc (a C compiler is needed), and every system test on it"
 	@echo "make dist     sdist and wheel in dist/"
 	@echo "make deb      a Debian package in build/deb/ (debhelper and dh-python are needed); make deb-test and image-test run it and the image in a clean root"
 	@echo "make man      man pages and completions for bash and zsh in build/manual/"
@@ -96,7 +96,7 @@ bench: $(VENV)/.dev peers
 	$(BIN)/python -m bench
 
 compiled: $(VENV)/.dev peers
-	rm -rf build
+	rm -rf build/compiled build/lib.* build/temp.* build/bdist.* build/forkproxy build/__native*
 	FORKPROXY_COMPILED=1 $(BIN)/pip wheel --quiet --disable-pip-version-check --no-build-isolation --no-deps -w dist .
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target build/compiled dist/forkproxy-*-linux_*.whl
 	$(BIN)/pytest -o pythonpath="build/compiled ." tests/session tests/unit/rules tests/unit/http tests/unit/state tests/unit/balance \

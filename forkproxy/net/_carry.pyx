@@ -41,6 +41,8 @@ cdef char *room(int size) except NULL:
     """A place for so many bytes."""
     global _room, _size
     cdef char *larger
+    if size <= 0:
+        raise ValueError("nothing is asked for")
     if size > _size:
         larger = <char *> realloc(_room, size)
         if larger is NULL:
@@ -78,7 +80,7 @@ def send(sock, int fd, data):
 
 
 def send_each(sock, int fd, list data, Py_ssize_t start):
-    """See ``carry.py``."""
+    """See ``carry.py``: not more than AT_ONCE of them."""
     cdef mmsghdr messages[AT_ONCE]
     cdef iovec pieces[AT_ONCE]
     cdef Py_ssize_t i, count = min(len(data) - start, AT_ONCE)

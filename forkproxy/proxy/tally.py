@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from forkproxy.proxy.stream import Stream
 
 
-#: Of what took less in all, every time is rounded to 0 ms, and so is the longest.
-_AT_ONCE_S: Final = 0.0005
 #: What one stream is in the row of who served it.
 _SERVED: Final = (BYTES_IN, BYTES_OUT, REQ_TOT, HRSP_2XX, REUSES, LBTOT)
 _ADD: Final = cells.best.add
@@ -45,12 +43,12 @@ _TOOK: Final = cells.best.took
 class Sums:
     """What the row of one frontend or backend gets in a turn, gathered from its tallies. ``requests`` are those of the ``streams`` that
     HTTP counts, ``fine`` those answered with 2xx and ``others`` all other statuses of them; ``served`` of them ``reused`` a connection,
-    ``elected`` did not ask the algorithm. The times are those of ``rates.times``, sums and maxima in seconds, ``timed`` whether there are
-    any. ``shared``: other tallies of a turn are likely to have it in common."""
+    ``elected`` did not ask the algorithm. The times are those of ``rates.times_s``, without what took no time (``rates.AT_ONCE_S``).
+    ``shared``: other tallies of a turn are likely to have it in common."""
 
     __slots__ = (
         "bytes_in", "bytes_out", "connect_max", "connect_s", "elected", "fine", "others", "process", "queue_max", "queue_s", "requests",
-        "response_max", "response_s", "reused", "row", "served", "shared", "streams", "timed", "total_max", "total_s",
+        "response_max", "response_s", "reused", "row", "served", "shared", "streams", "total_max", "total_s",
     )  # fmt: skip
 
     def __init__(self, row: memoryview, process: memoryview | None = None, shared: bool = True) -> None:
@@ -60,13 +58,11 @@ class Sums:
         self.shared = shared
         self.others: list[int] = []
         self.streams = self.requests = self.fine = self.bytes_in = self.bytes_out = self.served = self.reused = self.elected = 0
-        self.timed = False
         self.queue_s = self.connect_s = self.response_s = self.total_s = 0.0
         self.queue_max = self.connect_max = self.response_max = self.total_max = 0.0
 
     def took(self, queue_s: float, connect_s: float, response_s: float, total_s: float) -> None:
         """Streams took so long in sum."""
-        self.timed = True
         self.queue_s += queue_s
         self.connect_s += connect_s
         self.response_s += response_s
@@ -108,24 +104,18 @@ class Sums:
             if self.served:
                 row[LBTOT] += self.served - self.elected
                 row[REUSES] += self.reused
-                if not self.timed:
+                if not self.total_s:
                     rates.times(row, TIMES, self.served)
                 else:
-                    times = [self.queue_s, self.connect_s, self.response_s, self.total_s]
-                    longest = [self.queue_max, self.connect_max, self.response_max, self.total_max]
-                    rates.times(row, TIMES, self.served, milliseconds(times), [int(t * 1000.0) for t in longest])
-                    self.timed = False
+                    times = (self.queue_s, self.connect_s, self.response_s, self.total_s)
+                    longest = (self.queue_max, self.connect_max, self.response_max, self.total_max)
+                    rates.times_s(row, TIMES, self.served, times, longest)
                     self.queue_s = self.connect_s = self.response_s = self.total_s = 0.0
                     self.queue_max = self.connect_max = self.response_max = self.total_max = 0.0
                 self.served = self.reused = self.elected = 0
         self.streams = self.requests = self.fine = self.bytes_in = self.bytes_out = 0
         if self.others:
             self.others = []
-
-
-def milliseconds(times: list[float]) -> list[int]:
-    """Rounded to whole ones."""
-    return [int(t * 1000.0 + 0.5) for t in times]
 
 
 def count_statuses(row: memoryview, statuses: list[int]) -> None:
@@ -205,7 +195,7 @@ class Tally:
             be.reused += 1
             if elected:
                 be.elected += 1
-            if queue + connect + response + total >= _AT_ONCE_S:
+            if queue + connect + response + total >= rates.AT_ONCE_S:
                 be.took(queue, connect, response, total)
                 be.at_most(queue, connect, response, total)
         for row in (srv,) if be.shared else (be.row, srv):
@@ -303,12 +293,12 @@ class Tally:
                     srv[LAST_SESS] = int(ended[-1].clock.wall)
                 be.served += served
                 be.reused += reused
-                if queue_s + connect_s + response_s + total_s < _AT_ONCE_S:  # on a near network
+                if queue_s + connect_s + response_s + total_s < rates.AT_ONCE_S:  # on a near network
                     rates.times(srv, TIMES, served)
                 else:
-                    times = [queue_s, connect_s, response_s, total_s]
-                    longest = [queue_max, connect_max, response_max, total_max]
-                    rates.times(srv, TIMES, served, milliseconds(times), [int(t * 1000.0) for t in longest])
+                    times = (queue_s, connect_s, response_s, total_s)
+                    longest = (queue_max, connect_max, response_max, total_max)
+                    rates.times_s(srv, TIMES, served, times, longest)
                     be.took(queue_s, connect_s, response_s, total_s)
                     be.at_most(queue_max, connect_max, response_max, total_max)
         if self.by_bind:

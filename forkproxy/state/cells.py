@@ -29,12 +29,9 @@ def gauge(row: memoryview, at: int, now: int, peak: int) -> None:
 
 
 def took(row: memoryview, at: int, queue_s: float, connect_s: float, response_s: float, total_s: float) -> None:
-    """:func:`rates.times` for one sample, of seconds."""
+    """:func:`rates.times_s` for one sample."""
     times = (queue_s, connect_s, response_s, total_s)
-    if sum(times) < 0.0005:  # each is rounded to nothing
-        rates.times(row, at, 1)
-        return
-    rates.times(row, at, 1, [int(t * 1000.0 + 0.5) for t in times], [int(t * 1000.0) for t in times])
+    rates.times_s(row, at, 1, times, times)
 
 
 #: the module that has these functions as fast as can be had

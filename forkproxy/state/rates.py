@@ -74,6 +74,8 @@ def rate(row: Sequence[int] | memoryview, at: int, of: int, second_ms: int, now_
     return curr + prev * (_PERIOD_MS - age) // _PERIOD_MS
 
 
+#: Of what took less in all, every time is rounded to 0 ms, and so is the longest.
+AT_ONCE_S: Final = 0.0005
 #: The four times of streams that were too fast for milliseconds, as most are on a near network.
 NO_TIME: Final = (0, 0, 0, 0)
 
@@ -107,6 +109,14 @@ def times(cells: memoryview, at: int, n: int, sums_ms: Sequence[int] = NO_TIME, 
             cells[at + 1 + i] = past + added
         if longest_ms[i] > old[4 + i]:
             cells[at + 5 + i] = longest_ms[i]
+
+
+def times_s(cells: memoryview, at: int, n: int, sums_s: Sequence[float], longest_s: Sequence[float]) -> None:
+    """:func:`times` of seconds: sums are rounded to milliseconds, maxima cut off."""
+    if sum(sums_s) < AT_ONCE_S:
+        times(cells, at, n)
+    else:
+        times(cells, at, n, [int(t * 1000.0 + 0.5) for t in sums_s], [int(t * 1000.0) for t in longest_s])
 
 
 def mean(total: int, samples: int) -> int:

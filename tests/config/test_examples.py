@@ -30,12 +30,12 @@ def everything() -> list[str]:
     return [line for path in sorted(EXAMPLES.glob("*.cfg")) for line in refusals(path)]
 
 
-@pytest.mark.skipif(not EXAMPLES.is_dir(), reason="needs Debian's haproxy package")
+@pytest.mark.skipif(not EXAMPLES.is_dir(), reason=f"needs {EXAMPLES} of Debian's haproxy package")
 def test_what_is_refused_in_debians_examples() -> None:
     assert everything() == EXPECTED.read_text().splitlines()
 
 
-@pytest.mark.skipif(not DEFAULT.exists(), reason="needs Debian's haproxy package")
+@pytest.mark.skipif(not DEFAULT.exists(), reason=f"needs {DEFAULT} of Debian's haproxy package")
 def test_debians_default_file_loads_without_a_warning() -> None:
     result = load([str(DEFAULT)], Options())
     assert result.plan is not None

@@ -145,11 +145,10 @@ DIFFERENT |= {
 }
 
 
-#: bodies that cannot be compared
-UNDECIDED = {
-    "a folded line before any trailer": "2.6 passes it or refuses it, as the bytes arrive",
-    "the most digits": "no such body ever ends",
-}
+#: bodies that cannot be compared: 2.6 passes the first or refuses it, as its bytes arrive; the second never ends
+UNDECIDED = {"a folded line before any trailer", "the most digits"}
+assert {row[0] for row in CHUNKED_BODIES} > UNDECIDED
+DECIDED = [row for row in CHUNKED_BODIES if row[0] not in UNDECIDED]
 
 
 @contextlib.contextmanager
@@ -213,10 +212,8 @@ def test_response(fresh: Rig, what: str, method: bytes, raw: bytes, outcome: Out
             assert answer.startswith(parsed[0].start_line())
 
 
-@pytest.mark.parametrize(("what", "raw", "expected"), CHUNKED_BODIES, ids=[row[0] for row in CHUNKED_BODIES])
+@pytest.mark.parametrize(("what", "raw", "expected"), DECIDED, ids=[row[0] for row in DECIDED])
 def test_chunked_body(fresh: Rig, what: str, raw: bytes, expected: bytes | None) -> None:
-    if what in UNDECIDED:
-        pytest.skip(UNDECIDED[what])
     fresh.body_end = b"\r\n\r\n"
     answer, received = fresh.ask(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + raw)
     with judged("body", what):

@@ -170,6 +170,8 @@ def test_received(form: ModuleType, two: Pair) -> None:
     near, far = two
     with pytest.raises(BlockingIOError):
         form.receive(near, near.fileno(), 100)
+    with pytest.raises(ValueError, match=r"negative|nothing"):
+        form.receive(near, near.fileno(), -1)
     far.send(b"0123456789" * 3000)
     assert form.receive(near, near.fileno(), 7) == b"0123456"
     got = b""
