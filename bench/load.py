@@ -92,7 +92,7 @@ def sample(case: Case, side: Side, seconds: float, world: World) -> Sample:
         time.sleep(0.1)  # what is in flight when wrk goes is the proxy's to finish
         after, lines = Usage.of(side.process.pid), world.sink.lines - lines
     if side.process.poll() is not None or counted <= 0:
-        raise RuntimeError(f"{side.name} served nothing in {case.name}")
+        raise RuntimeError(f"{side.name} served nothing in {case.name}; wrk: {requests} in {duration:.1f} s, {errors} errors")
     if errors:
         raise RuntimeError(f"{side.name} made {errors} errors in {case.name}, {requests} answers were right")
     return Sample(
