@@ -91,8 +91,8 @@ class Watched:
         self.expire: Callable[[Any], None] = expire
         self.deadline = INF
         self.armed = INF
-        self.behind = False
         self.mask = 0
+        self.behind = False
 
 
 class Timer:

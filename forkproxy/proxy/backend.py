@@ -41,7 +41,7 @@ class ServerRt:
 
     __slots__ = (
         "alive", "backend", "base", "bounded", "count", "dial_options", "dialled", "exclusive", "fewest_idle", "first_takes_fresh",
-        "first_takes_proven", "fleeting", "foreign", "fresh", "gate", "greets", "idle_limit", "index", "key", "label", "limits", "marked",
+        "first_takes_proven", "fleeting", "foreign", "fresh", "gate", "greets", "idle_limit", "index", "key", "label", "marked",
         "maxconn", "most_idle", "name", "named", "needed", "peak", "plan", "posing", "proven", "redirect", "rt", "served", "server_timeout",
         "tallies", "tally", "tfo", "told", "usable", "watch", "way", "weight",
     )  # fmt: skip
@@ -109,7 +109,6 @@ class ServerRt:
         self.first_takes_fresh = backend.plan.http_reuse == "always"
         self.server_timeout = backend.plan.timeouts.server_s
         self.redirect = plan.redir
-        self.limits = backend.limits
         #: the most streams at a time in this second, and lately
         self.peak = self.needed = 0
         #: connections attempted in this turn

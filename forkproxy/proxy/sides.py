@@ -30,13 +30,13 @@ class Side(Watched):
 
     __slots__ = ("eof", "flow", "inbuf", "limit_s", "loop", "out", "peer", "rt", "sock", "stream")
 
+    eof: bool
     rt: Runtime
     stream: Any
     sock: socket.socket
     loop: Loop
     inbuf: bytes
     out: bytes | memoryview
-    eof: bool
     #: while bytes pass both ways (``relay``): the other side, the flow that leaves this one, and its inactivity limit
     peer: Any
     flow: Any

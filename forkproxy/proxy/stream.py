@@ -128,6 +128,9 @@ class Stream(Txn):
     kept until the answer begins so that it can be sent again. ``then`` is what happens when the awaited event (a buffered body, the
     first bytes of a TCP session) arrives. ``error`` is set once, by ``finish.fail``.
     ``ends`` are those of the server's connection when that is gone, where a log asks for them.
+
+    Compiled, attributes lie as they are named first, and 512 bytes are the largest piece of which the interpreter keeps a supply: therefore
+    all booleans are together.
     """
 
     __slots__ = (
@@ -139,6 +142,16 @@ class Stream(Txn):
     def __init__(
         self, client: Client, req: RequestHead | None = None, t_first: float = 0.0, t_request: float = 0.0, bytes_in: int = 0
     ) -> None:
+        self.req_done = True  # the request's body was taken whole from the client
+        self.reused = False  # its (last) server connection had carried requests before
+        self.body_sent = False  # bytes of the body beyond ``sending`` left: no second attempt
+        self.close_client = False
+        self.keep_server = True
+        self.attempted = False
+        self.counted_be = False
+        self.logged = False
+        self.mode_http = req is not None
+        self.answered = False  # everything was given to the client's side, the last bytes wait there
         self.client = client
         self.origin = client.origin
         self.fe = client.fe
@@ -185,25 +198,15 @@ class Stream(Txn):
         self.t_end = 0.0
         self.req_flow: Flow | None = None
         self.res_flow: Flow | None = None
-        self.req_done = True  # the request's body was taken whole from the client
         self.sending = b""
-        self.reused = False  # its (last) server connection had carried requests before
         self.stage = 0  # which of a proxy's rule sets is being walked
         self.step = 0  # the rule in it to go on with
-        self.body_sent = False  # bytes of the body beyond ``sending`` left: no second attempt
-        self.close_client = False
-        self.keep_server = True
         self.error: StreamError | None = None
         self.then: Callable[[Stream], None] | None = None
         self.timer: Timer | None = None
-        self.attempted = False
         self.avoid: ServerRt | None = None  # the server that just failed
         self.elected: ServerRt | None = None  # the one that something else than the algorithm chose
-        self.counted_be = False
-        self.logged = False
-        self.mode_http = req is not None
         self.waiting: Ticket | None = None  # its place in a queue
-        self.answered = False  # everything was given to the client's side, the last bytes wait there
 
     def log_now(self, origin: bytes, profile: str = "") -> None:
         before = self.marks

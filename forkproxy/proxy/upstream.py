@@ -298,7 +298,8 @@ def await_answer(up: Upstream, mask: int) -> None:
     if up.inbuf:
         data = up.inbuf + data
     # The head, when it is whole; interim answers pass at once.
-    limits = up.srv.limits
+    be: BackendRt = s.be
+    limits = be.limits
     method = s.req.method  # type: ignore[union-attr]  # who is answered has asked
     start = 0
     while True:

@@ -108,9 +108,7 @@ class Txn:
     req: RequestHead | None
     res: ResponseHead | None
     body: bytes | bytearray
-    body_done: bool
     res_body: bytes | bytearray
-    res_done: bool
     id: int
     status: int
     first_line: tuple[bytes, bytes, bytes] | None
@@ -118,7 +116,6 @@ class Txn:
     bytes_in: int
     bytes_out: int
     retries: int
-    redispatched: bool
     queue_be: int
     queue_srv: int
     conn_counts: tuple[int, int, int, int]
@@ -141,6 +138,10 @@ class Txn:
     t_connect: float
     t_response: float
     t_end: float
+    # Booleans side by side: one byte each where this is compiled, and elsewhere eight (see ``Stream``).
+    body_done: bool
+    res_done: bool
+    redispatched: bool
 
     def source(self) -> Addr | None:
         """The client's address, or what a rule put in its place; None for unix sockets."""

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from forkproxy.plan import Balance, Timeouts
+from forkproxy.proxy import client
+from forkproxy.proxy.stream import Stream
 from forkproxy.rules.context import RuleContext
 from forkproxy.rules.ruleset import parse_rule
 from forkproxy.rules.words import Words
@@ -217,3 +219,9 @@ def test_a_retry_goes_elsewhere_when_its_server_was_taken_away_meanwhile(monkeyp
     stage.rt.refresh()
     stage.passes(1.1)
     assert stage.ports[:2] == [1000, 1001]
+
+
+def test_a_stream_compiled_is_no_larger_than_what_the_interpreters_own_allocator_gives() -> None:
+    compiled = not client.__file__.endswith(".py")
+    with_collectors_header = Stream.__basicsize__ + 16
+    assert with_collectors_header <= (512 if compiled else 560)
