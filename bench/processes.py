@@ -22,7 +22,7 @@ daemon off;
 master_process off;
 pid {dir}/nginx.pid;
 error_log {dir}/nginx.err crit;
-events {{ worker_connections 15000; }}
+events {{ worker_connections {connections}; }}
 http {{
     access_log off;
     client_body_temp_path {dir}; proxy_temp_path {dir}; fastcgi_temp_path {dir}; uwsgi_temp_path {dir}; scgi_temp_path {dir};
@@ -212,14 +212,15 @@ def start_origin(directory: Path) -> tuple[subprocess.Popen[bytes], int]:
     os.chmod(directory, 0o755)
     port = free_port()
     config = directory / "nginx.conf"
-    config.write_text(NGINX.format(dir=directory, port=port, body=BODY.decode()))
+    most = max(1000, more_descriptors() - 1000)  # with few left it would close the idle ones of proxies
+    config.write_text(NGINX.format(dir=directory, port=port, body=BODY.decode(), connections=most))
     nginx = shutil.which("nginx") or "/usr/sbin/nginx"
     process = start([nginx, "-c", str(config), "-p", str(directory)], LOAD_CORE, directory / "nginx.log")
     wait_for_port(port, process)
     return process, port
 
 
-def more_descriptors(wanted: int = 20000) -> int:
+def more_descriptors(wanted: int = 60000) -> int:
     """Raise the limit of open files for this process and what it starts, as far as that is allowed; returns what there is."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     for most in (max(hard, wanted), hard):
