@@ -16,7 +16,7 @@ help:
 	@echo "make check   linters, types, import layers and the quick tests, under a minute"
 	@echo "make fuzz    the fuzz targets, longer than in the tests"
 	@echo "make bench   side by side with Debian's haproxy; results go to bench/results/"
-	@echo "make compiled   a wheel in dist/ whose data path is compiled by mypyc (a C compiler is needed), and every system test on it"
+	@echo "make compiled   a wheel in dist/ whose data path is compiled by mypyc (a C compiler is needed), and the system tests on it"
 	@echo "make dist     sdist and wheel in dist/"
 	@echo "make deb      a Debian package in build/deb/ (debhelper and dh-python are needed); make deb-test and image-test run it and the image in a clean root"
 	@echo "make man      man pages and completions for bash and zsh in build/manual/"

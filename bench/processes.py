@@ -201,8 +201,9 @@ class Sink(threading.Thread):
         self._socket.close()
 
 
-def start_origin(directory: Path) -> tuple[subprocess.Popen[bytes], int]:
-    """nginx with /small (any path), /10k, /1m, /100m, /upload and /echo; returns the process and its port."""
+def start_origin(directory: Path, connections: int) -> tuple[subprocess.Popen[bytes], int]:
+    """nginx with /small (any path), /10k, /1m, /100m, /upload and /echo; returns the process and its port.
+    With few of ``connections`` left it would close those that proxies keep idle."""
     www = directory / "www"
     www.mkdir()
     for name, kib in (("10k", 10), ("1m", 1024), ("100m", 102400)):
@@ -212,8 +213,7 @@ def start_origin(directory: Path) -> tuple[subprocess.Popen[bytes], int]:
     os.chmod(directory, 0o755)
     port = free_port()
     config = directory / "nginx.conf"
-    most = max(1000, more_descriptors() - 1000)  # with few left it would close the idle ones of proxies
-    config.write_text(NGINX.format(dir=directory, port=port, body=BODY.decode(), connections=most))
+    config.write_text(NGINX.format(dir=directory, port=port, body=BODY.decode(), connections=connections))
     nginx = shutil.which("nginx") or "/usr/sbin/nginx"
     process = start([nginx, "-c", str(config), "-p", str(directory)], LOAD_CORE, directory / "nginx.log")
     wait_for_port(port, process)

@@ -106,13 +106,13 @@ def running(case: Case, ways: Ways, world: World, *, cores: int | str = PROXY_CO
 def surroundings() -> Iterator[World]:
     """A directory, the origin and the log sink; all gone at the end."""
     os.sched_setaffinity(0, {LOAD_CORE})
-    more_descriptors()
+    descriptors = more_descriptors()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an end from outside must end the children too
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         directory = Path(name)
         sink = Sink(directory / "log")
         sink.start()
-        origin, port = start_origin(directory)
+        origin, port = start_origin(directory, max(1000, descriptors - 1000))
         try:
             with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as status:
                 status.connect()

@@ -11,7 +11,7 @@ from hypothesis import settings
 
 import forkproxy.stats.service  # noqa: F401  # registers what files may name and config cannot import, as the program does
 import tests.peers  # noqa: F401  # the path of what is started, before anything looks for a program
-from forkproxy.proxy import client
+from tests.build import COMPILED, MODULE
 from tests.fuzz.effort import LONG
 
 # A shell starts background jobs with SIGINT ignored, and a child would inherit that: with a handler here it gets the default back.
@@ -28,14 +28,13 @@ _SYSTEM = Path(__file__).parent / "system"
 
 def pytest_report_header() -> str:
     """Which forkproxy is tested: the checkout, or a compiled one (``make compiled``)."""
-    return f"forkproxy: {client.__file__}"
+    return f"forkproxy: {MODULE}"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whatever stands in ``tests/system`` is a system test, marked or not; some tests are not for the compiled build."""
-    compiled = not client.__file__.endswith(".py")
     for item in items:
-        if compiled and item.get_closest_marker("interpreted"):
+        if COMPILED and item.get_closest_marker("interpreted"):
             item.add_marker(pytest.mark.skip("what it looks at, or puts something in the place of, is not there in compiled modules"))
         if item.path.is_relative_to(_SYSTEM):
             item.add_marker("system")

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from forkproxy.plan import Balance, Timeouts
-from forkproxy.proxy import client
 from forkproxy.proxy.stream import Stream
 from forkproxy.rules.context import RuleContext
 from forkproxy.rules.ruleset import parse_rule
 from forkproxy.rules.words import Words
 from forkproxy.state import layout as L
 from forkproxy.state.servers import STOPPED
+from tests.build import COMPILED
 from tests.session.stage import Stage, Wire
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -222,6 +222,5 @@ def test_a_retry_goes_elsewhere_when_its_server_was_taken_away_meanwhile(monkeyp
 
 
 def test_a_stream_compiled_is_no_larger_than_what_the_interpreters_own_allocator_gives() -> None:
-    compiled = not client.__file__.endswith(".py")
     with_collectors_header = Stream.__basicsize__ + 16
-    assert with_collectors_header <= (512 if compiled else 560)
+    assert with_collectors_header <= (512 if COMPILED else 560)

@@ -11,8 +11,9 @@ from types import ModuleType
 
 import pytest
 
-from forkproxy.net import carry, loop
+from forkproxy.net import carry
 from forkproxy.net.connection import Connection
+from tests.build import COMPILED
 
 Carry = Callable[[int, int, int], int | tuple[int, bytes]]
 Pair = tuple[socket.socket, socket.socket]
@@ -29,8 +30,7 @@ def moves(form: ModuleType) -> Carry:
 
 
 def test_the_compiled_build_has_its_own() -> None:
-    compiled = not loop.__file__.endswith(".py")
-    assert (carry.best is not carry) == compiled
+    assert (carry.best is not carry) == COMPILED
 
 
 def tcp() -> Pair:
