@@ -58,6 +58,7 @@ CASES = {
         Case("http-keepalive-1", "a single connection: nothing is batched", logged=True, lua="realistic", connections=1),
         Case("http-small", "keep-alive, one field, no log"),
         Case("http-close", "one connection per request", close=True),
+        Case("start", "512 clients begin at once, a slow origin: see p99", path="/slow", logged=True, lua="start", connections=512),
         Case("http-10k", "keep-alive, 10 KiB answers", path="/10k"),
         Case("http-1m", "keep-alive, 1 MiB answers", path="/1m", connections=8),
         Case("http-upload", "keep-alive, 1 MiB uploads", path="/upload", connections=8, lua="upload"),

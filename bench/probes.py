@@ -52,7 +52,7 @@ def probes(case: Case) -> tuple[Probe, ...]:
         return tuple(Probe("/item/1", headers={"Host": host(n).title()}, body=BODY, logged=f" bench be{n}/s ") for n in some)
     if case.path == "/upload":
         return (Probe("/upload", method="POST", send=PATTERN * 65536, body=b"took 1048576"),)
-    size = {"/10k": 10240, "/1m": 1 << 20, "/100m": 100 << 20}.get(case.path, 0)
+    size = {"/10k": 10240, "/slow": 10240, "/1m": 1 << 20, "/100m": 100 << 20}.get(case.path, 0)
     if size:
         return (Probe(case.path, size=size),)
     echo = Probe("/echo?a=1", parts=("GET /echo?a=1 ", "xff=127.0.0.1 " if case.logged else "xff= ", f"cookie={_BROWSER['Cookie']}."))

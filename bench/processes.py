@@ -39,6 +39,7 @@ http {{
         location / {{ return 200 "{body}"; }}
         location = /status {{ stub_status; }}
         location = /10k {{ }}
+        location = /slow {{ alias {dir}/www/10k; gzip on; gzip_comp_level 9; gzip_min_length 1; gzip_types *; }}
         location = /1m {{ }}
         location = /100m {{ }}
         location = /upload {{
@@ -202,7 +203,7 @@ class Sink(threading.Thread):
 
 
 def start_origin(directory: Path, connections: int) -> tuple[subprocess.Popen[bytes], int]:
-    """nginx with /small (any path), /10k, /1m, /100m, /upload and /echo; returns the process and its port.
+    """nginx with /small (any path), /10k, /1m, /100m, /upload, /echo and /slow (costs more than a proxy); returns the process and its port.
     With few of ``connections`` left it would close those that proxies keep idle."""
     www = directory / "www"
     www.mkdir()
