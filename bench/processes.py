@@ -28,6 +28,7 @@ http {{
     client_body_temp_path {dir}; proxy_temp_path {dir}; fastcgi_temp_path {dir}; uwsgi_temp_path {dir}; scgi_temp_path {dir};
     keepalive_requests 1000000000;
     keepalive_timeout 7200;
+    client_header_timeout 7200;
     sendfile on;
     tcp_nopush on;
     open_file_cache max=10;
