@@ -59,6 +59,7 @@ class ServerRt:
     served: int
     peak: int
     dialled: int
+    base: int
     rt: Runtime
     gate: Gate | None
     label: bytes
@@ -207,7 +208,7 @@ class ServerRt:
     def show(self) -> None:
         """Write the gauges, and what was dialled (end of a turn in which they moved)."""
         self.marked = False
-        self.count.gauge(self.served, self.peak)
+        counting.gauge(self.rt.cells, self.base, self.served, self.peak)
         dialled = self.dialled
         if dialled:
             self.dialled = 0
@@ -220,7 +221,7 @@ class ServerRt:
         count, peak = self.count, self.peak
         count.idle(len(self.fresh), len(self.proven), self.served)
         if peak != self.served:
-            count.gauge(self.served, peak)
+            counting.gauge(self.rt.cells, self.base, self.served, peak)
             self.peak = self.served
         if peak != self.needed:
             self.needed = peak if peak > self.needed else (self.needed + peak) // 2
@@ -472,7 +473,7 @@ class BackendRt:
     def show(self) -> None:
         """Write what moved in a turn, at its end."""
         self.marked = False
-        self.count.gauge(self.streams, self.peak)
+        counting.gauge(self.count.row, 0, self.streams, self.peak)
         if self.begun:
             self.count.begun(self.begun, int(self.rt.clock.wall))
             self.begun = 0

@@ -29,10 +29,6 @@ class FrontendCounters:
     def __init__(self, row: memoryview) -> None:
         self.row = row
 
-    def gauge(self, now: int, peak: int) -> None:
-        """How many connections it has now, and had at most."""
-        _GAUGE(self.row, L.SESS_CUR, now, peak)  # SESS_MAX is behind it
-
     def came(self, connections: int, process: memoryview) -> None:
         """So many came from outside."""
         self.row[L.CONN_TOT] += connections
@@ -60,10 +56,6 @@ class BackendCounters:
 
     def __init__(self, row: memoryview) -> None:
         self.row = row
-
-    def gauge(self, now: int, peak: int) -> None:
-        """How many streams it has now, and had at most."""
-        _GAUGE(self.row, L.SESS_CUR, now, peak)  # SESS_MAX is behind it
 
     def queued(self, change: int) -> None:
         """The queue grew or shrank."""
@@ -111,9 +103,9 @@ class BackendCounters:
         row[L.USED_CUR] = used
 
 
-def port_opened(row: memoryview, now_open: int) -> None:
-    """So many connections are open at an address now (option socket-stats)."""
-    _GAUGE(row, L.SESS_CUR, now_open, now_open)
+def gauge(cells: memoryview, base: int, now: int, peak: int) -> None:
+    """How many connections or streams a party has now, and had at most; its row begins at cell ``base``."""
+    _GAUGE(cells, base + L.SESS_CUR, now, peak)  # SESS_MAX is behind it
 
 
 def event(row: memoryview, name: str) -> None:

@@ -219,7 +219,7 @@ class FrontendRt:
             self.peak = now
         at.open += 1
         if at.row is not None:
-            counting.port_opened(at.row, at.open)
+            counting.gauge(at.row, 0, at.open, at.open)
         if not self.marked:
             self.marked = True
             rt.marked.append(self)
@@ -243,7 +243,7 @@ class FrontendRt:
         self.connections -= 1
         at.open -= 1
         if at.row is not None:
-            counting.port_opened(at.row, at.open)
+            counting.gauge(at.row, 0, at.open, at.open)
         if not at.went:
             self.went.append(at)
         at.went += 1
@@ -257,7 +257,7 @@ class FrontendRt:
         """Write what moved in a turn, at its end: cells and locks are touched once for all of its connections."""
         self.marked = False
         count, process = self.count, self.rt.process
-        count.gauge(self.connections, self.peak)
+        counting.gauge(count.row, 0, self.connections, self.peak)
         process[CONN_CUR] = self.rt.connections
         self.peak = self.connections
         if self.came:
@@ -333,6 +333,7 @@ class FrontendRt:
             tally = party.tallies[self] = Tally(
                 self.sums, None if be is None else be.sums, None if srv is None else srv.count.row, http, metered,
                 by_bind="socket-stats" in self.plan.options, elects=be is not None and not be.by_algorithm,
+                cells=self.rt.cells, base=0 if srv is None else srv.base,
             )
         party.tally = tally
         return tally

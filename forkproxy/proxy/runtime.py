@@ -46,7 +46,8 @@ if TYPE_CHECKING:
 
 
 class Runtime:
-    """See the head of this file. ``leaving`` is set while the worker drains; ``process`` is row 0 of the worker's slot."""
+    """See the head of this file. ``leaving`` is set while the worker drains; ``cells`` are the worker's slot, ``process``
+    row 0 of it."""
 
     def __init__(self, plan: Plan, loop: Loop, cells: memoryview, state: Any, number: int, slot: int = 0) -> None:
         self.plan = plan
@@ -55,7 +56,7 @@ class Runtime:
         self.state = state
         self.number = number
         self.slot = slot
-        self._cells = cells
+        self.cells = cells
         self.process = cells[: layout.ROW_CELLS]
         settings = plan.global_
         self.workers = max(1, settings.nbproc)
@@ -126,7 +127,7 @@ class Runtime:
     def row(self, name: str) -> memoryview:
         """The cells of a row (``state.names``) in this worker's slot: its own to write. Raises KeyError."""
         base = self.state.rows.base(name)
-        return self._cells[base : base + layout.ROW_CELLS]
+        return self.cells[base : base + layout.ROW_CELLS]
 
     def mind_neighbours(self) -> None:
         """Look at other workers for the backends whose pickers count. To be called again after backends came or went."""
@@ -182,7 +183,7 @@ class Runtime:
         """Once a second: rates are taken."""
         if self._closed:
             return
-        rates.close_second(self._cells, self._rates, self.clock.now)
+        rates.close_second(self.cells, self._rates, self.clock.now)
         process = self.process
         for ref in self.plan.tables.values():
             if ref.table.ledger.late:

@@ -34,10 +34,7 @@ if TYPE_CHECKING:
     from forkproxy.proxy.stream import Stream
 
 
-#: What one stream is in the row of who served it.
-_SERVED: Final = (BYTES_IN, BYTES_OUT, REQ_TOT, HRSP_2XX, REUSES, LBTOT)
-_ADD: Final = cells.best.add
-_TOOK: Final = cells.best.took
+_SERVED: Final = cells.best.served
 
 
 class Sums:
@@ -126,19 +123,22 @@ def count_statuses(row: memoryview, statuses: list[int]) -> None:
 
 class Tally:
     """Streams of one turn that took the same way. ``fe`` and ``be`` gather what the rows of frontend and backend get, ``srv`` is the
-    server's row (be and srv may be None), ``elects`` whether something else than the algorithm may choose in this backend, ``by_bind``
-    whether bind lines count, too (option socket-stats), ``first`` and ``more`` the streams, ``bytes_in`` and ``bytes_out`` what is to be
-    counted besides theirs."""
+    server's row (be and srv may be None), which begins at cell ``base`` of ``cells``, ``elects`` whether something else than the algorithm
+    may choose in this backend, ``by_bind`` whether bind lines count, too (option socket-stats), ``first`` and ``more`` the streams,
+    ``bytes_in`` and ``bytes_out`` what is to be counted besides theirs."""
 
-    __slots__ = ("be", "by_bind", "bytes_in", "bytes_out", "elects", "fe", "first", "histograms", "http", "more", "srv")
+    __slots__ = ("base", "be", "by_bind", "bytes_in", "bytes_out", "cells", "elects", "fe", "first", "histograms", "http", "more", "srv")
 
     def __init__(
         self, fe: Sums, be: Sums | None, srv: memoryview | None, http: bool, histograms: bool, by_bind: bool,
-        elects: bool = False,
+        elects: bool = False, cells: memoryview | None = None, base: int = 0,
     ) -> None:  # fmt: skip
+        """``cells``: None: those of ``srv``."""
         self.fe = fe
         self.be = be
         self.srv = srv
+        self.cells = srv if cells is None else cells
+        self.base = base
         self.http = http
         self.histograms = histograms
         self.by_bind = by_bind
@@ -166,11 +166,11 @@ class Tally:
 
         The row of a backend with one server is written at once: nobody else is likely to gather for it in the same turn. A thirteenth of
         all instructions with a thousand backends."""
-        be, srv, fe = self.be, self.srv, self.fe
+        be, srv, fe, cells = self.be, self.srv, self.fe, self.cells
         status, res = s.status, s.res
         if not (200 <= status < 300 and res is not None and res.status == status and s.reused and s.t_queue) or be is None or srv is None:
             return False
-        if not self.http or self.by_bind:
+        if cells is None or not self.http or self.by_bind:
             return False
         if self.bytes_in or self.bytes_out:
             return False
@@ -198,11 +198,10 @@ class Tally:
             if queue + connect + response + total >= rates.AT_ONCE_S:
                 be.took(queue, connect, response, total)
                 be.at_most(queue, connect, response, total)
-        for row in (srv,) if be.shared else (be.row, srv):
-            _ADD(row, _SERVED, (bytes_in, bytes_out, 1, 1, 1, 0 if elected else 1))
-            _TOOK(row, TIMES, queue, connect, response, total)
-        srv[SESS_TOT] += 1  # those that opened a connection counted then
-        srv[LAST_SESS] = int(s.clock.wall)
+        else:
+            _SERVED(be.row, 0, bytes_in, bytes_out, elected, 0.0, queue, connect, response, total)
+        # those that opened a connection counted as sessions then
+        _SERVED(cells, self.base, bytes_in, bytes_out, elected, s.clock.wall, queue, connect, response, total)
         if self.histograms:
             histograms.add([s], (fe.row, be.row, srv))
         return True

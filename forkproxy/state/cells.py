@@ -4,7 +4,9 @@
 request has a server of its own (a hundred of them are enough) a dozen such were a fifth of all that Python did for it. The compiled build
 has the same in C (``_cells.pyx``). Whoever changes one changes the other; ``tests/unit/state/test_cells.py`` holds them to the same.
 
-A row is a memoryview of the format "q", contiguous; only its slot's owner writes (``layout``). A cell that it has not raises IndexError.
+Cells are a memoryview of the format "q", contiguous: a row, or the whole slot of a worker, in which a row begins at some cell (of a
+thousand rows each memoryview is three cache lines that nobody has touched lately). Only a slot's owner writes (``layout``). A cell that is
+not there raises IndexError.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import sys
 from typing import Any
 
 from forkproxy.state import rates
+from forkproxy.state.layout import BYTES_IN, BYTES_OUT, HRSP_2XX, LAST_SESS, LBTOT, REQ_TOT, REUSES, SESS_TOT, TIMES
 
 
 def add(row: memoryview, at: tuple[int, ...], n: tuple[int, ...]) -> None:
@@ -28,10 +31,25 @@ def gauge(row: memoryview, at: int, now: int, peak: int) -> None:
         row[at + 1] = peak
 
 
-def took(row: memoryview, at: int, queue_s: float, connect_s: float, response_s: float, total_s: float) -> None:
-    """:func:`rates.times_s` for one sample."""
+def served(
+    cells: memoryview, base: int, bytes_in: int, bytes_out: int, elected: bool, wall_s: float,
+    queue_s: float, connect_s: float, response_s: float, total_s: float,
+) -> None:  # fmt: skip
+    """One request, answered with 2xx over a connection that had been used before, in the row of a server or backend that begins at cell
+    ``base``: with its times (:func:`rates.times_s`), and ``elected``, if something else than the algorithm chose the server. ``wall_s`` is
+    when its session was, 0 if none is to be counted."""
+    cells[base + BYTES_IN] += bytes_in
+    cells[base + BYTES_OUT] += bytes_out
+    cells[base + REQ_TOT] += 1
+    cells[base + HRSP_2XX] += 1
+    cells[base + REUSES] += 1
+    if not elected:
+        cells[base + LBTOT] += 1
+    if wall_s:
+        cells[base + SESS_TOT] += 1
+        cells[base + LAST_SESS] = int(wall_s)
     times = (queue_s, connect_s, response_s, total_s)
-    rates.times_s(row, at, 1, times, times)
+    rates.times_s(cells, base + TIMES, 1, times, times)
 
 
 #: the module that has these functions as fast as can be had

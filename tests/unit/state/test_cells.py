@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forkproxy.state import cells, rates
+from forkproxy.state import cells, layout, rates
 from tests.build import COMPILED
 
 BUILDS = {module.__name__: module for module in (cells, cells.best)}
@@ -17,6 +17,11 @@ in_both = pytest.mark.parametrize("build", BUILDS.values(), ids=BUILDS)
 
 def row() -> memoryview:
     return memoryview(bytearray(8 * 12)).cast("q")
+
+
+def slot() -> memoryview:
+    """Three rows."""
+    return memoryview(bytearray(8 * 3 * layout.ROW_CELLS)).cast("q")
 
 
 def test_the_compiled_build_has_its_own() -> None:
@@ -45,7 +50,9 @@ def test_a_gauge_and_its_maximum(build: Any) -> None:
 def test_a_cell_that_is_not_there(build: Any) -> None:
     those = row()
     for call in (
-        lambda: build.add(those, (12,), (1,)), lambda: build.gauge(those, 11, 1, 1), lambda: build.took(those, 4, 1.0, 1.0, 1.0, 1.0),
+        lambda: build.add(those, (12,), (1,)), lambda: build.gauge(those, 11, 1, 1),
+        lambda: build.served(those, 0, 1, 1, False, 1.0, 1.0, 1.0, 1.0, 1.0),
+        lambda: build.served(slot(), 3 * layout.ROW_CELLS, 1, 1, False, 1.0, 1.0, 1.0, 1.0, 1.0),
     ):  # fmt: skip
         with pytest.raises(IndexError):
             call()
@@ -65,10 +72,23 @@ seconds = st.one_of(st.just(0.0), st.floats(0, 0.002), st.floats(0, 3600))
     sums=st.lists(st.integers(0, 1 << 40), min_size=8, max_size=8),
 )
 def test_samples_of_times_are_those_of_rates(build: Any, samples: list[tuple[float, ...]], had: int, sums: list[int]) -> None:
-    expected, got = row(), row()
+    expected, got = slot(), slot()
+    base, times = layout.ROW_CELLS, layout.ROW_CELLS + layout.TIMES
     for at, value in enumerate([had, *sums]):
-        expected[1 + at] = got[1 + at] = value
+        expected[times + at] = got[times + at] = value
     for sample in samples:
-        rates.times(expected, 1, 1, [int(t * 1000.0 + 0.5) for t in sample], [int(t * 1000.0) for t in sample])
-        build.took(got, 1, *sample)
-    assert got.tolist() == expected.tolist()
+        rates.times(expected, times, 1, [int(t * 1000.0 + 0.5) for t in sample], [int(t * 1000.0) for t in sample])
+        build.served(got, base, 0, 0, True, 0.0, *sample)
+    assert got[times : times + 9].tolist() == expected[times : times + 9].tolist()
+
+
+@in_both
+def test_a_request_is_counted_in_its_row(build: Any) -> None:
+    those, base = slot(), layout.ROW_CELLS
+    build.served(those, base, 100, 2000, False, 1234.9, 0.0, 0.0, 0.0, 0.0)
+    build.served(those, base, 7, 1 << 40, True, 0.0, 0.0, 0.0, 0.0, 0.0)
+    counted = {
+        layout.BYTES_IN: 107, layout.BYTES_OUT: 2000 + (1 << 40), layout.REQ_TOT: 2, layout.HRSP_2XX: 2, layout.REUSES: 2,
+        layout.LBTOT: 1, layout.SESS_TOT: 1, layout.LAST_SESS: 1234, layout.TIMES: 2,
+    }  # fmt: skip
+    assert {at - base: n for at, n in enumerate(those) if n} == counted
