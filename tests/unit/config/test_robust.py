@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from forkproxy import registry
 from forkproxy.config.diagnostics import did_you_mean
 from forkproxy.config.load import load, register
 from forkproxy.config.options import Options
+from tests.cost import cpu_s
 
 register()
 STARTS = {"bind": "listen l\n bind :18081", "server": "listen l\n mode http\n server s 127.0.0.1:1"}
@@ -71,9 +71,9 @@ def test_a_file_of_another_program_is_judged_soon(tmp_path: Path) -> None:
     """10,000 mistakes, each with its nearest spelling looked for among all names of the section."""
     path = tmp_path / "f.cfg"
     path.write_text("listen l\n" + "".join(f" worker_conections_{i} {i};\n" for i in range(10_000)))
-    start = time.process_time()
-    result = load([str(path)], Options())
-    assert len(result.diagnostics.messages) == 10_002 and time.process_time() - start < 15  # 2 on the machine this was written on
+    told: list[int] = []
+    assert cpu_s(lambda: told.append(len(load([str(path)], Options()).diagnostics.messages)), 15) < 15  # 2 when it was written
+    assert told[0] == 10_002
 
 
 def test_the_nearest_spelling_is_found_among_many() -> None:

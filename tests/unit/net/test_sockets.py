@@ -18,6 +18,7 @@ from forkproxy.net.listening import BindError, listen
 from forkproxy.net.sockets import accept, accept_as, dial
 from forkproxy.plan import Address, Bind
 from forkproxy.values import replace
+from tests.privilege import net_admin
 
 TCP = socket.IPPROTO_TCP
 V4 = Bind(address=Address("ipv4", "127.0.0.1"))
@@ -183,7 +184,7 @@ def test_unknown_namespace() -> None:
         listen(replace(V4, namespace="no-such-namespace"), reuseport=False)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="IP_TRANSPARENT needs privileges")
+@net_admin
 def test_transparent_binds_a_foreign_address() -> None:
     with listen(Bind(address=Address("ipv4", "192.0.2.77"), transparent=True), reuseport=False) as lsock:
         assert lsock.getsockname()[0] == "192.0.2.77"
@@ -423,7 +424,7 @@ def test_half_close_lets_the_other_direction_flow() -> None:
             assert not sockets.half_close(client)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="TCP_REPAIR needs CAP_NET_ADMIN")
+@net_admin
 def test_silent_drop_tells_the_peer_nothing() -> None:
     with listen(V4, reuseport=False) as lsock:
         client, server = connected(lsock)

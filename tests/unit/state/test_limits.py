@@ -485,7 +485,7 @@ def test_who_is_stopped_with_the_lock_does_not_stop_the_others(monkeypatch: pyte
         for _ in range(50):
             house.leave(0)
             assert house.enter(0)
-        assert time.monotonic() - started < 1.0
+        assert time.monotonic() - started < 5.0, "patience was lost once, not each time"
     finally:
         os.kill(pid, signal.SIGCONT)
         os.waitpid(pid, 0)
