@@ -7,13 +7,8 @@ looked at, or until :data:`TOGETHER` of them wait, and leave one right behind th
 end, which is at once. New connections are all begun before the first bytes are sent over any of them: a server that is woken by the one
 is still awake for the others, and for what they bring (4 to 6 % of a request on a new connection).
 
-When many clients begin at once (a crowd: behind a cut of the network, a fail-over), each first request needs a connection of its own, and
-who has had his answer asks again before the server has accepted all of them. A server that takes one connection each time it has looked at
-all requests, as nginx does, lets the rest wait for seconds when it is the slower one. So a crowd's requests leave when all of it is
-connected, which by then the server has accepted (512 clients at once, p99 of two seconds: 1,250 → 43 ms, haproxy 48; 2,000: 433 → 197,
-haproxy 356). This costs the fast server's clients 10 to 20 ms, once.
-
-Ends of connections wait, too, for a turn or two: see :meth:`Outbox.end`.
+When many clients begin at once, first requests wait longer than that: see ``crowd``. Ends of connections wait, too, for a turn or
+two: see :meth:`Outbox.end`.
 
 What has a body still to come does not go this way: its pieces would overtake the head. Who waits here is where he was as far as everybody
 else is concerned, so a stream that ends meanwhile is passed over. Knows sides and streams.
@@ -23,7 +18,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from forkproxy.proxy import finish, relay, tcp, upstream
+from forkproxy.proxy import finish, relay, upstream
+from forkproxy.proxy.crowd import Crowd, first_bytes
 
 if TYPE_CHECKING:
     from forkproxy.net.loop import Loop
@@ -34,16 +30,6 @@ if TYPE_CHECKING:
 
 #: How many messages wait at most: the first of them a millisecond at the rate of a saturated worker.
 TOGETHER: Final = 32
-#: How often a crowd is looked at, and how many connections more mean that it is still coming: 6,400 in a second, as no load brings that the
-#: process could bear for long.
-LOOK_S: Final = 0.01
-COMING: Final = 64
-#: How long a first request waits, at most, for the connections of others.
-GATHER_S: Final = 0.2
-#: What comes sooner after a crowd is no other: that is how busy it is here (clients that come once: waiting would halve their rate).
-REST_S: Final = 2.0
-#: How many of a crowd leave in a turn.
-LEAVING: Final = 128
 #: Of so many events in a turn more are likely to come at once.
 BUSY: Final = 4
 #: So many turns a connection has to end by itself before it is told that the other one did.
@@ -53,7 +39,7 @@ PATIENCE: Final = 2
 class Outbox:
     """One worker's. It is emptied by the loop, behind the ready descriptors and at the end of each turn."""
 
-    __slots__ = ("_answers", "_begun", "_crowd", "_dials", "_ends", "_loop", "_patience", "_requests", "_rest")
+    __slots__ = ("_answers", "_crowd", "_dials", "_ends", "_loop", "_requests")
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
@@ -61,10 +47,7 @@ class Outbox:
         self._requests: list[tuple[Upstream, Stream]] = []
         self._answers: list[tuple[Stream, bytes]] = []
         self._ends: list[tuple[int, Side, Stream]] = []
-        self._crowd: list[tuple[Upstream, Stream]] = []  # connections over which nothing was sent yet, while others come
-        self._begun = 0  # how many of them since it was looked at
-        self._patience = 0.0  # until when the first of them waits
-        self._rest = 0.0  # until when nobody else's arrival is a crowd
+        self._crowd = Crowd(loop)
         loop.on_ready.append(self.send)
         loop.on_turn.append(self.send)
 
@@ -144,54 +127,11 @@ class Outbox:
                         begun.append((up, s))
                 except Exception as exc:
                     self._loop.fault(s.client, exc)
-        if self._crowd or (len(begun) >= TOGETHER and self._loop.clock.now >= self._rest):
-            begun = self._gather(begun)
-        self._first_bytes(begun)
-
-    def _gather(self, begun: list[tuple[Upstream, Stream]]) -> list[tuple[Upstream, Stream]]:
-        """Requests of a crowd wait for each other's connections; returns what does not: in TCP mode nobody overtakes."""
-        waiting = [each for each in begun if each[1].mode_http]
-        if waiting and not self._crowd:
-            now = self._loop.clock.now
-            self._patience = now + GATHER_S
-            self._rest = now + REST_S
-            self._begun = 0
-            self._loop.call_at(now + LOOK_S, self._look)
-        self._crowd += waiting
-        self._begun += len(waiting)
-        return [each for each in begun if not each[1].mode_http]
-
-    def _look(self) -> None:
-        """Is more of the crowd coming?"""
-        now = self._loop.clock.now
-        begun, self._begun = self._begun, 0
-        if begun >= COMING and now < self._patience:
-            self._loop.call_at(now + LOOK_S, self._look)
-        else:
-            self._leave()
-
-    def _leave(self) -> None:
-        """The crowd goes, so many in a turn; who still comes is its end."""
-        leaving, self._crowd = self._crowd[:LEAVING], self._crowd[LEAVING:]
-        self._first_bytes(leaving)
-        if self._crowd:
-            self._loop.call_soon(self._leave)
-
-    def _first_bytes(self, begun: list[tuple[Upstream, Stream]]) -> None:
-        busy = len(begun) > 1  # what clients say first in TCP mode is likely to be there by now: it leaves with the first call
-        for up, s in begun:
-            try:
-                if busy and s.up is up and not s.mode_http:
-                    tcp.first_bytes(s)
-                if s.up is up:
-                    upstream.try_at_once(up, s)
-            except Exception as exc:
-                self._loop.fault(s.client, exc)
+        first_bytes(self._loop, self._crowd.keep(begun))
 
     def close(self) -> None:
         """Send what waits; nothing more will."""
         self.send()
-        self._first_bytes(self._crowd)
-        self._crowd = []
+        self._crowd.close()
         self._loop.on_ready.remove(self.send)
         self._loop.on_turn.remove(self.send)

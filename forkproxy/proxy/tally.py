@@ -130,14 +130,13 @@ class Tally:
     __slots__ = ("base", "be", "by_bind", "bytes_in", "bytes_out", "cells", "elects", "fe", "first", "histograms", "http", "more", "srv")
 
     def __init__(
-        self, fe: Sums, be: Sums | None, srv: memoryview | None, http: bool, histograms: bool, by_bind: bool,
-        elects: bool = False, cells: memoryview | None = None, base: int = 0,
+        self, fe: Sums, be: Sums | None, srv: memoryview | None, cells: memoryview, base: int, http: bool, histograms: bool,
+        by_bind: bool, elects: bool = False,
     ) -> None:  # fmt: skip
-        """``cells``: None: those of ``srv``."""
         self.fe = fe
         self.be = be
         self.srv = srv
-        self.cells = srv if cells is None else cells
+        self.cells = cells
         self.base = base
         self.http = http
         self.histograms = histograms
@@ -166,11 +165,11 @@ class Tally:
 
         The row of a backend with one server is written at once: nobody else is likely to gather for it in the same turn. A thirteenth of
         all instructions with a thousand backends."""
-        be, srv, fe, cells = self.be, self.srv, self.fe, self.cells
+        be, srv, fe = self.be, self.srv, self.fe
         status, res = s.status, s.res
         if not (200 <= status < 300 and res is not None and res.status == status and s.reused and s.t_queue) or be is None or srv is None:
             return False
-        if cells is None or not self.http or self.by_bind:
+        if not self.http or self.by_bind:
             return False
         if self.bytes_in or self.bytes_out:
             return False
@@ -201,7 +200,7 @@ class Tally:
         else:
             _SERVED(be.row, 0, bytes_in, bytes_out, elected, 0.0, queue, connect, response, total)
         # those that opened a connection counted as sessions then
-        _SERVED(cells, self.base, bytes_in, bytes_out, elected, s.clock.wall, queue, connect, response, total)
+        _SERVED(self.cells, self.base, bytes_in, bytes_out, elected, s.clock.wall, queue, connect, response, total)
         if self.histograms:
             histograms.add([s], (fe.row, be.row, srv))
         return True

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from forkproxy.proxy import upstream
-from forkproxy.proxy.outbox import COMING, GATHER_S, LEAVING, LOOK_S, REST_S, TOGETHER
+from forkproxy.proxy.crowd import LOOK_S
+from forkproxy.proxy.outbox import TOGETHER
 from tests.session.stage import OPEN, Stage, Wire
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -187,82 +188,3 @@ def test_who_went_in_the_same_turn_needs_no_connection(monkeypatch: pytest.Monke
     stage.turn((c, GET), (other, GET), (c, b""))
     assert len(stage.dialled) == 1 and stage.be.servers[0].served == 1
     assert other.fd >= 0 and not other.closed and stage.log[0][0][0] == "C"
-
-
-def newcomers(stage: Stage, number: int, data: bytes = GET) -> list[Wire]:
-    """So many clients come and ask in one turn."""
-    clients = [stage.client() for _ in range(number)]
-    stage.turn(*((c, data) for c in clients))
-    return clients
-
-
-def http(monkeypatch: pytest.MonkeyPatch, **more: Any) -> Stage:
-    """A stage in HTTP mode that nobody has been on."""
-    return Stage(monkeypatch, front={"mode": "http"}, back={"mode": "http", **more}, connect_s=LOOK_S / 2)
-
-
-def test_a_crowd_is_connected_before_any_of_it_asks(monkeypatch: pytest.MonkeyPatch) -> None:
-    stage = http(monkeypatch)
-    clients = newcomers(stage, TOGETHER)
-    assert len(stage.dialled) == TOGETHER and heard(stage.dialled) == 0
-    clients += newcomers(stage, 1)
-    stage.passes(LOOK_S / 2)  # longer than "timeout connect", which is not theirs: they do not wait for the network
-    assert len(stage.dialled) == TOGETHER + 1 and heard(stage.dialled) == 0
-    stage.passes(LOOK_S / 2)
-    assert heard(stage.dialled) == TOGETHER + 1 and stage.log == []
-    stage.turn(*((up, OK) for up in stage.dialled))
-    assert [c.got for c in clients] == [OK] * (TOGETHER + 1)
-
-
-def test_a_crowd_that_is_still_coming_is_waited_for_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    stage = http(monkeypatch)
-    began = stage.clock.now
-    newcomers(stage, TOGETHER)
-    while heard(stage.dialled) == 0:
-        newcomers(stage, COMING)
-        stage.passes(LOOK_S)
-    assert GATHER_S - 1e-9 <= stage.clock.now - began < GATHER_S + 2 * LOOK_S
-    newcomers(stage, 1)  # the end of the crowd, though it is small: who came first is served first
-    gone = heard(stage.dialled)
-    assert 0 < gone < len(stage.dialled) and not stage.dialled[-1].got  # a turn has its limit
-    while gone < len(stage.dialled):
-        stage.settle()
-        assert gone < heard(stage.dialled) <= gone + LEAVING
-        gone = heard(stage.dialled)
-
-
-def test_a_crowd_that_comes_again_at_once_is_the_load(monkeypatch: pytest.MonkeyPatch) -> None:
-    stage = http(monkeypatch)
-    newcomers(stage, TOGETHER)
-    stage.passes(LOOK_S)
-    stage.passes(REST_S / 2)
-    newcomers(stage, TOGETHER)
-    assert heard(stage.dialled) == 2 * TOGETHER
-    stage.passes(REST_S / 2)
-    newcomers(stage, TOGETHER)
-    assert heard(stage.dialled) == 2 * TOGETHER
-    stage.passes(LOOK_S)
-    assert heard(stage.dialled) == 3 * TOGETHER
-
-
-def test_a_crowd_in_tcp_mode_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    stage = Stage(monkeypatch, connect_s=2.0)
-    stage.clients(*[b"hello"] * TOGETHER)
-    assert [up.got for up in stage.dialled] == [b"hello"] * TOGETHER
-
-
-def test_who_leaves_a_crowd_is_not_served(monkeypatch: pytest.MonkeyPatch) -> None:
-    stage = http(monkeypatch)
-    clients = newcomers(stage, TOGETHER)
-    stage.resets(clients[3])
-    assert stage.dialled[3].closed and stage.be.servers[0].served == TOGETHER - 1
-    stage.passes(LOOK_S)
-    assert heard(stage.dialled) == TOGETHER - 1 and [line[0] for line in stage.log] == ["CC"]
-
-
-def test_a_crowd_leaves_before_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    stage = http(monkeypatch)
-    newcomers(stage, TOGETHER)
-    OPEN.remove(stage.rt._bell.fd)
-    stage.rt.close()
-    assert heard(stage.dialled) == TOGETHER

@@ -53,7 +53,7 @@ def counted(turns: list[list[Any]], elects: bool, shared: bool = True, metered: 
     """The rows of process, frontend, backend and server after ``turns``, each a list of streams."""
     process, frontend, backend, server = rows = [row() for _ in range(4)]
     fe, be = Sums(frontend, process), Sums(backend, shared=shared)
-    tally = Tally(fe, be, server, http=True, histograms=metered, by_bind=False, elects=elects)
+    tally = Tally(fe, be, server, server, 0, http=True, histograms=metered, by_bind=False, elects=elects)
     for ended in turns:
         full: list[Sums] = []
         assert [tally.add(s) for s in ended] == [i == 0 for i in range(len(ended))]
@@ -119,7 +119,7 @@ def test_an_ordinary_stream_writes_two_cache_lines_of_its_servers_row() -> None:
 
 def test_what_was_counted_while_a_stream_ran_is_not_counted_again() -> None:
     rows = [row(), row(), row()]
-    tally = Tally(Sums(rows[0]), Sums(rows[1]), rows[2], http=True, histograms=False, by_bind=False)
+    tally = Tally(Sums(rows[0]), Sums(rows[1]), rows[2], rows[2], 0, http=True, histograms=False, by_bind=False)
     tally.add(stream(bytes_in=100))
     tally.forget((60, 0))
     full: list[Sums] = []
