@@ -16,19 +16,30 @@ def value(row: Row, numbers: Numbers, side: int) -> float | None:
     if any(name not in numbers for name in row.cases):
         return None
     if row.figure == "flat":
-        return _flat([[one["cpu_us"] for one in numbers[name]["rounds"][side]] for name in row.cases])
+        return _flat([_costs(numbers[name], side) for name in row.cases])
+    if row.figure == "cost":
+        return _by(_costs(numbers[row.cases[0]], side), _costs(numbers[row.cases[0]], 0))
     medians = numbers[row.cases[0]]["medians"]
     mine, theirs = medians[side], medians[0]
     if row.figure == "memory":
         return float(mine["bytes"])
-    key = {"cost": "cpu_us", "p99": "p99_us", "scaling": "gain"}[row.figure]
+    key = {"p99": "p99_us", "scaling": "gain"}[row.figure]
     return float(mine[key] / theirs[key])
 
 
+def _costs(case: Numbers, side: int) -> list[float]:
+    return [one["cpu_us"] for one in case["rounds"][side]]
+
+
+def _by(mine: Sequence[float], theirs: Sequence[float]) -> float:
+    """The median of the ratios within rounds: what the machine does for others lasts longer than a round, and would count as a difference
+    between sides or cases."""
+    return median(mine_ / theirs_ for mine_, theirs_ in zip(mine, theirs, strict=True))
+
+
 def _flat(costs: Sequence[Sequence[float]]) -> float:
-    """The largest of some cases by the smallest. Each case by the first one of the same round, of which the median: what the machine does
-    for others lasts longer than a round's runs of one side, and would count as a difference between cases."""
-    ratios = [median(mine / first for mine, first in zip(case, costs[0], strict=True)) for case in costs]
+    """The largest of some cases by the smallest, each by the first one."""
+    ratios = [_by(case, costs[0]) for case in costs]
     return max(ratios) / min(ratios)
 
 
