@@ -157,7 +157,7 @@ def world(log: Any = None, kind: str = "") -> tuple[Runtime, Client, Upstream, A
     up.mask = READ
     up.armed = loop.clock.now
     up.uses = 2
-    srv.proven.append(up)
+    srv.handy = up
     client.start(c)
     return rt, c, up, front, back
 

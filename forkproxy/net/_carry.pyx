@@ -5,7 +5,8 @@ What is received lies in one buffer of the process first, as large as the larges
 given back: no call blocks, and a worker has one thread.
 """
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_SetFromErrno
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdlib cimport realloc
@@ -51,12 +52,17 @@ cdef char *room(int size) except NULL:
     return _room
 
 
-def receive(sock, int fd, int size):
+def way(sock):
+    """See ``carry.py``: None where the descriptor is enough."""
+    return None if type(sock) is Connection else sock
+
+
+def receive(via, int fd, int size):
     """See ``carry.py``."""
     cdef char *place
     cdef ssize_t came
-    if type(sock) is not Connection:
-        return sock.recv(size)
+    if via is not None:
+        return via.recv(size)
     place = room(size)
     while True:
         came = c_recv(fd, place, size, 0)
@@ -66,17 +72,22 @@ def receive(sock, int fd, int size):
             PyErr_SetFromErrno(OSError)
 
 
-def send(sock, int fd, data):
+def send(via, int fd, data):
     """See ``carry.py``."""
+    cdef Py_buffer piece
     cdef ssize_t sent
-    if type(sock) is not Connection or not PyBytes_CheckExact(data):
-        return sock.send(data)
-    while True:
-        sent = c_send(fd, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), MSG_NOSIGNAL)
-        if sent >= 0:
-            return sent
-        if errno != EINTR:
-            PyErr_SetFromErrno(OSError)
+    if via is not None:
+        return via.send(data)
+    PyObject_GetBuffer(data, &piece, PyBUF_SIMPLE)
+    try:
+        while True:
+            sent = c_send(fd, piece.buf, piece.len, MSG_NOSIGNAL)
+            if sent >= 0:
+                return sent
+            if errno != EINTR:
+                PyErr_SetFromErrno(OSError)
+    finally:
+        PyBuffer_Release(&piece)
 
 
 def send_each(sock, int fd, list data, Py_ssize_t start):

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class ServerRt:
-    """One server. ``proven``/``fresh`` are its idle connections (``pool``), ``served`` the streams it has now in this worker,
+    """One server. ``handy``/``proven``/``fresh`` are its idle connections (``pool``), ``served`` the streams it has now in this worker,
     ``gate`` is there if it has a limit: where its slots are counted over all workers, and who waits for one.
 
     ``alive`` (neither down nor in maintenance), ``usable`` (for new clients, too) and ``weight`` (sixteenths) mirror the master's table;
@@ -41,51 +41,51 @@ class ServerRt:
 
     __slots__ = (
         "alive", "backend", "base", "bounded", "count", "dial_options", "dialled", "exclusive", "fewest_idle", "first_takes_fresh",
-        "first_takes_proven", "fleeting", "foreign", "fresh", "gate", "greets", "idle_limit", "index", "key", "label", "marked",
-        "maxconn", "most_idle", "name", "named", "needed", "peak", "plan", "posing", "proven", "redirect", "rt", "served", "server_timeout",
-        "tallies", "tally", "tfo", "told", "usable", "watch", "way", "weight",
+        "first_takes_proven", "fleeting", "foreign", "fresh", "gate", "greets", "handy", "idle_limit", "index", "key", "label", "marked",
+        "maxconn", "most_idle", "name", "named", "names", "needed", "peak", "plan", "posing", "proven", "redirect", "rt", "served",
+        "server_timeout", "tallies", "tally", "tfo", "told", "usable", "watch", "way", "weight",
     )  # fmt: skip
 
-    # What every request looks at: in a compiled class this is the order in memory, and a thousand servers do not stay in the cache.
+    # What every request looks at: in a compiled class this is the order in memory, two lines of the cache, and a thousand servers do not
+    # stay there.
     alive: bool
     usable: bool
     exclusive: bool
     first_takes_proven: bool
     first_takes_fresh: bool
     bounded: bool
-    tfo: bool
     told: bool
     marked: bool
+    names: bool
+    tfo: bool
+    posing: bool
+    fleeting: bool
     served: int
     peak: int
-    dialled: int
+    handy: Upstream | None
     base: int
     rt: Runtime
     gate: Gate | None
     label: bytes
-    named: Callable[[bytes], bytes] | None
-    proven: list[Upstream]
-    fresh: list[Upstream]
     idle_limit: float
     server_timeout: float | None
     tally: Tally | None
-    count: counting.BackendCounters
     watch: Watch | None
-    redirect: bytes
-    greets: int
 
     def __init__(self, rt: Runtime, backend: BackendRt, plan: plans.Server, index: int) -> None:
         self.rt = rt
         self.backend = backend
         self.plan = plan
         self.index = index
-        #: puts its name into a request (http-send-name-header), or None
-        self.named = naming(backend.plan.name_header, plan.name.encode()) if backend.plan.name_header else None
+        #: whether it is told its name (http-send-name-header), and what puts it into a request
+        self.names = bool(backend.plan.name_header)
+        self.named = naming(backend.plan.name_header or b"", plan.name.encode())
         self.name = plan.name
         self.key = plan.key
         self.label = plan.name.encode()
-        self.proven = []
-        self.fresh = []
+        self.handy = None
+        self.proven: list[Upstream] = []
+        self.fresh: list[Upstream] = []
         self.served = 0
         self.gate = None
         self.alive = self.usable = not plan.disabled
@@ -219,17 +219,21 @@ class ServerRt:
     def second(self) -> None:
         """Once a second: how many connections are idle is shown, and what was needed lately fades by half."""
         count, peak = self.count, self.peak
-        count.idle(len(self.fresh), len(self.proven), self.served)
+        count.idle(len(self.fresh), self.idle() - len(self.fresh), self.served)
         if peak != self.served:
             counting.gauge(self.rt.cells, self.base, self.served, peak)
             self.peak = self.served
         if peak != self.needed:
             self.needed = peak if peak > self.needed else (self.needed + peak) // 2
 
+    def idle(self) -> int:
+        """How many idle connections it has in this worker."""
+        return len(self.fresh) + len(self.proven) + (self.handy is not None)
+
     def crowded(self) -> bool:
         """Whether one more idle connection is more than streams have needed lately, all at once: where every client asks once on a
         connection of its own, none would ever be used again, and thousands would pile up. As in HAProxy, whose estimate is similar."""
-        idle = len(self.fresh) + len(self.proven)
+        idle = self.idle()
         return idle >= self.fewest_idle and idle > 0 and idle + self.served > max(self.needed, self.peak)
 
     def count_connect(self) -> None:

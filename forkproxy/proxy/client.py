@@ -43,6 +43,7 @@ class Client(Side):
     def __init__(self, rt: Runtime, sock: Any, at: BindRt, origin: Origin) -> None:
         self.fd = sock.fileno()
         self.sock = sock
+        self.via = carry.best.way(sock)
         self.rt = rt
         self.loop = rt.loop
         self.at = at
@@ -88,7 +89,7 @@ def await_head(c: Client, mask: int) -> None:
         if not mask & ~WRITE:
             return
     try:
-        data: bytes = _RECEIVE(c.sock, c.fd, c.rt.bufsize)
+        data: bytes = _RECEIVE(c.via, c.fd, c.rt.bufsize)
     except (BlockingIOError, InterruptedError):
         return
     except OSError:

@@ -121,7 +121,7 @@ def hold(s: Stream, srv: ServerRt) -> None:
     s.t_queue = s.clock.now
     srv.begin(s)
     if s.mode_http:
-        if srv.named is not None:
+        if srv.names:
             s.sending = srv.named(s.sending)
         up = pool.take(s, srv)
         if up is not None:

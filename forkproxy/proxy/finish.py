@@ -29,7 +29,7 @@ def complete(s: Stream) -> None:
     up = s.up
     if up is not None:
         s.up = None
-        if up.named is not None:
+        if c.rt.keeps_ends:
             s.ends = up.named
         if s.keep_server and s.req_done and not up.out and not up.eof:
             pool.give(up, s)

@@ -164,7 +164,7 @@ def feed(flow: Flow, data: bytes) -> int:
             dst.out = bytes(dst.out) + data
         else:
             try:
-                sent: int = _SEND(dst.sock, dst.fd, data)
+                sent: int = _SEND(dst.via, dst.fd, data)
             except (BlockingIOError, InterruptedError):
                 sent = 0
             except OSError:

@@ -332,7 +332,7 @@ class FrontendRt:
             http = self.http or (be is not None and be.http)
             tally = party.tallies[self] = Tally(
                 self.sums, None if be is None else be.sums, None if srv is None else srv.count.row,
-                self.rt.cells, 0 if srv is None else srv.base, http, metered,
+                0 if srv is None else srv.base, http, metered,
                 by_bind="socket-stats" in self.plan.options, elects=be is not None and not be.by_algorithm,
             )
         party.tally = tally

@@ -2,8 +2,9 @@
 
 A connection enters by :func:`give` after a complete exchange and leaves by :func:`take` or when the server closes it; while idle it stays
 registered, so that its end is seen at once. ``proven`` holds those that carried more than one request already, ``fresh`` the others
-(manual: http-reuse safe, aggressive); no more of these are kept than were in use at a time lately. Knows nothing of requests but
-whether it is a client's first.
+(manual: http-reuse safe, aggressive); no more of these are kept than were in use at a time lately. ``handy`` is the proven one that came
+last, by itself: a thousand servers have one each, and their lists are not in the cache. Knows nothing of requests but whether it is a
+client's first.
 """
 
 from __future__ import annotations
@@ -33,8 +34,13 @@ def take(s: Stream, srv: ServerRt) -> Upstream | None:
     if s.retries:
         return None
     first = c.served <= 1
-    if srv.proven and (not first or srv.first_takes_proven):
-        return srv.proven.pop()
+    if not first or srv.first_takes_proven:
+        up = srv.handy
+        if up is not None:
+            srv.handy = None
+            return up
+        if srv.proven:
+            return srv.proven.pop()
     if srv.fresh and (not first or srv.first_takes_fresh):
         return srv.fresh.pop()
     return None
@@ -64,7 +70,9 @@ def give(up: Upstream, s: Stream) -> None:
         close(up)
         return
     if up.uses > 1:
-        srv.proven.append(up)
+        if srv.handy is not None:
+            srv.proven.append(srv.handy)
+        srv.handy = up
     elif srv.crowded():
         close(up)
         return
@@ -86,7 +94,7 @@ def has_room(srv: ServerRt, up: Upstream) -> bool:
     # Said before it is asked: of two workers with a connection each for the last place none gets it, rather than both.
     cell = srv.base + IDLE_CUR
     mine, segment = srv.count.row, srv.rt.state.segment
-    mine[IDLE_CUR] = had = len(srv.proven) + len(srv.fresh) + 1
+    mine[IDLE_CUR] = had = srv.idle() + 1
     if had <= most and sum([segment.slot(slot)[cell] for slot in segment.live()]) <= most:
         return True
     mine[IDLE_CUR] = had - 1
@@ -101,7 +109,7 @@ def idle_ready(up: Upstream, _mask: int) -> None:
 def idle_timeout(up: Upstream) -> None:
     """Not used for so long."""
     srv = up.srv
-    if len(srv.proven) + len(srv.fresh) <= srv.fewest_idle and up.owner is None:
+    if srv.idle() <= srv.fewest_idle and up.owner is None:
         up.loop.set_deadline(up, up.rt.clock.now + srv.idle_limit)
         return
     remove(up)
@@ -113,6 +121,8 @@ def remove(up: Upstream) -> None:
         owner, up.owner = up.owner, None
         if owner.own is not None:
             del owner.own[up.srv]
+    elif up.srv.handy is up:
+        up.srv.handy = None
     else:
         for place in (up.srv.fresh, up.srv.proven):
             if up in place:
@@ -123,6 +133,9 @@ def remove(up: Upstream) -> None:
 
 def clear(srv: ServerRt) -> None:
     """Close all idle connections of a server (it went down, or the worker drains)."""
+    handy, srv.handy = srv.handy, None
+    if handy is not None:
+        close(handy)
     for place in (srv.fresh, srv.proven):
         while place:
             close(place.pop())

@@ -26,14 +26,15 @@ _SEND: Final = carry.best.send
 class Side(Watched):
     """``out`` holds bytes accepted for sending that the kernel did not take yet (never more than about one buffer:
     who writes here stops reading its source while ``out`` is not empty); ``inbuf`` bytes received and not consumed; ``eof`` the end was
-    seen."""
+    seen; ``via`` is what ``net.carry`` wants to know of ``sock``."""
 
-    __slots__ = ("eof", "flow", "inbuf", "limit_s", "loop", "out", "peer", "rt", "sock", "stream")
+    __slots__ = ("eof", "flow", "inbuf", "limit_s", "loop", "out", "peer", "rt", "sock", "stream", "via")
 
     eof: bool
     rt: Runtime
     stream: Any
     sock: socket.socket
+    via: Any
     loop: Loop
     inbuf: bytes
     out: bytes | memoryview
@@ -49,7 +50,7 @@ def send(side: Side, data: bytes) -> bool:
         side.out = bytes(side.out) + data
         return False
     try:
-        sent: int = _SEND(side.sock, side.fd, data)
+        sent: int = _SEND(side.via, side.fd, data)
     except (BlockingIOError, InterruptedError):
         sent = 0
     if sent == len(data):
@@ -64,7 +65,7 @@ def flush(side: Side) -> bool:
     out = side.out
     if out:
         try:
-            sent: int = _SEND(side.sock, side.fd, out)
+            sent: int = _SEND(side.via, side.fd, out)
         except (BlockingIOError, InterruptedError):
             return False
         if sent < len(out):

@@ -38,6 +38,7 @@ class Upstream(Side):
     def __init__(self, rt: Runtime, sock: Any, srv: ServerRt) -> None:
         self.fd = sock.fileno()
         self.sock = sock
+        self.via = carry.best.way(sock)
         self.rt = rt
         self.loop = rt.loop
         self.srv = srv
@@ -48,9 +49,8 @@ class Upstream(Side):
         self.out = b""
         self.eof = False
         self.uses = 0
-        self.reused = False
+        self.reused = self.private = False
         self.owner: Client | None = None
-        self.private = False
         self.named: Ends | None = None
         self.deadline = INF
         self.armed = INF
@@ -149,7 +149,7 @@ def established(up: Upstream, s: Stream) -> bool:
             data = s.client.inbuf
             early = len(data)
         try:
-            sent: int = _SEND(up.sock, up.fd, data)
+            sent: int = _SEND(up.via, up.fd, data)
         except (BlockingIOError, InterruptedError):
             return False  # the write event comes when the connection stands
         except OSError as exc:
@@ -215,7 +215,7 @@ def ask(up: Upstream, s: Stream) -> bool:
     """Hand what is to be sent first to the kernel, over a connection that stood before; False: it is broken, which was dealt with."""
     data = s.sending
     try:
-        sent: int = _SEND(up.sock, up.fd, data)
+        sent: int = _SEND(up.via, up.fd, data)
     except (BlockingIOError, InterruptedError):
         sent = 0
     except OSError:
@@ -284,7 +284,7 @@ def await_answer(up: Upstream, mask: int) -> None:
         if not mask & ~WRITE:
             return
     try:
-        data: bytes = _RECEIVE(up.sock, up.fd, up.rt.bufsize)
+        data: bytes = _RECEIVE(up.via, up.fd, up.rt.bufsize)
     except (BlockingIOError, InterruptedError):
         return
     except OSError as exc:

@@ -55,7 +55,7 @@ def show_activity(rt: Runtime) -> dict[str, int]:
         "requests": row[layout.REQ_TOT],
         "streams": sum(c.stream is not None for c in rt.clients),
         "connections": rt.connections,
-        "idle_servers": sum(len(srv.fresh) + len(srv.proven) for be in rt.backends.values() for srv in be.servers),
+        "idle_servers": sum(srv.idle() for be in rt.backends.values() for srv in be.servers),
         "handler_errors": row[layout.HANDLER_ERRORS],
         "cpust_ms_tot": int((usage.ru_utime + usage.ru_stime) * 1000),
         "ctxsw": usage.ru_nvcsw + usage.ru_nivcsw,

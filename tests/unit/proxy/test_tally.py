@@ -53,12 +53,14 @@ def counted(turns: list[list[Any]], elects: bool, shared: bool = True, metered: 
     """The rows of process, frontend, backend and server after ``turns``, each a list of streams."""
     process, frontend, backend, server = rows = [row() for _ in range(4)]
     fe, be = Sums(frontend, process), Sums(backend, shared=shared)
-    tally = Tally(fe, be, server, server, 0, http=True, histograms=metered, by_bind=False, elects=elects)
+    tally = Tally(fe, be, server, 0, http=True, histograms=metered, by_bind=False, elects=elects)
     for ended in turns:
         full: list[Sums] = []
+        for s in ended:
+            s.client = SimpleNamespace(rt=SimpleNamespace(cells=server))
         assert [tally.add(s) for s in ended] == [i == 0 for i in range(len(ended))]
         tally.pour(full)
-        assert tally.first is None and tally.more == []
+        assert tally.first is None and not tally.more
         for sums in full:
             sums.pour()
     return [cells.tolist() for cells in rows]
@@ -119,7 +121,7 @@ def test_an_ordinary_stream_writes_two_cache_lines_of_its_servers_row() -> None:
 
 def test_what_was_counted_while_a_stream_ran_is_not_counted_again() -> None:
     rows = [row(), row(), row()]
-    tally = Tally(Sums(rows[0]), Sums(rows[1]), rows[2], rows[2], 0, http=True, histograms=False, by_bind=False)
+    tally = Tally(Sums(rows[0]), Sums(rows[1]), rows[2], 0, http=True, histograms=False, by_bind=False)
     tally.add(stream(bytes_in=100))
     tally.forget((60, 0))
     full: list[Sums] = []
@@ -127,3 +129,26 @@ def test_what_was_counted_while_a_stream_ran_is_not_counted_again() -> None:
     for sums in full:
         sums.pour()
     assert [cells[BYTES_IN] for cells in rows] == [40, 40, 40]
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_bind_line_that_counts_gets_its_bytes(number: int) -> None:
+    fe, be, srv, bind = [row() for _ in range(4)]
+    tally = Tally(Sums(fe), Sums(be), srv, 0, http=True, histograms=False, by_bind=True)
+    for _ in range(number):
+        s = stream(bytes_in=100)
+        s.client = SimpleNamespace(rt=SimpleNamespace(cells=srv), at=SimpleNamespace(row=bind))
+        tally.add(s)
+    tally.pour([])
+    assert bind[BYTES_IN] == srv[BYTES_IN] == 100 * number
+
+
+def test_who_was_not_alone_may_be_so_in_the_next_turn() -> None:
+    tally = Tally(Sums(row()), Sums(row()), row(), 0, http=True, histograms=False, by_bind=False)
+    alone = []
+    for number in (1, 2, 1):
+        for _ in range(number):
+            tally.add(stream(status=404))
+        alone.append(tally.alone)
+        tally.pour([])
+    assert alone == [True, False, True]
