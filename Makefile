@@ -100,7 +100,7 @@ compiled: $(VENV)/.dev peers
 	FORKPROXY_COMPILED=1 $(BIN)/pip wheel --quiet --disable-pip-version-check --no-build-isolation --no-deps -w dist .
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target build/compiled dist/forkproxy-*-linux_*.whl
 	$(BIN)/pytest -o pythonpath="build/compiled ." tests/session tests/unit/rules tests/unit/http tests/unit/state tests/unit/balance \
-	    tests/unit/net tests/unit/wire tests/unit/test_reference.py
+	    tests/unit/net tests/unit/wire tests/unit/test_listing.py tests/unit/test_reference.py
 	FORKPROXY_PACKAGE=$(CURDIR)/build/compiled $(BIN)/pytest -rs -m "system and not interpreted" tests $(PARALLEL)
 	@ls dist/forkproxy-*-linux_*.whl
 

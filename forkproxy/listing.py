@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from forkproxy import registry
+from forkproxy import clock, registry
 from forkproxy.rules.args import Name
 from forkproxy.rules.bandwidth import KINDS
 
@@ -191,6 +191,7 @@ def details() -> str:
     return f"""\
 Running on: {uname.sysname} {uname.release} {uname.version} {uname.machine}
 Python: {platform.python_implementation()} {platform.python_version()} ({sys.executable})
+Data path: {"interpreted" if clock.__file__.endswith(".py") else "compiled"}
 
 Feature list : {features}
 

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from forkproxy import cli, listing, registry
+from tests.build import COMPILED
 
 _FETCH = re.compile(r"\[((?: [Y.]){22}) \] ([^(:]+)(?:\(([^)]*)\))?: (\w+)")
 _CONVERTER = re.compile(r"([^(:]+)(?:\((.*)\))?: (\w+) => (\w+)")
@@ -102,3 +103,7 @@ def test_help_and_unknown_classes(capsys: pytest.CaptureFixture[str]) -> None:
 def test_one_class_alone(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["-dKsvc"]) == 0
     assert capsys.readouterr().out.startswith("# List of registered service names:\n")
+
+
+def test_the_build_is_told() -> None:
+    assert f"\nData path: {'compiled' if COMPILED else 'interpreted'}\n" in listing.details()
