@@ -52,7 +52,7 @@ cdef char *room(int size) except NULL:
     return _room
 
 
-def way(sock):
+def via(sock):
     """See ``carry.py``: None where the descriptor is enough."""
     return None if type(sock) is Connection else sock
 

@@ -4,7 +4,7 @@ mode, consists of, and nothing else.
 The compiled build has the same as ``_carry.pyx`` in C, without what Python adds to such a call: a method looked for, arguments read, the
 interpreter's lock given back and taken: 0.2 µs each. Whoever changes one changes the other; ``tests/unit/net/test_carry.py`` holds them to
 the same. Of a ``Connection`` the descriptor is enough there, so that its object is not looked at for each call: with thousands of them it
-is not in the cache. What any other socket has as ``recv`` and ``send`` is called. :func:`way` tells which of both it is.
+is not in the cache. What any other socket has as ``recv`` and ``send`` is called. :func:`via` tells which of both it is.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ def carry(source: int, target: int, size: int) -> int | tuple[int, bytes]:
     return came if sent == came else (came, data[sent:])
 
 
-def way(sock: socket.socket) -> Any:
+def via(sock: socket.socket) -> Any:
     """How ``sock`` is received from and sent to, for those who ask :func:`receive` and :func:`send`: not to be used otherwise."""
     return sock
 
 
 def receive(via: Any, fd: int, size: int) -> bytes:
-    """Up to ``size`` > 0 bytes from a socket, which is not blocking, whose :func:`way` is ``via`` and whose descriptor is ``fd``; none at
+    """Up to ``size`` > 0 bytes from a socket, which is not blocking, whose :func:`via` is ``via`` and whose descriptor is ``fd``; none at
     its end. Raises OSError. For heads: in C the bytes are copied once more, which a body of a megabyte would feel."""
     return via.recv(size)  # type: ignore[no-any-return]
 

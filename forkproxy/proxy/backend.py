@@ -42,7 +42,7 @@ class ServerRt:
     __slots__ = (
         "alive", "backend", "base", "bounded", "count", "dial_options", "dialled", "exclusive", "fewest_idle", "first_takes_fresh",
         "first_takes_proven", "fleeting", "foreign", "fresh", "gate", "greets", "handy", "idle_limit", "index", "key", "label", "marked",
-        "maxconn", "most_idle", "name", "named", "names", "needed", "peak", "plan", "posing", "proven", "redirect", "rt", "served",
+        "maxconn", "most_idle", "name", "needed", "peak", "plan", "posing", "proven", "redirect", "rt", "served",
         "server_timeout", "tallies", "tally", "tfo", "told", "usable", "watch", "way", "weight",
     )  # fmt: skip
 
@@ -56,7 +56,6 @@ class ServerRt:
     bounded: bool
     told: bool
     marked: bool
-    names: bool
     tfo: bool
     posing: bool
     fleeting: bool
@@ -77,9 +76,6 @@ class ServerRt:
         self.backend = backend
         self.plan = plan
         self.index = index
-        #: whether it is told its name (http-send-name-header), and what puts it into a request
-        self.names = bool(backend.plan.name_header)
-        self.named = naming(backend.plan.name_header or b"", plan.name.encode())
         self.name = plan.name
         self.key = plan.key
         self.label = plan.name.encode()
@@ -219,7 +215,7 @@ class ServerRt:
     def second(self) -> None:
         """Once a second: how many connections are idle is shown, and what was needed lately fades by half."""
         count, peak = self.count, self.peak
-        count.idle(len(self.fresh), self.idle() - len(self.fresh), self.served)
+        count.idle(self.idle(), len(self.fresh), self.served)
         if peak != self.served:
             counting.gauge(self.rt.cells, self.base, self.served, peak)
             self.peak = self.served
@@ -278,10 +274,10 @@ class BackendRt:
     __slots__ = (
         "addresses", "adjust", "after_rules", "answer_rules", "begun", "buffer_body", "by_algorithm", "by_name", "checks_cache",
         "close_server", "connect_s", "content_rules", "count", "crowds", "direct", "drops_trailers", "forwarded", "forwardfor",
-        "fullconn", "http", "keep_queue", "keeps_requests", "limits", "marked", "may_stay", "name", "offset", "originalto", "peak",
-        "persistence", "persists", "picker", "plain", "plain_response", "plan", "prefer_last", "pretends", "queues", "reads_answers",
-        "relaxed", "relay_options", "request_rules", "response_rules", "restrict", "retry_statuses", "round_robin", "rt", "server_fin_s",
-        "servers", "stick", "streams", "sums", "tallies", "tally", "tunnel_s", "tunnels", "use_server",
+        "fullconn", "http", "keep_queue", "keeps_requests", "limits", "marked", "may_stay", "name", "naming", "offset", "originalto",
+        "peak", "persistence", "persists", "picker", "plain", "plain_response", "plan", "prefer_last", "pretends", "queues",
+        "reads_answers", "relaxed", "relay_options", "request_rules", "response_rules", "restrict", "retry_statuses", "round_robin",
+        "rt", "server_fin_s", "servers", "stick", "streams", "sums", "tallies", "tally", "tunnel_s", "tunnels", "use_server",
     )  # fmt: skip
 
     def __init__(self, rt: Runtime, plan: plans.Backend) -> None:
@@ -321,6 +317,8 @@ class BackendRt:
         #: "httpclose" here is about servers alone, in a frontend about both sides (as in HAProxy, whose manual is of two minds)
         self.close_server = plan.connection_mode in ("http-server-close", "httpclose")
         self.pretends = "http-pretend-keepalive" in plan.options
+        #: tells servers their names (http-send-name-header), or None
+        self.naming = naming(plan.name_header) if plan.name_header else None
         self.relaxed = "accept-unsafe-violations-in-http-response" in plan.options
         self.limits = head_limits(rt.plan.global_, self.relaxed)
         self.drops_trailers = "http-drop-request-trailers" in plan.options

@@ -43,7 +43,7 @@ class Client(Side):
     def __init__(self, rt: Runtime, sock: Any, at: BindRt, origin: Origin) -> None:
         self.fd = sock.fileno()
         self.sock = sock
-        self.via = carry.best.way(sock)
+        self.via = carry.best.via(sock)
         self.rt = rt
         self.loop = rt.loop
         self.at = at

@@ -94,12 +94,12 @@ class BackendCounters:
             self.row[L.LBTOT] += 1
             server.row[L.LBTOT] += 1
 
-    def idle(self, fresh: int, proven: int, used: int) -> None:
-        """How many connections there are now: idle after one request, after several, in use."""
+    def idle(self, idle: int, fresh: int, used: int) -> None:
+        """How many connections there are now: idle, those of them that had one request only, in use."""
         row = self.row
-        row[L.IDLE_CUR] = fresh + proven
+        row[L.IDLE_CUR] = idle
         row[L.IDLE_UNSAFE] = fresh
-        row[L.IDLE_SAFE] = proven
+        row[L.IDLE_SAFE] = idle - fresh
         row[L.USED_CUR] = used
 
 

@@ -59,14 +59,15 @@ def keepalive_options(plan: plans.Proxy, name: str) -> dict[str, Any]:
     }
 
 
-def naming(field: bytes, server: bytes) -> Callable[[bytes], bytes]:
-    """``name(request)``: the request with the server's name in ``field``, and nothing else there (manual 4.2 "http-send-name-header")."""
+def naming(field: bytes) -> Callable[[bytes, bytes], bytes]:
+    """``name(request, server)``: the request with the server's name in ``field``, and nothing else there (manual 4.2
+    "http-send-name-header")."""
     without = re.compile(rb"(?mi)^" + re.escape(field) + rb":.*\n")
-    line = field + b": " + server + b"\r\n\r\n"
+    start = field + b": "
 
-    def name(request: bytes) -> bytes:
+    def name(request: bytes, server: bytes) -> bytes:
         head, _, body = request.partition(b"\r\n\r\n")
-        return without.sub(b"", head + b"\r\n") + line + body
+        return without.sub(b"", head + b"\r\n") + start + server + b"\r\n\r\n" + body
 
     return name
 

@@ -121,8 +121,9 @@ def hold(s: Stream, srv: ServerRt) -> None:
     s.t_queue = s.clock.now
     srv.begin(s)
     if s.mode_http:
-        if srv.names:
-            s.sending = srv.named(s.sending)
+        be: BackendRt = s.be
+        if be.naming is not None:
+            s.sending = be.naming(s.sending, srv.label)
         up = pool.take(s, srv)
         if up is not None:
             upstream.transmit(up, s)

@@ -38,7 +38,7 @@ class Upstream(Side):
     def __init__(self, rt: Runtime, sock: Any, srv: ServerRt) -> None:
         self.fd = sock.fileno()
         self.sock = sock
-        self.via = carry.best.way(sock)
+        self.via = carry.best.via(sock)
         self.rt = rt
         self.loop = rt.loop
         self.srv = srv

@@ -168,45 +168,45 @@ def two(request: pytest.FixtureRequest) -> Iterator[Pair]:
 
 def test_a_connection_is_its_descriptor_in_c(form: ModuleType, two: Pair) -> None:
     near, _far = two
-    assert form.way(near) is (None if form is not carry and isinstance(near, Connection) else near)
+    assert form.via(near) is (None if form is not carry and isinstance(near, Connection) else near)
 
 
 def test_received(form: ModuleType, two: Pair) -> None:
     near, far = two
     with pytest.raises(BlockingIOError):
-        form.receive(form.way(near), near.fileno(), 100)
+        form.receive(form.via(near), near.fileno(), 100)
     with pytest.raises(ValueError, match=r"negative|nothing"):
-        form.receive(form.way(near), near.fileno(), -1)
+        form.receive(form.via(near), near.fileno(), -1)
     far.send(b"0123456789" * 3000)
-    assert form.receive(form.way(near), near.fileno(), 7) == b"0123456"
+    assert form.receive(form.via(near), near.fileno(), 7) == b"0123456"
     got = b""
     while len(got) < 20000:
         wait(near)
-        got += form.receive(form.way(near), near.fileno(), 20000 - len(got))  # more than ever before
+        got += form.receive(form.via(near), near.fileno(), 20000 - len(got))  # more than ever before
     assert got == (b"0123456789" * 3000)[7:20007]
-    first = form.receive(form.way(near), near.fileno(), 3)
-    assert form.receive(form.way(near), near.fileno(), 3) == b"012" and first == b"789", "what was given stays as it was"
+    first = form.receive(form.via(near), near.fileno(), 3)
+    assert form.receive(form.via(near), near.fileno(), 3) == b"012" and first == b"789", "what was given stays as it was"
     while len(got) < 29987:
-        got += form.receive(form.way(near), near.fileno(), 16384)
+        got += form.receive(form.via(near), near.fileno(), 16384)
     far.shutdown(socket.SHUT_WR)
     wait(near)
-    assert form.receive(form.way(near), near.fileno(), 100) == b"" == form.receive(form.way(near), near.fileno(), 100)
+    assert form.receive(form.via(near), near.fileno(), 100) == b"" == form.receive(form.via(near), near.fileno(), 100)
 
 
 def test_sent(form: ModuleType, two: Pair) -> None:
     near, far = two
     for said in (b"a", b"\0" * 700, memoryview(b"whole")[1:], memoryview(bytearray(b"view"))):
-        assert form.send(form.way(near), near.fileno(), said) == len(said)
+        assert form.send(form.via(near), near.fileno(), said) == len(said)
         wait(far)
         assert far.recv(1000) == bytes(said)
-    assert form.send(form.way(near), near.fileno(), b"") == 0
+    assert form.send(form.via(near), near.fileno(), b"") == 0
     near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     said = os.urandom(1 << 20)
-    took = form.send(form.way(near), near.fileno(), said)
+    took = form.send(form.via(near), near.fileno(), said)
     assert 0 < took < len(said)
     while True:
         try:
-            form.send(form.way(near), near.fileno(), b"f" * 65536)
+            form.send(form.via(near), near.fileno(), b"f" * 65536)
         except BlockingIOError:
             break
     got = b""
@@ -221,11 +221,11 @@ def test_a_connection_that_broke(form: ModuleType, two: Pair) -> None:
     far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     far.close()  # by RST
     with pytest.raises(ConnectionResetError):
-        form.receive(form.way(near), near.fileno(), 100)
+        form.receive(form.via(near), near.fileno(), 100)
     with pytest.raises(BrokenPipeError):  # nobody is killed by a signal
-        form.send(form.way(near), near.fileno(), b"lost")
+        form.send(form.via(near), near.fileno(), b"lost")
     near.close()
-    for lost in (lambda: form.receive(form.way(near), -1, 100), lambda: form.send(form.way(near), -1, b"lost")):
+    for lost in (lambda: form.receive(form.via(near), -1, 100), lambda: form.send(form.via(near), -1, b"lost")):
         with pytest.raises(OSError, match="Bad file descriptor") as told:
             lost()
         assert told.value.errno == errno.EBADF
@@ -241,8 +241,8 @@ def test_any_other_socket_says_how(form: ModuleType) -> None:
         def send(self, data: bytes) -> int:
             return len(data) - 1
 
-    assert form.receive(form.way(Own()), 0, 3) == b"rrr"
-    assert form.send(form.way(Own()), 0, b"abc") == 2
+    assert form.receive(form.via(Own()), 0, 3) == b"rrr"
+    assert form.send(form.via(Own()), 0, b"abc") == 2
 
 
 def test_datagrams(form: ModuleType) -> None:
