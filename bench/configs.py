@@ -1,4 +1,5 @@
-"""What both proxies read in each case: one function per kind of file. Whatever haproxy 2.6 and forkproxy both understand may stand here."""
+"""What the proxies read in each case: one function per kind of file. Whatever haproxy 2.6 and forkproxy both understand may stand here, and
+for the plain cases the same in the words of nginx."""
 
 from __future__ import annotations
 
@@ -47,6 +48,48 @@ def plain(case: Case, place: Place) -> str:
     if case.kind == "idle":
         text += "    http-reuse always\n"  # what idles on the server's side is not the question
     return text + "".join(f"    server s{n} 127.0.0.1:{place.origin_port}\n" for n in range(case.servers))
+
+
+def for_nginx(case: Case, place: Place) -> str:
+    """What nginx reads for a case that :func:`plain` makes, in HTTP mode, with one server: the same log line as far as nginx knows it, and
+    no idle connection closed because there are too many of them. Raises ValueError for any other case."""
+    if case.config is not plain or case.mode != "http" or case.servers != 1 or case.kind != "load" or place.workers != 1:
+        raise ValueError(f"nginx has no file for {case.name}")
+    log, forwarded = "off", ""
+    if case.logged:
+        log = f"syslog:server=unix:{place.sink},facility=local0,nohostname http"
+        forwarded = "proxy_set_header X-Forwarded-For $remote_addr;"
+    return f"""\
+daemon off;
+master_process off;
+pid {place.cli}.pid;
+worker_rlimit_nofile 30000;
+events {{ worker_connections 20000; }}
+http {{
+    log_format http '$remote_addr:$remote_port [$time_local] bench origin/s0 $request_time/$upstream_response_time $status $bytes_sent '
+        '$connections_active "$request"';
+    access_log {log};
+    keepalive_requests 1000000000;
+    keepalive_timeout 10m;
+    client_body_temp_path {place.directory};
+    proxy_temp_path {place.directory};
+    fastcgi_temp_path {place.directory};
+    uwsgi_temp_path {place.directory};
+    scgi_temp_path {place.directory};
+    upstream origin {{ server 127.0.0.1:{place.origin_port}; keepalive 10000; keepalive_requests 1000000000; }}
+    server {{
+        listen 127.0.0.1:{place.port} backlog=4096;
+        location / {{
+            client_max_body_size 4m;
+            proxy_pass http://origin;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_set_header Host $host;
+            {forwarded}
+        }}
+    }}
+}}
+"""
 
 
 def production(_case: Case, place: Place) -> str:

@@ -89,7 +89,7 @@ def compare(options: argparse.Namespace) -> int:
                 else:
                     case = CASES[group[0]]
                     made = [MEASURES[case.kind](case, ways, world, options.rounds, options.seconds)]
-            except (RuntimeError, OSError, subprocess.SubprocessError) as error:
+            except (RuntimeError, ValueError, OSError, subprocess.SubprocessError) as error:
                 failed = True
                 made = []
                 sections.append(f"## {', '.join(group)}\n\nFailed: {str(error).partition(chr(10))[0][:300]}\n")

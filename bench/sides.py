@@ -1,4 +1,5 @@
-"""The proxies of a case and the world around them: who is started how, with which file, on which core."""
+"""The proxies of a case and the world around them: who is started how, with which file, on which core. Three names mean something:
+``haproxy…`` is Debian's, ``nginx`` its nginx (a second proxy in C, in the plain cases), any other is forkproxy."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.cases import Case
-from bench.configs import Place
+from bench.configs import Place, for_nginx
 from bench.processes import LOAD_CORE, PROXY_CORE, Sink, free_port, more_descriptors, start, start_origin, stop, wait_for_port
 
 HERE = Path(__file__).resolve().parent
@@ -35,6 +36,8 @@ class Ways:
         """The words that start a side (its configuration's name follows them) and what they need in the environment."""
         if name.startswith("haproxy"):
             return [shutil.which("haproxy") or "/usr/sbin/haproxy", "-q", "-db", "-f"], {}
+        if name == "nginx":
+            return [shutil.which("nginx") or "/usr/sbin/nginx", "-e", "stderr", "-c"], {}
         other = self.package and (name == "compiled" or "compiled" not in self.names)
         words = shlex.split(self.forkproxy) if self.forkproxy else [sys.executable, str(HERE.parent / "bin" / "forkproxy")]
         return [*words, "-q", "-db", "-f"], {"FORKPROXY_PACKAGE": str(Path(self.package).resolve())} if other else {}
@@ -72,12 +75,13 @@ class Side:
 
 
 def open_side(case: Case, name: str, ways: Ways, world: World, *, cores: int | str = PROXY_CORE, workers: int = 1) -> Side:
-    """Start a proxy for a case and wait until it listens; the caller stops it. Raises RuntimeError with what it said."""
+    """Start a proxy for a case and wait until it listens; the caller stops it. Raises RuntimeError with what it said, ValueError for a
+    case that it cannot have."""
     port = free_port()
     stem = world.directory / f"{case.name}-{name}-{port}"
     place = Place(port, world.origin_port, world.sink.path, world.directory / f"cli-{port}", world.directory, workers)
     config = stem.with_suffix(".cfg")
-    config.write_text(case.config(case, place))
+    config.write_text((for_nginx if name == "nginx" else case.config)(case, place))
     log = stem.with_suffix(".log")
     words, variables = ways.command(name)
     process = start([*words, str(config)], cores, log, variables)

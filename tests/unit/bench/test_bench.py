@@ -24,6 +24,7 @@ from bench.sides import Ways
 from bench.table import table as summary
 from forkproxy.net.loop import READ
 from forkproxy.state.layout import REQ_TOT
+from tests.peers import needs
 from tests.unit.config.reading import good
 
 
@@ -52,6 +53,26 @@ def test_configuration_is_what_both_sides_read(name: str, tmp_path: Path) -> Non
     if case.servers < 1000 and case.entries < 10_000 and case.kind != "scaling":  # the others are larger, no more
         plan = good(text)
         assert plan.frontends
+
+
+@needs("nginx")
+def test_nginx_reads_the_plain_cases(tmp_path: Path) -> None:
+    place = Place(1234, 5678, tmp_path / "sink", tmp_path / "cli", tmp_path)
+    read = []
+    for case in CASES.values():
+        try:
+            text = configs.for_nginx(case, place)
+        except ValueError:
+            continue
+        (tmp_path / "file").write_text(text)
+        words, _ = Ways(("nginx",)).command("nginx")
+        words += [str(tmp_path / "file"), "-t"]
+        said = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
+        assert said.returncode == 0, (case.name, said.stderr)
+        assert ("access_log syslog:" in text) == ("X-Forwarded-For" in text) == case.logged
+        read.append(case.name)
+    assert {"http-keepalive", "http-10k", "conns-32", "conns-4096"} <= set(read)
+    assert {"http-production", "tcp-small", "servers-2", "stick-1000", "scaling", "route-map", "idle-memory"}.isdisjoint(read)
 
 
 def test_the_production_file_is_as_long_as_it_says() -> None:
