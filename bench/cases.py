@@ -12,7 +12,8 @@ from bench.configs import Place
 @dataclass(frozen=True, slots=True)
 class Case:
     """``kind`` is who measures it: ``load`` (wrk: cost, rate and latency of as many requests as the proxy can serve), ``idle``
-    (memory per idle client), ``paced`` (latency at a given rate), ``scaling`` (rate with two workers against one).
+    (memory per idle client), ``paced`` (latency at a given rate), ``steady`` (cost at a given rate), ``scaling`` (rate with two workers
+    against one).
 
     ``path`` is what is asked of the origin, ``lua`` a script that makes the requests instead and ``entries`` its choice of keys;
     ``logged`` adds log, forwardfor and all timeouts; ``settle``: seconds of load before, where connecting takes long."""
@@ -76,6 +77,10 @@ CASES = {
             lambda name, what, n: Case(name, what, logged=True, lua="realistic", connections=n, settle=2.0),
         ),
         *_flat(
+            "steady", (32, 512, 4096), "requests at one rate from {} clients",
+            lambda name, what, n: Case(name, what, "steady", logged=True, lua="realistic", connections=n),
+        ),
+        *_flat(
             "servers", (2, 100, 1000), "as http-keepalive, roundrobin among {} servers",
             lambda name, what, n: Case(name, what, logged=True, lua="realistic", servers=n, balance="roundrobin"),
         ),
@@ -112,7 +117,8 @@ ROWS = (
     Row("memory per idle keep-alive client, bytes", "memory", 3072.0, ("idle-memory",)),
     Row("p99 at 30 % of haproxy's maximum rate", "p99", 1.5, ("paced-p99",)),
     Row("gain by a second worker, as haproxy's by a second thread", "scaling", 1.0, ("scaling",)),
-    Row("cost per request with 32, 512, 4,096 connections", "flat", 1.2, _group("conns")),
+    Row("cost per request with 32, 512, 4,096 connections that share one rate", "flat", 1.2, _group("steady")),
+    Row("the same, each asking again as soon as it is answered", "flat", 1.2, _group("conns")),
     Row("cost per request with 2, 100, 1,000 servers (roundrobin)", "flat", 1.2, _group("servers")),
     Row("cost per request with 2, 100, 1,000 servers (leastconn)", "flat", 1.2, _group("leastconn")),
     Row("cost per request with 1k, 100k, 1M entries of a stick table", "flat", 1.2, _group("stick")),
@@ -126,5 +132,5 @@ SETS = {
     "tcp": tuple(name for name in CASES if name.startswith("tcp-")),
     "route": tuple(name for name in CASES if name.startswith("route-")),
     "flat": tuple(name for row in ROWS if row.figure == "flat" for name in row.cases),
-    **{prefix: _group(prefix) for prefix in ("conns", "servers", "leastconn", "stick")},
+    **{prefix: _group(prefix) for prefix in ("steady", "conns", "servers", "leastconn", "stick")},
 }

@@ -53,7 +53,7 @@ def plain(case: Case, place: Place) -> str:
 def for_nginx(case: Case, place: Place) -> str:
     """What nginx reads for a case that :func:`plain` makes, in HTTP mode, with one server: the same log line as far as nginx knows it, and
     no idle connection closed because there are too many of them. Raises ValueError for any other case."""
-    if case.config is not plain or case.mode != "http" or case.servers != 1 or case.kind != "load" or place.workers != 1:
+    if case.config is not plain or case.mode != "http" or case.servers != 1 or case.kind not in ("load", "steady") or place.workers != 1:
         raise ValueError(f"nginx has no file for {case.name}")
     log, forwarded = "off", ""
     if case.logged:

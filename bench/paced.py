@@ -1,4 +1,4 @@
-"""Latency at a given rate, not at the proxy's own: ``python -m bench.paced PORT RATE SECONDS CONNECTIONS`` and the case that uses it.
+"""Latency at a given rate, not at the proxy's own: ``python -m bench.paced PORT RATE SECONDS CONNECTIONS [WARM]``, and the case of it.
 
 Open loop: requests arrive by chance (exponential gaps) whether or not earlier ones were answered; one that finds no free connection
 waits for one, and its latency counts from the moment it should have left. The generator's own share of the latency is measured too,
@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
 from statistics import median
 from typing import Any
@@ -29,9 +30,12 @@ from bench.sides import HERE, Ways, World, running
 SHARE = 0.3
 
 
-def generate(port: int, rate: float, seconds: float, connections: int, patience: float = 5.0) -> tuple[list[float], int]:
+def generate(
+    port: int, rate: float, seconds: float, connections: int, patience: float = 5.0, warm: float = 0.0, say: Callable[[str], object] = str
+) -> tuple[list[float], int]:
     """Send at ``rate`` requests a second; returns latencies in seconds and how many requests got no right answer, those included that
-    had none ``patience`` seconds after the last one."""
+    had none ``patience`` seconds after the last one. For ``warm`` seconds before, latencies do not count. ``say`` is told when what counts
+    has ``begun``, and when it is ``done`` and all connections still stand."""
     with contextlib.ExitStack() as open_, select.epoll() as epoll:
         sockets = {}
         for _ in range(connections):
@@ -40,7 +44,11 @@ def generate(port: int, rate: float, seconds: float, connections: int, patience:
             sock.setblocking(False)
             sockets[sock.fileno()] = sock
             epoll.register(sock.fileno(), select.EPOLLIN)
-        return _drive(epoll, sockets, rate, seconds, patience)
+        early = _drive(epoll, sockets, rate, warm, patience)[1] if warm else 0
+        say("begun")
+        latencies, wrong = _drive(epoll, sockets, rate, seconds, patience)
+        say("done")
+        return latencies, early + wrong
 
 
 def _drive(epoll: select.epoll, sockets: dict[int, socket.socket], rate: float, seconds: float, patience: float) -> tuple[list[float], int]:
@@ -113,10 +121,13 @@ def measure(case: Case, ways: Ways, world: World, rounds: int, seconds: float) -
 
 
 def main() -> None:
-    """One run: count, wrong ones, p50, p99, p99.9 in µs."""
+    """One run: count, wrong ones, p50, p99, p99.9 in µs. With WARM seconds of load before, a line at the begin and one at the end."""
     port, rate, seconds, connections = int(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
     gc.disable()
-    latencies, wrong = generate(port, rate, seconds, connections)
+    if len(sys.argv) > 5:
+        latencies, wrong = generate(port, rate, seconds, connections, warm=float(sys.argv[5]), say=lambda word: print(word, flush=True))
+    else:
+        latencies, wrong = generate(port, rate, seconds, connections)
     latencies.sort()
     at = [latencies[min(len(latencies) - 1, int(len(latencies) * q))] * 1e6 for q in (0.5, 0.99, 0.999)]
     print(len(latencies), wrong, *(f"{value:.1f}" for value in at))

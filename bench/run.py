@@ -14,13 +14,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import idle, load, paced, scaling
+from bench import idle, load, paced, scaling, steady
 from bench.cases import CASES, ROWS, SETS
 from bench.processes import LOAD_CORE, PROXY_CORE
 from bench.sides import HERE, Ways, surroundings
 from bench.table import table
 
-MEASURES = {"load": load.measure, "idle": idle.measure, "paced": paced.measure, "scaling": scaling.measure}
+MEASURES = {"load": load.measure, "idle": idle.measure, "paced": paced.measure, "scaling": scaling.measure, "steady": steady.measure}
+TOGETHER = {"load": load.together, "steady": steady.together}
 
 
 def _first_line(command: list[str]) -> str:
@@ -84,10 +85,10 @@ def compare(options: argparse.Namespace) -> int:
     with surroundings() as world:
         for group in grouped(names):
             try:
+                case = CASES[group[0]]
                 if len(group) > 1:
-                    made = load.together([CASES[name] for name in group], ways, world, options.rounds, options.seconds)
+                    made = TOGETHER[case.kind]([CASES[name] for name in group], ways, world, options.rounds, options.seconds)
                 else:
-                    case = CASES[group[0]]
                     made = [MEASURES[case.kind](case, ways, world, options.rounds, options.seconds)]
             except (RuntimeError, ValueError, OSError, subprocess.SubprocessError) as error:
                 failed = True

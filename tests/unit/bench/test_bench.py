@@ -19,7 +19,7 @@ from bench.configs import Place
 from bench.load import Sample, middle, section
 from bench.probes import probes
 from bench.processes import Sink, Usage, sleeps, stop, tree
-from bench.run import MEASURES, chosen, grouped
+from bench.run import MEASURES, TOGETHER, chosen, grouped
 from bench.sides import Ways
 from bench.table import table as summary
 from forkproxy.net.loop import READ
@@ -142,6 +142,45 @@ def test_paced_requests_count_from_when_they_should_have_left() -> None:
     assert wrong == 1
     assert len(latencies) > 4  # fifty of five milliseconds each, where nobody else wants the processor
     assert max(latencies) > 0.02
+
+
+def test_what_counts_of_a_steady_rate_begins_after_everybody_asked_and_ends_before_anybody_goes() -> None:
+    server = socket.create_server(("127.0.0.1", 0))
+    log: list[str] = []
+
+    def serve() -> None:
+        clients = [server.accept()[0] for _ in range(3)]
+        open_ = dict.fromkeys(clients)
+        asked = set()
+        while open_:
+            for client in select.select(list(open_), [], [])[0]:
+                if not client.recv(65536):
+                    client.close()
+                    del open_[client]
+                    log.append("gone")
+                    continue
+                asked.add(client)
+                if len(asked) == 3 and "all asked" not in log:
+                    log.append("all asked")
+                client.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 128)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        latencies, wrong = paced.generate(server.getsockname()[1], 300.0, 0.1, 3, 60.0, warm=0.2, say=log.append)
+    finally:
+        thread.join(60)
+        server.close()
+    assert log == ["all asked", "begun", "done", "gone", "gone", "gone"]
+    assert wrong == 0
+    assert 0 < len(latencies) < 55  # thirty in a tenth of a second; sixty came before
+
+
+def test_cases_that_are_compared_are_measured_together() -> None:
+    assert grouped(["steady-32", "tcp-1m", "steady-512", "steady-4096"]) == [("steady-32", "steady-512", "steady-4096"), ("tcp-1m",)]
+    assert grouped(["steady-32", "steady-512"]) == [("steady-32",), ("steady-512",)]
+    assert {CASES[group[0]].kind for group in grouped(list(CASES)) if len(group) > 1} == set(TOGETHER)
+    assert all(len({CASES[name].kind for name in group}) == 1 for group in grouped(list(CASES)))
 
 
 def test_medians_and_ratio() -> None:

@@ -1,0 +1,81 @@
+"""What a request costs at one rate, whoever asks: a few clients often, or thousands of them seldom. Open loop, as ``paced``.
+
+The rows of ``load`` ask again as soon as they are answered: with more clients there are more requests under way as well, as many as there
+are clients. Here nothing but the number of connections differs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+from collections.abc import Sequence
+from statistics import median
+from typing import Any
+
+from bench.cases import Case
+from bench.load import ready
+from bench.processes import LOAD_CORE, Usage
+from bench.sides import HERE, Side, Ways, World, running
+
+#: Requests a second: some 40 % of what a side can do, and what haproxy can do with 4,096 clients.
+RATE = 9_000.0
+
+
+def sample(case: Case, side: Side, seconds: float) -> dict[str, float]:
+    """One run, after one in which each connection asked at least once. Raises RuntimeError when an answer was wrong."""
+    warm = max(0.5, 2 * case.connections / RATE)
+    words = ["taskset", "-c", str(LOAD_CORE), sys.executable, "-m", "bench.paced"]
+    words += [str(side.port), f"{RATE:.1f}", f"{seconds:g}", str(case.connections), f"{warm:g}"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=HERE.parent) as running_:
+        assert running_.stdout is not None
+        marks = {}
+        # read by line: what the connections cost that begin before and end after it is not a request's
+        for line in running_.stdout:
+            if line in ("begun\n", "done\n"):
+                marks[line.strip()] = Usage.of(side.process.pid)
+            else:
+                count, wrong, p50, p99, _ = (float(word) for word in line.split())
+    if running_.returncode or len(marks) < 2:
+        raise RuntimeError(f"{case.name}: the load ended with {running_.returncode}")
+    if wrong:
+        raise RuntimeError(f"{side.name} in {case.name}: {wrong:.0f} of {count:.0f} requests went wrong")
+    user, system = ((getattr(marks["done"], name) - getattr(marks["begun"], name)) / count for name in ("user_us", "system_us"))
+    return {"cpu_us": user + system, "user_us": user, "system_us": system, "p50_us": p50, "p99_us": p99, "rate": count / seconds}
+
+
+def measure(case: Case, ways: Ways, world: World, rounds: int, seconds: float) -> tuple[str, dict[str, Any]]:
+    """One case by itself."""
+    return together([case], ways, world, rounds, seconds)[0]
+
+
+def together(cases: Sequence[Case], ways: Ways, world: World, rounds: int, seconds: float) -> list[tuple[str, dict[str, Any]]]:
+    """Cases that are to be compared with each other: for each side one behind the other, each round."""
+    with contextlib.ExitStack() as open_:
+        taken: list[tuple[Case, list[tuple[Side, list[dict[str, float]]]]]] = []
+        for case in cases:
+            sides = open_.enter_context(running(case, ways, world))
+            for side in sides:
+                ready(case, side, world)
+            taken.append((case, [(side, []) for side in sides]))
+        for _ in range(rounds):
+            for at in range(len(ways.names)):
+                for case, of_case in taken:
+                    side, samples = of_case[at]
+                    samples.append(sample(case, side, seconds))
+    made = []
+    for case, of_case in taken:
+        medians = [{key: float(median(s[key] for s in samples)) for key in samples[0]} for _, samples in of_case]
+        made.append((section(case, ways.names, medians), {"medians": medians, "rounds": [samples for _, samples in of_case]}))
+    return made
+
+
+def section(case: Case, names: Sequence[str], medians: Sequence[dict[str, float]]) -> str:
+    """The section of one case."""
+    rows = "".join(
+        f"| {name} | {m['cpu_us']:.1f} | {m['user_us']:.1f} | {m['system_us']:.1f} "
+        f"| {m['p50_us'] / 1000:.2f} | {m['p99_us'] / 1000:.2f} |\n"
+        for name, m in zip(names, medians, strict=True)
+    )
+    head = f"| at {RATE:,.0f} requests/s | CPU µs/request | user µs | system µs | p50 ms | p99 ms |\n|---|---:|---:|---:|---:|---:|\n"
+    return f"## {case.name}\n\n{case.what}; {case.connections} connections.\n\n{head}{rows}"
