@@ -86,9 +86,14 @@ def _drive(epoll: select.epoll, sockets: dict[int, socket.socket], rate: float, 
     return latencies, wrong + len(due_of) + len(waiting)
 
 
-def _run(port: int, rate: float, seconds: float, connections: int) -> dict[str, float]:
+def command(port: int, rate: float, seconds: float, connections: int) -> list[str]:
+    """The words that start a run as a process of its own, on the load's core; what comes of it: :func:`main`."""
     words = ["taskset", "-c", str(LOAD_CORE), sys.executable, "-m", "bench.paced"]
-    words += [str(port), f"{rate:.1f}", f"{seconds:g}", str(connections)]
+    return [*words, str(port), f"{rate:.1f}", f"{seconds:g}", str(connections)]
+
+
+def _run(port: int, rate: float, seconds: float, connections: int) -> dict[str, float]:
+    words = command(port, rate, seconds, connections)
     done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=HERE.parent, timeout=seconds + 60)
     count, wrong, p50, p99, p999 = done.stdout.split()
     if int(wrong):

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
-import sys
 from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
 from bench.cases import Case
 from bench.load import ready
-from bench.processes import LOAD_CORE, Usage
+from bench.paced import command
+from bench.processes import Usage
 from bench.sides import HERE, Side, Ways, World, running
 
 #: Requests a second: some 40 % of what a side can do, and what haproxy can do with 4,096 clients.
@@ -25,19 +25,18 @@ RATE = 9_000.0
 def sample(case: Case, side: Side, seconds: float) -> dict[str, float]:
     """One run, after one in which each connection asked at least once. Raises RuntimeError when an answer was wrong."""
     warm = max(0.5, 2 * case.connections / RATE)
-    words = ["taskset", "-c", str(LOAD_CORE), sys.executable, "-m", "bench.paced"]
-    words += [str(side.port), f"{RATE:.1f}", f"{seconds:g}", str(case.connections), f"{warm:g}"]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=HERE.parent) as running_:
-        assert running_.stdout is not None
+    words = [*command(side.port, RATE, seconds, case.connections), f"{warm:g}"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=HERE.parent) as load:
+        assert load.stdout is not None
         marks = {}
-        # read by line: what the connections cost that begin before and end after it is not a request's
-        for line in running_.stdout:
+        # by line: what it costs that connections begin before and end behind is not a request's
+        for line in load.stdout:
             if line in ("begun\n", "done\n"):
                 marks[line.strip()] = Usage.of(side.process.pid)
             else:
                 count, wrong, p50, p99, _ = (float(word) for word in line.split())
-    if running_.returncode or len(marks) < 2:
-        raise RuntimeError(f"{case.name}: the load ended with {running_.returncode}")
+    if load.returncode or len(marks) < 2:
+        raise RuntimeError(f"{case.name}: the load ended with {load.returncode}")
     if wrong:
         raise RuntimeError(f"{side.name} in {case.name}: {wrong:.0f} of {count:.0f} requests went wrong")
     user, system = ((getattr(marks["done"], name) - getattr(marks["begun"], name)) / count for name in ("user_us", "system_us"))
