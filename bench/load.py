@@ -6,16 +6,18 @@ import contextlib
 import socket
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 from bench.cases import Case
 from bench.probes import check
 from bench.processes import LOAD_CORE, Usage, sleeps
 from bench.sides import HERE, Side, Ways, World, running
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,26 +111,37 @@ def measure(case: Case, ways: Ways, world: World, rounds: int, seconds: float) -
 def together(cases: Sequence[Case], ways: Ways, world: World, rounds: int, seconds: float) -> list[tuple[str, dict[str, Any]]]:
     """Cases that are to be compared with each other, each as :func:`measure` does it, but in turn as well: what the machine does
     meanwhile concerns all of them."""
+
+    def one(case: Case, side: Side, length: float) -> Sample:
+        return sample(case, side, length, world)
+
+    made = []
+    for case, of_case in by_turns(cases, ways, world, rounds, seconds, one):
+        medians = [middle(samples) for samples in of_case]
+        each = [[{"cpu_us": s.cpu_us, "rate": s.rate, "p99_us": s.p99_us} for s in samples] for samples in of_case]
+        made.append((section(case, ways.names, medians), {"medians": medians, "rounds": each}))
+    return made
+
+
+def by_turns(
+    cases: Sequence[Case], ways: Ways, world: World, rounds: int, seconds: float, one: Callable[[Case, Side, float], T]
+) -> list[tuple[Case, list[list[T]]]]:
+    """What ``one`` makes of each case and side, asked for right answers and warmed up, in each round: by case, then by side."""
     with contextlib.ExitStack() as open_:
-        taken: list[tuple[Case, list[tuple[Side, list[Sample]]]]] = []
+        taken: list[tuple[Case, list[tuple[Side, list[T]]]]] = []
         for case in cases:
             sides = open_.enter_context(running(case, ways, world))
             for side in sides:
                 ready(case, side, world)
-                sample(case, side, min(1.0, seconds), world)  # warm up
+                one(case, side, min(1.0, seconds))  # warm up
             taken.append((case, [(side, []) for side in sides]))
         for turn in range(rounds):
             first = turn % len(ways.names)  # nobody always comes after the same one
             for at in [*range(first, len(ways.names)), *range(first)]:
                 for case, of_case in taken:  # one behind the other, as a side's cases are what is compared
                     side, samples = of_case[at]
-                    samples.append(sample(case, side, seconds, world))
-    made = []
-    for case, of_case in taken:
-        medians = [middle(samples) for _, samples in of_case]
-        each = [[{"cpu_us": s.cpu_us, "rate": s.rate, "p99_us": s.p99_us} for s in samples] for _, samples in of_case]
-        made.append((section(case, ways.names, medians), {"medians": medians, "rounds": each}))
-    return made
+                    samples.append(one(case, side, seconds))
+    return [(case, [samples for _, samples in of_case]) for case, of_case in taken]
 
 
 def ready(case: Case, side: Side, world: World) -> None:

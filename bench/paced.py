@@ -8,6 +8,7 @@ by asking the origin directly.
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import random
 import select
@@ -31,8 +32,9 @@ SHARE = 0.3
 
 
 def generate(
-    port: int, rate: float, seconds: float, connections: int, patience: float = 5.0, warm: float = 0.0, say: Callable[[str], object] = str
-) -> tuple[list[float], int]:
+    port: int, rate: float, seconds: float, connections: int, patience: float = 5.0,
+    warm: float = 0.0, say: Callable[[str], None] | None = None,
+) -> tuple[list[float], int]:  # fmt: skip
     """Send at ``rate`` requests a second; returns latencies in seconds and how many requests got no right answer, those included that
     had none ``patience`` seconds after the last one. For ``warm`` seconds before, latencies do not count. ``say`` is told when what counts
     has ``begun``, and when it is ``done`` and all connections still stand."""
@@ -45,9 +47,11 @@ def generate(
             sockets[sock.fileno()] = sock
             epoll.register(sock.fileno(), select.EPOLLIN)
         early = _drive(epoll, sockets, rate, warm, patience)[1] if warm else 0
-        say("begun")
+        if say is not None:
+            say("begun")
         latencies, wrong = _drive(epoll, sockets, rate, seconds, patience)
-        say("done")
+        if say is not None:
+            say("done")
         return latencies, early + wrong
 
 
@@ -129,10 +133,8 @@ def main() -> None:
     """One run: count, wrong ones, p50, p99, p99.9 in µs. With WARM seconds of load before, a line at the begin and one at the end."""
     port, rate, seconds, connections = int(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
     gc.disable()
-    if len(sys.argv) > 5:
-        latencies, wrong = generate(port, rate, seconds, connections, warm=float(sys.argv[5]), say=lambda word: print(word, flush=True))
-    else:
-        latencies, wrong = generate(port, rate, seconds, connections)
+    warm = float(sys.argv[5]) if len(sys.argv) > 5 else 0.0
+    latencies, wrong = generate(port, rate, seconds, connections, warm=warm, say=functools.partial(print, flush=True) if warm else None)
     latencies.sort()
     at = [latencies[min(len(latencies) - 1, int(len(latencies) * q))] * 1e6 for q in (0.5, 0.99, 0.999)]
     print(len(latencies), wrong, *(f"{value:.1f}" for value in at))

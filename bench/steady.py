@@ -6,19 +6,18 @@ are clients. Here nothing but the number of connections differs.
 
 from __future__ import annotations
 
-import contextlib
 import subprocess
 from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
 from bench.cases import Case
-from bench.load import ready
+from bench.load import by_turns
 from bench.paced import command
 from bench.processes import Usage
-from bench.sides import HERE, Side, Ways, World, running
+from bench.sides import HERE, Side, Ways, World
 
-#: Requests a second: some 40 % of what a side can do, and what haproxy can do with 4,096 clients.
+#: Requests a second: what haproxy can do with 4,096 clients (some 10,500), too. Workers are busy for a third to three quarters of the time.
 RATE = 9_000.0
 
 
@@ -49,23 +48,11 @@ def measure(case: Case, ways: Ways, world: World, rounds: int, seconds: float) -
 
 
 def together(cases: Sequence[Case], ways: Ways, world: World, rounds: int, seconds: float) -> list[tuple[str, dict[str, Any]]]:
-    """Cases that are to be compared with each other: for each side one behind the other, each round."""
-    with contextlib.ExitStack() as open_:
-        taken: list[tuple[Case, list[tuple[Side, list[dict[str, float]]]]]] = []
-        for case in cases:
-            sides = open_.enter_context(running(case, ways, world))
-            for side in sides:
-                ready(case, side, world)
-            taken.append((case, [(side, []) for side in sides]))
-        for _ in range(rounds):
-            for at in range(len(ways.names)):
-                for case, of_case in taken:
-                    side, samples = of_case[at]
-                    samples.append(sample(case, side, seconds))
+    """Cases that are to be compared with each other."""
     made = []
-    for case, of_case in taken:
-        medians = [{key: float(median(s[key] for s in samples)) for key in samples[0]} for _, samples in of_case]
-        made.append((section(case, ways.names, medians), {"medians": medians, "rounds": [samples for _, samples in of_case]}))
+    for case, of_case in by_turns(cases, ways, world, rounds, seconds, sample):
+        medians = [{key: float(median(s[key] for s in samples)) for key in samples[0]} for samples in of_case]
+        made.append((section(case, ways.names, medians), {"medians": medians, "rounds": of_case}))
     return made
 
 
